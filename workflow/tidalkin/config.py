@@ -1,0 +1,459 @@
+"""The typed configuration: every key, its default, its unit and its bounds.
+
+This is the one place where a bad value is refused. The Snakefile loads the configuration with
+`load_settings` before it plans anything; a rule hands whole sections (`settings.images.model_dump()`) to its
+script as ``params``, and the script validates them again into the same classes.
+
+Sections up to `evaluation` hold what changes results. `compute` holds what must not: devices, workers, memory. It is
+therefore never a rule's ``params``, and changing it re-runs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tidalkin.errors import TidalkinError
+
+PIXEL_SCALE_ARCSEC = 0.168  # HSC coadds: Aihara et al. 2022, PASJ 74, 247
+BANDS = ("g", "r", "i", "z", "y")
+
+Band = Literal["g", "r", "i", "z", "y"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Range = tuple[float, float]
+
+
+def _ordered(name: str, bounds: Range) -> None:
+    if not bounds[0] <= bounds[1]:
+        raise ValueError(f"{name} must be [low, high] with low <= high, not {list(bounds)}")
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# --- catalog and cutouts -----------------------------------------------------------------------------------------
+
+
+class Catalog(Section):
+    """Which galaxies."""
+
+    source: Literal["simulated", "file", "hsc_sql"] = Field(
+        "simulated", description="`simulated` invents them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."
+    )
+    path: str | None = Field(None, description="CSV, FITS, VOTable or Parquet file, with `source: file`.")
+    query: str | None = Field(None, description="File with the SQL, with `source: hsc_sql`.")
+    rerun: str = Field("pdr3", description="Release the SQL is sent to, with `source: hsc_sql`: `pdr2` or `pdr3`.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Your column for each of ours, where the usual aliases do not find it: `{object_id: MY_ID}`.",
+    )
+    chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> Self:
+        if self.source == "file" and not self.path:
+            raise ValueError("source `file` needs `path`: name your catalog file")
+        if self.source == "hsc_sql" and not self.query:
+            raise ValueError("source `hsc_sql` needs `query`: name the file that holds the SQL")
+        return self
+
+
+class SimulatedSurvey(Section):
+    """The offline survey: galaxies drawn by GalSim at the depth and seeing of HSC-SSP Wide."""
+
+    galaxies: int = Field(2000, ge=1, le=10_000_000, description="How many galaxies.")
+    tidal_fraction: Fraction = Field(0.25, description="Share of galaxies with a stream, a shell or tails.")
+    tidal_surface_brightness: Range = Field(
+        (24.0, 28.0), description="Range of the features' surface brightness in i, mag/arcsec²."
+    )
+    magnitude: Range = Field((17.5, 20.5), description="Range of the galaxies' total i magnitude.")
+    half_light_radius_arcsec: Range = Field((0.8, 2.5), description="Range of the galaxies' half-light radii, arcsec.")
+    neighbours_per_arcmin2: NonNegative = Field(25.0, description="Galaxies in the field, per square arcminute.")
+    stars_per_arcmin2: NonNegative = Field(4.0, description="Stars in the field, per square arcminute.")
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for name in ("tidal_surface_brightness", "magnitude", "half_light_radius_arcsec"):
+            _ordered(name, getattr(self, name))
+        if self.half_light_radius_arcsec[0] <= 0:
+            raise ValueError("half_light_radius_arcsec must be positive")
+        return self
+
+
+class Folder(Section):
+    """FITS files you already have."""
+
+    path: str = Field("", description="The folder they are in.")
+    template: str = Field(
+        "{object_id}-HSC-{BAND}.fits",
+        description="File name of one cutout, below `path`. Fields: `{object_id}`, `{band}` (g), `{BAND}` (G). "
+        "Without a band field: one multi-extension file per object, its HDUs named by `hdu_template`.",
+    )
+    hdu_template: str = Field(
+        "{BAND}", description="Name of a band's image HDU, where one file holds all bands. Fields as in `template`."
+    )
+
+    @model_validator(mode="after")
+    def _template_names_the_object(self) -> Self:
+        if "{object_id}" not in self.template:
+            raise ValueError(f"template {self.template!r} must contain {{object_id}}")
+        unknown = set(re.findall(r"{(\w*)}", self.template + self.hdu_template)) - {"object_id", "band", "BAND"}
+        if unknown:
+            raise ValueError(f"template has the unknown field {{{unknown.pop()}}}: use object_id, band or BAND")
+        return self
+
+
+class HscDas(Section):
+    """HSC's cutout service (DAS). Credentials come from the environment or ~/.netrc, never from here."""
+
+    url: str = Field(
+        "https://hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", description="Base address of the cutout service."
+    )
+    rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
+    image_type: Literal["coadd", "coadd/bg"] = Field(
+        "coadd", description="`coadd` has the sky subtracted locally; `coadd/bg` keeps faint wide light."
+    )
+    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; the server wants few.")
+    lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts asked for in one request.")
+    attempts: int = Field(8, ge=1, le=100, description="Tries of one request before its cutouts count as failed.")
+    timeout_seconds: Positive = Field(3600.0, description="How long the server may stay silent.")
+    bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
+
+
+class Cutouts(Section):
+    """Where the images come from."""
+
+    source: Literal["simulated", "folder", "hsc_das"] = Field("simulated", description="Which source.")
+    bands: tuple[Band, ...] = Field(BANDS, min_length=1, description="Bands, in the order of the network's channels.")
+    size_arcsec: Positive = Field(
+        21.504, le=300.0, description="Side of the cutouts to draw or ask for, arcsec (128 pixels are 21.504)."
+    )
+    simulated: SimulatedSurvey = SimulatedSurvey()
+    folder: Folder = Folder()
+    hsc_das: HscDas = HscDas()
+
+    @model_validator(mode="after")
+    def _bands_are_distinct_and_source_is_complete(self) -> Self:
+        if len(set(self.bands)) != len(self.bands):
+            raise ValueError(f"bands {list(self.bands)} names a band twice")
+        if self.source == "folder" and not self.folder.path:
+            raise ValueError("source `folder` needs `folder.path`: name the folder with your FITS files")
+        if self.size_pixels < 8:
+            raise ValueError(f"size_arcsec {self.size_arcsec} is under 8 pixels of {PIXEL_SCALE_ARCSEC} arcsec")
+        return self
+
+    @property
+    def size_pixels(self) -> int:
+        """Side of the cutouts in pixels."""
+        return round(self.size_arcsec / PIXEL_SCALE_ARCSEC)
+
+
+# --- images ------------------------------------------------------------------------------------------------------
+
+
+class Images(Section):
+    """The Zarr store: every galaxy on the same grid of pixels."""
+
+    size: int = Field(128, ge=8, le=1024, description="Side of the stored images, pixels.")
+    shard_size: int = Field(512, ge=1, le=100_000, description="Galaxies per shard: one file, one task, one embed job.")
+    chunk_size: int = Field(32, ge=1, description="Galaxies per chunk inside a shard: what one read decodes.")
+    bad_mask_planes: tuple[str, ...] = Field(
+        ("BAD", "SAT", "NO_DATA"), description="Mask planes whose pixels count as missing (MP_<name> in the header)."
+    )
+    bad_mask_bits: tuple[int, ...] = Field(
+        (), description="Bit numbers that count as missing where a mask does not name its planes; 0, 1, 8 in HSC's."
+    )
+
+    @model_validator(mode="after")
+    def _shards_hold_whole_chunks(self) -> Self:
+        if self.shard_size % self.chunk_size:
+            raise ValueError(f"shard_size {self.shard_size} must be a multiple of chunk_size {self.chunk_size}")
+        return self
+
+
+# --- what the network sees ---------------------------------------------------------------------------------------
+
+
+class Stretch(Section):
+    """arcsinh(flux / (softening_sigma * sigma_band)), capped: what is a bright core, what is a faint stream."""
+
+    softening_sigma: Positive = Field(3.0, description="Softening, in units of the band's sky sigma.")
+    maximum: Positive | None = Field(None, description="Cap on the stretched value; none: no cap.")
+
+
+class Augment(Section):
+    """The random views between which SimSiam must see no difference. A range of zero width switches one off."""
+
+    crop: int = Field(96, ge=8, description="Side of a view, pixels.")
+    jitter_pixels: NonNegative = Field(13.0, description="Largest shift of the centre, pixels.")
+    rotate: bool = Field(False, description="Rotate by any angle (and flip); false: flips only.")
+    zoom: Range = Field((1.0, 1.0), description="Range of the magnification.")
+    blur_arcsec: Range = Field(
+        (0.0, 0.0), description="Range of the FWHM added in quadrature to each band's PSF, arcsec."
+    )
+    noise_sigma: Range = Field((1.0, 3.0), description="Range of the added noise, in units of the image's sky sigma.")
+    extinction_ebv: Range = Field((0.0, 0.0), description="Range of the change of E(B-V), mag.")
+    brightness: NonNegative = Field(0.0, description="Largest natural logarithm of the common brightness factor.")
+    color: NonNegative = Field(0.0, description="Standard deviation of the natural logarithm of each band's factor.")
+    discs: int = Field(0, ge=0, le=50, description="Discs blanked away from the centre.")
+    disc_radius_arcsec: Range = Field((0.5, 1.5), description="Range of the discs' radii, arcsec.")
+    disc_distance_arcsec: NonNegative = Field(3.0, description="Discs stay this far from the centre, arcsec.")
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for name in ("zoom", "blur_arcsec", "noise_sigma", "extinction_ebv", "disc_radius_arcsec"):
+            _ordered(name, getattr(self, name))
+        if self.zoom[0] <= 0:
+            raise ValueError("zoom must be positive")
+        if self.blur_arcsec[0] < 0 or self.noise_sigma[0] < 0 or self.disc_radius_arcsec[0] < 0:
+            raise ValueError("blur_arcsec, noise_sigma and disc_radius_arcsec cannot be negative")
+        return self
+
+
+# --- network and training ----------------------------------------------------------------------------------------
+
+
+class Encoder(Section):
+    """The network (Chen & He 2021, arXiv:2011.10566)."""
+
+    architecture: Literal["resnet18", "resnet50"] = Field("resnet18", description="torchvision's network.")
+    width: int = Field(64, ge=4, le=256, description="Channels of the first stage; 64 is the published network.")
+    stem: Literal["standard", "small"] = Field(
+        "standard", description="`standard`: 7x7, stride 2, pooling; `small`: 3x3, stride 1, for small images."
+    )
+    projector_size: int = Field(2048, ge=8, le=16384, description="Width of the projector.")
+    predictor_size: int = Field(512, ge=2, le=16384, description="Width of the predictor's bottleneck.")
+
+    @model_validator(mode="after")
+    def _predictor_is_a_bottleneck(self) -> Self:
+        if self.predictor_size >= self.projector_size:
+            raise ValueError(
+                f"predictor_size {self.predictor_size} must be smaller than projector_size {self.projector_size}"
+            )
+        return self
+
+
+class Training(Section):
+    """SGD as published for SimSiam."""
+
+    epochs: int = Field(25, ge=1, le=10_000, description="Passes over the images.")
+    batch_size: int = Field(256, ge=2, le=65_536, description="Galaxies per step, over all processes.")
+    base_learning_rate: Positive = Field(0.05, description="Rate for a batch of 256; scaled with the batch size.")
+    warmup_epochs: NonNegative = Field(0.0, description="Epochs of linear warm-up.")
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="SGD momentum.")
+    weight_decay: NonNegative = Field(1e-4, description="L2 penalty.")
+    collapse_below: Fraction = Field(
+        0.1, description="Stop when the standard deviation of the normalised projection times sqrt(dim) is below this."
+    )
+
+    @model_validator(mode="after")
+    def _warmup_ends_before_training(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be smaller than epochs {self.epochs}")
+        return self
+
+
+# --- embedding, index, search ------------------------------------------------------------------------------------
+
+
+class Embedding(Section):
+    """Images to vectors: features of all stages, averaged over symmetries, whitened, of length one."""
+
+    dimensions: int = Field(128, ge=2, le=4096, description="Dimensions kept by the whitening.")
+    symmetries: Literal[1, 2, 4, 8] = Field(8, description="Flips and quarter turns averaged over.")
+    crop: int | None = Field(None, ge=8, description="Side of the central part that is embedded, pixels; none: all.")
+    whitening_sample: int = Field(20_000, ge=16, description="Most galaxies the whitening is fitted on.")
+    minimum_good_fraction: Fraction = Field(
+        0.5, description="Galaxies with fewer good pixels in some band are left out (and listed)."
+    )
+    dtype: Literal["float32", "float16"] = Field("float32", description="Type of the stored vectors.")
+
+
+class Index(Section):
+    """The FAISS index."""
+
+    kind: str = Field("auto", description="`auto`, or any FAISS index_factory string for inner product.")
+    queries: int = Field(200, ge=1, le=100_000, description="Queries for the report of recall@10 against exact search.")
+
+
+class Query(Section):
+    """A question: galaxies (by id, position or FITS cutout) to look like, and galaxies not to look like."""
+
+    like: tuple[int, ...] = Field((), description="object_ids of the examples.")
+    unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
+    position: tuple[float, float] | None = Field(None, description="Right ascension and declination, degrees, ICRS.")
+    cutout: str | None = Field(
+        None, description="A multi-band FITS file, or a file name with {band} or {BAND}, of a galaxy of your own."
+    )
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not (self.like or self.position or self.cutout):
+            raise ValueError("a query needs `like` (object_ids), `position` ([ra, dec]) or `cutout` (a FITS file)")
+        both = set(self.like) & set(self.unlike)
+        if both:
+            raise ValueError(f"object {min(both)} is both in `like` and in `unlike`")
+        if self.position and not (0 <= self.position[0] < 360 and -90 <= self.position[1] <= 90):
+            raise ValueError(f"position {list(self.position)} must be [ra in 0..360, dec in -90..90] degrees")
+        return self
+
+
+class Search(Section):
+    """Questions asked by the workflow."""
+
+    k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
+    radius_arcsec: Positive = Field(2.0, description="How far from `position` a galaxy may be, arcsec.")
+    queries: dict[str, Query] = Field(default_factory=dict, description="Questions by name.")
+
+    @model_validator(mode="after")
+    def _names_are_file_names(self) -> Self:
+        for name in self.queries:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"query name {name!r} must be letters, digits, `_` and `-`: it names a folder")
+        return self
+
+
+class Evaluation(Section):
+    """How well labelled galaxies are found."""
+
+    enabled: bool = Field(True, description="Evaluate; needs the catalog column `label`.")
+    negative_label: str = Field("none", description="Label of galaxies without a feature; all others have one.")
+    probe_labels: tuple[int, ...] = Field(
+        (5, 10, 20, 50, 100, 200, 500),
+        min_length=1,
+        description="Numbers of labels a linear probe learns from; all is added.",
+    )
+    set_size: int = Field(20, ge=1, description="Examples in the search from a set.")
+    repeats: int = Field(10, ge=2, le=1000, description="Random splits per figure.")
+    precision_at: int = Field(20, ge=1, description="k of precision@k.")
+    morphology_sample: int = Field(1000, ge=0, description="Most galaxies measured with statmorph, which is slow.")
+
+
+# --- compute: changes nothing in the results ---------------------------------------------------------------------
+
+
+class Dask(Section):
+    """Where the conversion runs."""
+
+    cluster: Literal["local", "slurm", "address"] = Field("local", description="Where the workers are.")
+    workers: int | None = Field(None, ge=1, le=10_000, description="Workers; none: the rule's threads.")
+    address: str | None = Field(None, description="Scheduler address, with `cluster: address`.")
+    slurm: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of dask_jobqueue.SLURMCluster: queue, account, cores, memory, ..."
+    )
+
+    @model_validator(mode="after")
+    def _address_is_given(self) -> Self:
+        if self.cluster == "address" and not self.address:
+            raise ValueError("cluster `address` needs `address`: the scheduler's, like tcp://host:8786")
+        return self
+
+
+class Compute(Section):
+    """Devices, workers and memory. Changing these re-runs nothing."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Device; auto: the best there is.")
+    gpus: int = Field(0, ge=0, le=64, description="GPUs a training job asks for; embed jobs ask for one if not 0.")
+    processes: int = Field(1, ge=1, le=64, description="CPU processes of a training job without GPUs.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA only.")
+    compile: bool = Field(False, description="Use torch.compile.")
+    images_in: Literal["auto", "memory", "stream"] = Field(
+        "auto", description="Training images in the device's memory, or streamed by shard; auto: by size."
+    )
+    embed_batch_size: int = Field(256, ge=1, le=65_536, description="Images per forward pass when embedding.")
+    dask: Dask = Dask()
+
+
+class Settings(Section):
+    """The whole configuration of one run."""
+
+    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name: results go to results/<run>/.")
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="The one seed of all randomness.")
+    catalog: Catalog = Catalog()
+    cutouts: Cutouts = Cutouts()
+    images: Images = Images()
+    stretch: Stretch = Stretch()
+    augment: Augment = Augment()
+    encoder: Encoder = Encoder()
+    training: Training = Training()
+    embedding: Embedding = Embedding()
+    index: Index = Index()
+    search: Search = Search()
+    evaluation: Evaluation = Evaluation()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        if (self.catalog.source == "simulated") != (self.cutouts.source == "simulated"):
+            raise ValueError(
+                f"catalog.source {self.catalog.source!r} and cutouts.source {self.cutouts.source!r} contradict: "
+                "a simulated catalog and simulated cutouts belong together"
+            )
+        if self.augment.crop > self.images.size:
+            raise ValueError(f"augment.crop {self.augment.crop} must not exceed images.size {self.images.size}")
+        if self.embedding.crop and self.embedding.crop > self.images.size:
+            raise ValueError(f"embedding.crop {self.embedding.crop} must not exceed images.size {self.images.size}")
+        if self.cutouts.source == "simulated" and self.training.batch_size > self.cutouts.simulated.galaxies:
+            raise ValueError(
+                f"training.batch_size {self.training.batch_size} must not exceed the "
+                f"{self.cutouts.simulated.galaxies} galaxies of cutouts.simulated.galaxies"
+            )
+        return self
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Keys allowed in the section that holds ``location``."""
+    section: type[BaseModel] = Settings
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        annotation = field.annotation if field else (Query if "queries" in location else None)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return sorted(section.model_fields)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """One pydantic error as one sentence that names the key, the value and what is allowed."""
+    location = error["loc"]
+    key = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        return f"config: unknown key `{key}`; allowed here: {', '.join(_allowed_keys(location))}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"config: {key}: {message}" if key else f"config: {message}"
+    return f"config: {key} is {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def load_settings(config: Mapping[str, Any]) -> Settings:
+    """Check a configuration and give it types.
+
+    Parameters
+    ----------
+    config : mapping
+        What Snakemake read from the YAML file.
+
+    Raises
+    ------
+    TidalkinError
+        With one sentence per fault: key, value, what is allowed.
+    """
+    try:
+        return Settings.model_validate(dict(config))
+    except ValidationError as error:
+        raise TidalkinError("\n".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def config_digest(*sections: Any) -> str:
+    """Short digest of configuration values, to tell which configuration made a file."""
+    plain = [section.model_dump(mode="json") if isinstance(section, BaseModel) else section for section in sections]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
