@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tidalkin.errors import TidalkinError
 
 PIXEL_SCALE_ARCSEC = 0.168  # HSC coadds: Aihara et al. 2022, PASJ 74, 247
-BANDS = ("g", "r", "i", "z", "y")
+
 
 Band = Literal["g", "r", "i", "z", "y"]
+BANDS: tuple[Band, ...] = ("g", "r", "i", "z", "y")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
