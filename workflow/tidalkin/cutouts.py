@@ -14,7 +14,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -213,10 +213,17 @@ def _card_block(content: bytes, start: int, name: str) -> tuple[bytes, int]:
     raise TidalkinError(f"{name}: is cut short in the header at byte {start}: fetch or copy the file again")
 
 
-def _integer(cards: _Cards, key: str, name: str, default: int | None = None) -> int:
-    value = cards.get(key, default)
+def _integer(header: Header, key: str, name: str, default: int | None = None) -> int:
+    value = header.get(key, default)
     if not isinstance(value, int):
-        raise TidalkinError(f"{name}: has {value!r} as {key} in a FITS header where a whole number is due")
+        raise TidalkinError(f"{name}: has {key} = {value!r} in a FITS header where a whole number is due")
+    return value
+
+
+def _number(header: Header, key: str, name: str, default: float) -> float:
+    value = header.get(key, default)
+    if not isinstance(value, int | float):
+        raise TidalkinError(f"{name}: has {key} = {value!r} in a FITS header where a number is due")
     return value
 
 
@@ -253,7 +260,7 @@ def _plain_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
         is_image = str(cards.get("XTENSION", "IMAGE")).strip() == "IMAGE"
         if is_image and (axes or primary is not None):
             pixels = np.frombuffer(content, DTYPE_OF_BITPIX[bitpix], values, start).reshape(axes[::-1])
-            planes.append(_Plane(_plane_name(cards), cards, _scaled(pixels, cards)))
+            planes.append(_Plane(_plane_name(cards), cards, _scaled(pixels, cards, name)))
         primary = primary if primary is not None else cards
         start += -(-size // BLOCK) * BLOCK
         if {"IMAGE", "MASK", "VARIANCE"} <= {plane.name for plane in planes}:
@@ -267,9 +274,9 @@ def _plane_name(header: Header) -> str:
     return str(header.get("EXTNAME") or header.get("EXTTYPE") or "").strip().upper()
 
 
-def _scaled(pixels: npt.NDArray[Any], cards: _Cards) -> npt.NDArray[Any]:
+def _scaled(pixels: npt.NDArray[Any], cards: _Cards, name: str) -> npt.NDArray[Any]:
     """Physical values from stored ones (FITS standard 4.0, section 4.4.2.5)."""
-    scale, zero = cards.get("BSCALE", 1), cards.get("BZERO", 0)
+    scale, zero = _number(cards, "BSCALE", name, 1), _number(cards, "BZERO", name, 0)
     blank = cards.get("BLANK") if pixels.dtype.kind in "iu" else None
     if scale == 1 and zero == 0 and blank is None:
         return pixels
@@ -353,7 +360,7 @@ def read_cutout(
     flux *= np.float32(to_nanojansky)
     missing = ~np.isfinite(flux)
     if mask is not None:
-        missing |= _is_bad(mask, bad_mask_planes, bad_mask_bits)
+        missing |= _is_bad(mask, bad_mask_planes, bad_mask_bits, name)
     flux[missing] = np.nan
     return BandCutout(
         flux=flux,
@@ -459,11 +466,13 @@ def _nanojansky_per(unit: str) -> float | None:
         return None
 
 
-def _is_bad(mask: _Plane, bad_planes: Collection[str], bad_bits: Collection[int]) -> npt.NDArray[np.bool_]:
-    named = {key[3:]: mask.header.get(key) for key in mask.header if key.startswith("MP_")}
+def _is_bad(mask: _Plane, bad_planes: Collection[str], bad_bits: Collection[int], name: str) -> npt.NDArray[np.bool_]:
+    named = {key[3:]: _integer(mask.header, key, name) for key in mask.header if key.startswith("MP_")}
     bits = [named[plane.upper()] for plane in bad_planes if plane.upper() in named] if named else list(bad_bits)
-    wanted = sum(1 << int(bit) for bit in set(bits))
-    return (mask.pixels & np.array(wanted, dtype=mask.pixels.dtype)) != 0
+    # Unsigned, since the highest bit is one like the others; a bit beyond the mask's type is nowhere set.
+    unsigned = mask.pixels.view(mask.pixels.dtype.str.replace("i", "u"))
+    wanted = sum(1 << bit for bit in set(bits) if 0 <= bit < 8 * unsigned.dtype.itemsize)
+    return (unsigned & np.array(wanted, dtype=unsigned.dtype)) != 0
 
 
 def _band(filter_name: object) -> str | None:
@@ -480,17 +489,20 @@ def _wcs(header: Header, name: str) -> PixelFinder | None:
     if "CTYPE1" not in header:
         return None
     if _is_plain_tangent(header):
-        step = [float(header.get(f"CDELT{axis}", 1.0)) for axis in (1, 2)]
-        stem, scale = ("CD", (1.0, 1.0)) if "CD1_1" in header or "CD2_2" in header else ("PC", (step[0], step[1]))
-        unit = float(stem == "PC")  # PC is the unit matrix where it is not given; CD is zero
-        cd = tuple(
-            float(header.get(f"{stem}{i}_{j}", unit if i == j else 0.0)) * scale[i - 1] for i in (1, 2) for j in (1, 2)
-        )
-        if cd[0] * cd[3] != cd[1] * cd[2]:
+        # PC is the unit matrix where it is not given, and CD is zero.
+        has_cd = "CD1_1" in header or "CD2_2" in header
+        stem, diagonal = ("CD", 0.0) if has_cd else ("PC", 1.0)
+        scale = {axis: 1.0 if has_cd else _number(header, f"CDELT{axis}", name, 1.0) for axis in (1, 2)}
+        matrix = [
+            _number(header, f"{stem}{i}_{j}", name, diagonal if i == j else 0.0) * scale[i]
+            for i in (1, 2)
+            for j in (1, 2)
+        ]
+        if matrix[0] * matrix[3] != matrix[1] * matrix[2]:
             return TangentPlane(
-                crpix=(float(header.get("CRPIX1", 0.0)), float(header.get("CRPIX2", 0.0))),
-                crval=(float(header.get("CRVAL1", 0.0)), float(header.get("CRVAL2", 0.0))),
-                cd=(cd[0], cd[1], cd[2], cd[3]),
+                crpix=(_number(header, "CRPIX1", name, 0.0), _number(header, "CRPIX2", name, 0.0)),
+                crval=(_number(header, "CRVAL1", name, 0.0), _number(header, "CRVAL2", name, 0.0)),
+                cd=(matrix[0], matrix[1], matrix[2], matrix[3]),
             )
     return _general_wcs(header, name)
 
