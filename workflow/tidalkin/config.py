@@ -60,6 +60,10 @@ class Catalog(Section):
     )
     chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
 
+    def content(self) -> dict[str, Any]:
+        """What decides the catalog's rows, apart from the file they are read from."""
+        return self.model_dump(exclude={"path", "query"})
+
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
         if self.source == "file" and not self.path:
@@ -152,6 +156,13 @@ class Cutouts(Section):
         if self.size_pixels < 8:
             raise ValueError(f"size_arcsec {self.size_arcsec} is under 8 pixels of {PIXEL_SCALE_ARCSEC} arcsec")
         return self
+
+    def content(self) -> dict[str, Any]:
+        """What decides the bytes of a cutout: not how many there are, nor how they are transported."""
+        transport = {"connections", "lines_per_request", "attempts", "timeout_seconds", "bytes_per_second"}
+        chosen = getattr(self, self.source).model_dump(exclude=transport | {"galaxies"})
+        content = {"source": self.source, "bands": self.bands, self.source: chosen}
+        return content if self.source == "folder" else content | {"size_arcsec": self.size_arcsec}
 
     @property
     def size_pixels(self) -> int:

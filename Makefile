@@ -1,0 +1,52 @@
+# Two commands: `make demo` shows what tidalkin does, `make test` checks that it does it. Each sets up all it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check format reference clean
+
+help:  ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
+
+$(VENV)/.installed: envs/requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "tidalkin needs Python 3.11 or newer; name yours with: make PYTHON=python3.12 demo" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.installed  ## Run the whole pipeline on a simulated survey (minutes), then name the pictures
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
+	@$(BIN)/tidalkin pictures --run results/demo
+
+test: $(VENV)/.installed-dev check  ## Check style and types, run the tests (under 15 minutes on 2 cores)
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow and not slurm"
+
+test-slow: $(VENV)/.installed-dev  ## Run the whole-workflow, fault and soak tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "slow and not slurm"
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+format: $(VENV)/.installed-dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+reference: $(VENV)/.installed  ## Write docs/configuration.md anew from the code
+	$(BIN)/python -m tidalkin.config_reference > docs/configuration.md
+
+clean:  ## Remove the environment and caches (never results)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

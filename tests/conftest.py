@@ -1,0 +1,51 @@
+"""What several test files share: the repository's root, a tiny configuration, and the workflow run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_hsc_cutouts() -> Path:
+    """Folder with real HSC images and their catalog; the test is skipped where it is not there."""
+    folder = ROOT.parent / "shared" / "data" / "hsc"
+    if not folder.is_dir():
+        pytest.skip("no real HSC images beside the repository")
+    return folder
+
+
+Snakemake = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def snakemake() -> Snakemake:
+    """Run the workflow in a folder: ``snakemake(folder, "--until", "embed", config={...})``."""
+
+    def run(
+        folder: Path, *arguments: str, config: dict | None = None, check: bool = True, timeout: float = 600
+    ) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--cores", "2", "--directory", str(folder), *arguments]
+        if config is not None:
+            configfile = folder / "config.json"
+            configfile.write_text(json.dumps(config))
+            command += ["--configfile", str(configfile)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
+        if check:
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
+        return done
+
+    return run

@@ -1,0 +1,191 @@
+"""The workflow as a user runs it: what runs, what runs again after a change, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+TINY = {
+    "run": "tiny",
+    "catalog": {"source": "simulated", "chunk_size": 24},
+    "cutouts": {
+        "source": "simulated",
+        "size_arcsec": 8.064,
+        "simulated": {"galaxies": 72, "tidal_fraction": 0.5},
+    },
+    "images": {"size": 40, "shard_size": 32, "chunk_size": 16},
+    "stretch": {"softening_sigma": 1.0, "maximum": 3.0},
+    "augment": {"crop": 32, "jitter_pixels": 2, "noise_sigma": [0.0, 1.0]},
+    "encoder": {"width": 8, "projector_size": 32, "predictor_size": 8},
+    "training": {"epochs": 2, "batch_size": 24, "collapse_below": 0.0},
+    "embedding": {"dimensions": 16, "symmetries": 2},
+    "search": {"k": 8, "queries": {"first": {"like": [1]}, "several": {"like": [2, 3], "unlike": [4]}}},
+    "evaluation": {"repeats": 2, "probe_labels": [8], "set_size": 4, "morphology_sample": 48},
+}
+
+
+def changed(config: dict, **sections: dict) -> dict:
+    """The configuration with some sections' values replaced."""
+    new = copy.deepcopy(config)
+    for section, values in sections.items():
+        new[section].update(values)
+    return new
+
+
+def planned(output: str) -> set[str]:
+    """The rules in the job table that Snakemake prints, `all` left out."""
+    table = output.split("Job stats:")[-1]
+    return {name for name, _ in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)} - {"all", "total"}
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory, snakemake) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    snakemake(folder, config=TINY)
+    return folder
+
+
+AFTER_EMBEDDING = {"index", "search", "evaluate"}
+AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"search": {"k": 5}}, {"search"}),
+        ({"training": {"epochs": 3}}, {"train"} | AFTER_TRAINING),
+        ({"images": {"size": 36}}, {"convert", "views", "train", "baseline"} | AFTER_TRAINING),
+        ({"embedding": {"dimensions": 12}}, {"whiten", "embed", "baseline"} | AFTER_EMBEDDING),
+        ({"index": {"kind": "HNSW32"}}, {"index", "search"}),
+        ({"evaluation": {"repeats": 3}}, {"baseline", "evaluate"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_only_what_a_change_of_config_touches_runs_again(finished_run, snakemake, change, expected):
+    output = snakemake(finished_run, "-n", config=changed(TINY | {"index": {}}, **change)).stdout
+    assert planned(output) == expected
+
+
+def test_a_change_of_compute_runs_nothing_again(finished_run, snakemake):
+    config = TINY | {"compute": {"device": "cpu", "embed_batch_size": 7, "dask": {"workers": 1}}}
+    assert "Nothing to be done" in snakemake(finished_run, "-n", config=config).stderr
+
+
+def test_a_finished_run_has_nothing_to_do(finished_run, snakemake):
+    assert "Nothing to be done" in snakemake(finished_run, "-n", config=TINY).stderr
+
+
+def test_the_run_leaves_what_the_readme_promises(finished_run):
+    results = finished_run / "results" / "tiny"
+    for path in (
+        "catalog.parquet",
+        "cutouts/00000.tar",
+        "cutouts/00002.ledger.parquet",
+        "images.zarr/zarr.json",
+        "encoder/encoder.pt",
+        "encoder/history.csv",
+        "encoder/history.png",
+        "encoder/views.png",
+        "whitening.npz",
+        "embeddings/00002.npy",
+        "index/report.json",
+        "search/several/neighbours.csv",
+        "search/several/neighbours.fits",
+        "search/several/mosaic.png",
+        "evaluation/metrics.csv",
+        "evaluation/roc.png",
+    ):
+        assert (results / path).exists(), path
+    neighbours = pd.read_csv(results / "search" / "several" / "neighbours.csv", comment="#")
+    assert len(neighbours) == 8
+    assert not set(neighbours.object_id) & {2, 3, 4}
+
+
+def test_the_workflow_passes_snakemakes_lint(root, snakemake, tmp_path):
+    done = snakemake(tmp_path, "--lint", config=TINY, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rule_graph_names_every_stage(finished_run, snakemake):
+    graph = snakemake(finished_run, "--rulegraph", "--forceall", config=TINY).stdout
+    for rule in ("catalog", "fetch", "convert", "train", "whiten", "embed", "index", "search", "evaluate"):
+        assert f'"{rule}"' in graph or f'"{rule}\\' in graph or f"= {rule}" in graph, rule
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"trainin": {}}, "unknown key `trainin`"),
+        ({"training": {"epochs": 0}}, "training.epochs is 0"),
+        ({"images": {"size": "big"}}, "images.size is 'big'"),
+        ({"catalog": {"source": "file"}}, "needs `path`"),
+    ],
+)
+def test_a_bad_configuration_ends_in_one_sentence_before_any_job(tmp_path, snakemake, config, sentence):
+    done = snakemake(tmp_path, config=config, check=False)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def folder_config(folder: Path) -> dict:
+    """TINY, but reading the FITS files of ``folder`` by the catalog ``folder``/catalog.csv."""
+    config = copy.deepcopy(TINY)
+    config["catalog"] = {"source": "file", "path": str(folder / "catalog.csv"), "chunk_size": 24}
+    config["cutouts"] = {"source": "folder", "folder": {"path": str(folder), "template": "{object_id}-{band}.fits"}}
+    config["search"] = {"queries": {}}
+    config["evaluation"] = {"enabled": False}
+    return config
+
+
+@pytest.fixture
+def own_files(finished_run, tmp_path) -> Path:
+    """A user's folder: 48 galaxies' FITS files and a catalog of them."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for chunk in ("00000", "00001", "00002"):
+        shutil.unpack_archive(finished_run / "results" / "tiny" / "cutouts" / f"{chunk}.tar", folder)
+    pd.read_parquet(finished_run / "results" / "tiny" / "catalog.parquet").head(48).to_csv(
+        folder / "catalog.csv", index=False
+    )
+    return folder
+
+
+def fetched(folder: Path) -> dict[str, int]:
+    """Time of the last change of each chunk's tar."""
+    return {tar.stem: tar.stat().st_mtime_ns for tar in sorted((folder / "results/tiny/cutouts").glob("*.tar"))}
+
+
+def test_a_grown_catalog_fetches_only_the_new_chunks_and_a_touched_one_nothing(
+    finished_run, own_files, tmp_path, snakemake
+):
+    config = folder_config(own_files)
+    snakemake(tmp_path, "--until", "fetch", config=config)
+    before = fetched(tmp_path)
+    assert list(before) == ["00000", "00001"]
+
+    time.sleep(1)
+    (own_files / "catalog.csv").touch()
+    output = snakemake(tmp_path, "-n", "--until", "fetch", config=config)
+    assert "Nothing to be done" in output.stderr
+
+    whole = pd.read_parquet(finished_run / "results" / "tiny" / "catalog.parquet")
+    whole.to_csv(own_files / "catalog.csv", index=False)
+    snakemake(tmp_path, "--until", "fetch", config=config)
+    after = fetched(tmp_path)
+    assert list(after) == ["00000", "00001", "00002"]
+    assert {chunk: after[chunk] for chunk in before} == before
+
+
+def test_the_report_shows_mosaics_training_and_evaluation(finished_run, snakemake, tmp_path):
+    snakemake(finished_run, "--report", str(tmp_path / "report.html"), config=TINY)
+    page = (tmp_path / "report.html").read_text()
+    for name in ("mosaic.png", "history.png", "views.png", "roc.png", "metrics.csv"):
+        assert name in page, name

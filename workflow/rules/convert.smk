@@ -1,0 +1,34 @@
+# All cutouts into one Zarr store: calibrated flux on one grid of pixels, with the sky noise and seeing beside it.
+
+
+def tars(wildcards):
+    return [f"{RESULTS}/cutouts/{chunk}.tar" for chunk in chunks(wildcards)]
+
+
+def ledgers(wildcards):
+    return [f"{RESULTS}/cutouts/{chunk}.ledger.parquet" for chunk in chunks(wildcards)]
+
+
+rule convert:
+    input:
+        catalog=catalog_file,
+        tars=tars,
+        ledgers=ledgers,
+    output:
+        images=directory(f"{RESULTS}/images.zarr"),
+        problems=f"{RESULTS}/images.problems.csv",
+    log:
+        f"{RESULTS}/logs/convert.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/convert.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(4000),
+        runtime=12 * 60,
+    params:
+        bands=settings.cutouts.bands,
+        images=settings.images.model_dump(),
+    script:
+        "../scripts/convert.py"

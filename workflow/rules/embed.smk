@@ -1,0 +1,50 @@
+# Every image to a vector: the whitening, fitted on a sample, then one job per shard.
+
+
+rule whiten:
+    input:
+        images=f"{RESULTS}/images.zarr",
+        encoder=f"{RESULTS}/encoder/encoder.pt",
+    output:
+        f"{RESULTS}/whitening.npz",
+    log:
+        f"{RESULTS}/logs/whiten.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/whiten.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(8000),
+        runtime=120,
+        gpu=min(settings.compute.gpus, 1),
+    params:
+        embedding=settings.embedding.model_dump(),
+        seed=settings.seed,
+    script:
+        "../scripts/whiten.py"
+
+
+rule embed:
+    input:
+        images=f"{RESULTS}/images.zarr",
+        encoder=f"{RESULTS}/encoder/encoder.pt",
+        whitening=f"{RESULTS}/whitening.npz",
+    output:
+        vectors=f"{RESULTS}/embeddings/{{shard}}.npy",
+        ids=f"{RESULTS}/embeddings/{{shard}}.ids.npy",
+    log:
+        f"{RESULTS}/logs/embed/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/embed/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(4000),
+        runtime=120,
+        gpu=min(settings.compute.gpus, 1),
+    params:
+        embedding=settings.embedding.model_dump(),
+    script:
+        "../scripts/embed.py"

@@ -1,0 +1,87 @@
+# How well labelled galaxies are found, beside baselines that saw the same images.
+
+
+def evaluation():
+    """What the evaluation leaves, where the configuration asks for it."""
+    if not settings.evaluation.enabled:
+        return []
+    return [f"{RESULTS}/evaluation/metrics.csv"]
+
+
+rule baseline:
+    input:
+        catalog=catalog_file,
+        images=f"{RESULTS}/images.zarr",
+    output:
+        f"{RESULTS}/baselines/{{baseline}}.npz",
+    log:
+        f"{RESULTS}/logs/baseline/{{baseline}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/baseline/{{baseline}}.tsv"
+    wildcard_constraints:
+        baseline="random|pca|morphology",
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(8000),
+        runtime=4 * 60,
+    params:
+        stretch=settings.stretch.model_dump(),
+        encoder=settings.encoder.model_dump(),
+        embedding=settings.embedding.model_dump(),
+        evaluation=settings.evaluation.model_dump(),
+        seed=settings.seed,
+    script:
+        "../scripts/baseline.py"
+
+
+rule evaluate:
+    input:
+        catalog=catalog_file,
+        vectors=vectors,
+        vector_ids=vector_ids,
+        baselines=expand(
+            f"{RESULTS}/baselines/{{baseline}}.npz",
+            baseline=["random", "pca", "morphology"],
+        ),
+    output:
+        metrics=report(
+            f"{RESULTS}/evaluation/metrics.csv",
+            caption="../report/metrics.rst",
+            category="Evaluation",
+            labels={"figure": "All figures, table"},
+        ),
+        roc=report(
+            f"{RESULTS}/evaluation/roc.png",
+            caption="../report/roc.rst",
+            category="Evaluation",
+            labels={"figure": "ROC"},
+        ),
+        precision_recall=report(
+            f"{RESULTS}/evaluation/precision_recall.png",
+            caption="../report/precision_recall.rst",
+            category="Evaluation",
+            labels={"figure": "Precision and recall"},
+        ),
+        probe=report(
+            f"{RESULTS}/evaluation/probe.png",
+            caption="../report/probe.rst",
+            category="Evaluation",
+            labels={"figure": "Probe against number of labels"},
+        ),
+    log:
+        f"{RESULTS}/logs/evaluate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(4000),
+        runtime=120,
+    params:
+        evaluation=settings.evaluation.model_dump(),
+        seed=settings.seed,
+    script:
+        "../scripts/evaluate.py"

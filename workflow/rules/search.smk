@@ -1,0 +1,50 @@
+# The questions of the configuration, answered: a table and a mosaic each.
+
+
+def mosaics():
+    return [f"{RESULTS}/search/{query}/mosaic.png" for query in settings.search.queries]
+
+
+def question(wildcards):
+    return settings.search.queries[wildcards.query].model_dump()
+
+
+rule search:
+    input:
+        catalog=catalog_file,
+        images=f"{RESULTS}/images.zarr",
+        encoder=f"{RESULTS}/encoder/encoder.pt",
+        whitening=f"{RESULTS}/whitening.npz",
+        vectors=vectors,
+        vector_ids=vector_ids,
+        index=f"{RESULTS}/index/index.faiss",
+        index_ids=f"{RESULTS}/index/ids.npy",
+    output:
+        table=report(
+            f"{RESULTS}/search/{{query}}/neighbours.csv",
+            caption="../report/neighbours.rst",
+            category="Search",
+            labels={"query": "{query}", "figure": "table"},
+        ),
+        fits=f"{RESULTS}/search/{{query}}/neighbours.fits",
+        mosaic=report(
+            f"{RESULTS}/search/{{query}}/mosaic.png",
+            caption="../report/mosaic.rst",
+            category="Search",
+            labels={"query": "{query}", "figure": "mosaic"},
+        ),
+    log:
+        f"{RESULTS}/logs/search/{{query}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000),
+        runtime=30,
+    params:
+        query=question,
+        k=settings.search.k,
+        radius_arcsec=settings.search.radius_arcsec,
+        embedding=settings.embedding.model_dump(),
+        images=settings.images.model_dump(),
+    script:
+        "../scripts/search.py"

@@ -1,0 +1,65 @@
+# The encoder: SimSiam on all images, without labels; and a sheet of the views it is trained on.
+
+
+rule views:
+    input:
+        f"{RESULTS}/images.zarr",
+    output:
+        report(
+            f"{RESULTS}/encoder/views.png",
+            caption="../report/views.rst",
+            category="Training",
+            labels={"figure": "Views of one galaxy"},
+        ),
+    log:
+        f"{RESULTS}/logs/views.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(4000),
+        runtime=30,
+    params:
+        augment=settings.augment.model_dump(),
+        stretch=settings.stretch.model_dump(),
+        seed=settings.seed,
+    script:
+        "../scripts/views.py"
+
+
+rule train:
+    input:
+        f"{RESULTS}/images.zarr",
+    output:
+        encoder=f"{RESULTS}/encoder/encoder.pt",
+        history=report(
+            f"{RESULTS}/encoder/history.csv",
+            caption="../report/history_table.rst",
+            category="Training",
+            labels={"figure": "Training history, table"},
+        ),
+        picture=report(
+            f"{RESULTS}/encoder/history.png",
+            caption="../report/history.rst",
+            category="Training",
+            labels={"figure": "Training history"},
+        ),
+        tensorboard=directory(f"{RESULTS}/encoder/tensorboard"),
+    log:
+        f"{RESULTS}/logs/train.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(8000),
+        runtime=48 * 60,
+        gpu=settings.compute.gpus,
+    params:
+        augment=settings.augment.model_dump(),
+        stretch=settings.stretch.model_dump(),
+        encoder=settings.encoder.model_dump(),
+        training=settings.training.model_dump(),
+        seed=settings.seed,
+    script:
+        "../scripts/train.py"

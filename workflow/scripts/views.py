@@ -1,0 +1,17 @@
+"""Draw one galaxy under sixteen views.
+
+In: the images. Out: a picture.
+"""
+
+from tidalkin.config import Augment, Stretch
+from tidalkin.figures_training import draw_views
+from tidalkin.stage import stage
+
+with stage(snakemake.log):
+    draw_views(
+        snakemake.input[0],
+        snakemake.output[0],
+        augment=Augment(**snakemake.params.augment),
+        stretch=Stretch(**snakemake.params.stretch),
+        seed=snakemake.params.seed,
+    )
