@@ -1,0 +1,351 @@
+"""Random views of galaxies: what SimSiam must see no difference between, batched on the device.
+
+Each step is a pure function of its random parameters (`turn`, `resample`, `widen_psf`, `extinction_factor`,
+`disc_mask`); `Views` draws the parameters from one generator and applies the steps: position and orientation, seeing,
+dust and brightness, sky and gaps, and at last the stretch to network input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Augment, Range, Stretch
+from tidalkin.errors import TidalkinError
+from tidalkin.stretch import stretch
+
+EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 1.075}
+"""A_band / E(B-V) of HSC's filters, by M. Tanaka: github.com/lsst/obs_subaru, config/extinctionCoeffs.py."""
+
+FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
+
+
+def turn(
+    flux: torch.Tensor, mirror: torch.Tensor, transpose: torch.Tensor, centre: torch.Tensor, crop: int
+) -> torch.Tensor:
+    """Cut views at whole pixels, flipped and quarter-turned: every value is moved, none is changed.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor
+        Square images.
+    mirror : (object, 2) tensor of int64
+        1 or -1: the view's x and y axis runs along or against the image's.
+    transpose : (object,) tensor of bool
+        Whether x and y change places; with the mirrors this makes the eight symmetries of the square.
+    centre : (object, 2) tensor of int64
+        x and y of the image's centre in the view, pixels from the view's centre.
+    crop : int
+        Side of the view, pixels.
+
+    Returns
+    -------
+    (object, band, crop, crop) tensor
+        NaN where the image is NaN or the view reaches beyond it.
+    """
+    n_objects, n_bands, size, _ = flux.shape
+    # Twice the offset from the centre keeps centres between pixels in whole numbers.
+    doubled = 2 * torch.arange(crop, device=flux.device) - (crop - 1)
+    offset = mirror[:, :, None] * (doubled - 2 * centre[:, :, None])
+    column, row = ((offset + (size - 1)) // 2).unbind(1)
+    across, down = column[:, None, :], row[:, :, None]
+    swap = transpose[:, None, None]
+    pixel_row, pixel_column = torch.where(swap, across, down), torch.where(swap, down, across)
+    inside = (pixel_row >= 0) & (pixel_row < size) & (pixel_column >= 0) & (pixel_column < size)
+    index = torch.where(inside, pixel_row * size + pixel_column, 0).flatten(1)
+    view = flux.flatten(2).gather(2, index[:, None].expand(-1, n_bands, -1)).view(n_objects, n_bands, crop, crop)
+    return view.masked_fill_(~inside[:, None], torch.nan)
+
+
+def resample(
+    flux: torch.Tensor,
+    angle: torch.Tensor,
+    mirror: torch.Tensor,
+    zoom: torch.Tensor,
+    centre: torch.Tensor,
+    crop: int,
+) -> torch.Tensor:
+    """Rotate, flip, zoom and shift in one interpolation.
+
+    Surface brightness is conserved, as when the same galaxy is seen from nearer by: total flux grows with the square
+    of ``zoom``.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor of float32
+        Square images without NaN: one would spread to its neighbours.
+    angle : (object,) tensor
+        Angle of the view against the image, radians.
+    mirror : (object,) tensor
+        1 or -1: the view's x axis runs along or against the image's.
+    zoom : (object,) tensor
+        Magnification.
+    centre : (object, 2) tensor
+        x and y of the image's centre in the view, pixels from the view's centre.
+    crop : int
+        Side of the view, pixels.
+
+    Returns
+    -------
+    (object, band, crop, crop) tensor of float32
+        0 where the view reaches beyond the image.
+    """
+    n_objects, n_bands, size, _ = flux.shape
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    linear = torch.stack([torch.stack([mirror * cos, -sin], -1), torch.stack([mirror * sin, cos], -1)], -2)
+    shift = -(linear @ centre[:, :, None])
+    # grid_sample measures in half sides of the image and of the view.
+    to_image = torch.cat([linear * (crop / size), shift * (2.0 / size)], dim=2)
+    grid = functional.affine_grid(to_image, [n_objects, n_bands, crop, crop], align_corners=False)
+    return functional.grid_sample(flux, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
+
+
+def _cosine_transform(size: int, device: torch.device) -> torch.Tensor:
+    """The orthonormal cosine transform (DCT-II) as a (frequency, pixel) matrix."""
+    pixel = torch.arange(size, device=device, dtype=torch.float64)
+    matrix = torch.cos(math.pi / size * pixel[:, None] * (pixel + 0.5)) * math.sqrt(2.0 / size)
+    matrix[0] /= math.sqrt(2.0)
+    return matrix.float()
+
+
+def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """Convolve each image with a Gaussian; it can widen a PSF and never sharpens it.
+
+    The kernel is the discrete analogue of the Gaussian (Lindeberg 1990, IEEE TPAMI 12, 234). It is nowhere negative,
+    its sum is 1 and its variance exactly the one asked for at any width, even far below a pixel, where a sampled
+    Gaussian fails. Images continue beyond their edges as in a mirror, so each keeps its total flux. Applied in cosine
+    space, it costs four matrix products, whatever its width.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor of float32
+        Square images without NaN.
+    variance : (object, band) tensor
+        Variance of the kernel along each axis, pixels squared; 0 changes nothing.
+    """
+    size = flux.shape[-1]
+    transform = _cosine_transform(size, flux.device)
+    frequency = torch.arange(size, device=flux.device) * (math.pi / size)
+    response = torch.exp(variance[:, :, None] * (torch.cos(frequency) - 1.0))
+    spectrum = transform @ (flux @ transform.T)
+    return transform.T @ ((spectrum * response[:, :, :, None] * response[:, :, None, :]) @ transform)
+
+
+def extinction_factor(ebv: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
+    """What dust in front leaves of the flux.
+
+    Parameters
+    ----------
+    ebv : (object,) tensor
+        Change of E(B-V), mag; negative takes dust away.
+    bands : sequence of str
+        Names of HSC's bands.
+
+    Returns
+    -------
+    (object, band) tensor
+        ``10 ** (-0.4 * R_band * ebv)``.
+
+    Raises
+    ------
+    TidalkinError
+        If the extinction in a band is not known.
+    """
+    unknown = [band for band in bands if band not in EXTINCTION_COEFFICIENTS]
+    if unknown:
+        raise TidalkinError(
+            f"augment.extinction_ebv: no extinction coefficient of band {unknown[0]!r} is known, only of "
+            f"{', '.join(EXTINCTION_COEFFICIENTS)}: set augment.extinction_ebv to [0, 0]"
+        )
+    coefficients = ebv.new_tensor([EXTINCTION_COEFFICIENTS[band] for band in bands])
+    return 10.0 ** (-0.4 * ebv[:, None] * coefficients)
+
+
+def disc_mask(position: torch.Tensor, radius: torch.Tensor, crop: int) -> torch.Tensor:
+    """Which pixels lie in any of a view's discs.
+
+    Parameters
+    ----------
+    position : (object, disc, 2) tensor
+        x and y of the discs' centres, pixels from the view's centre.
+    radius : (object, disc) tensor
+        Radii, pixels.
+    crop : int
+        Side of the view, pixels.
+
+    Returns
+    -------
+    (object, 1, crop, crop) tensor of bool
+    """
+    pixel = torch.arange(crop, device=position.device) - (crop - 1) / 2
+    squared = (pixel - position[:, :, :, None]) ** 2
+    across, down = squared.unbind(2)
+    within = across[:, :, None, :] <= (radius[:, :, None] ** 2 - down)[:, :, :, None]
+    return within.any(dim=1, keepdim=True)
+
+
+class Views:
+    """Draws random views of galaxies as network input.
+
+    In order, each switched off at no cost by its neutral value in the configuration:
+
+    1. `crop`, `jitter_pixels`, `rotate`, `zoom`: position and orientation. Without rotation and zoom, pixels are only
+       moved (`turn`: flips, quarter turns, whole-pixel jitter); otherwise one bicubic interpolation (`resample`).
+       Missing pixels become 0, the sky's level, before anything could spread them.
+    2. `blur_arcsec`: seeing. Bands are observed on different nights, so each draws its own FWHM, added in quadrature to
+       its PSF. Zooming out shrinks the PSF with the galaxy; where the PSF is known, it is widened to what it was.
+    3. `extinction_ebv`, `brightness`, `color`: one factor per band.
+    4. `noise_sigma`: white noise in units of the image's own sky noise, one level per view and band alike.
+    5. `discs`: gaps away from the galaxy's centre, filled with sky noise like that around them, so that neither the
+       neighbours nor the gaps identify a galaxy.
+    6. The stretch.
+
+    The same generator state gives the same views on the same kind of device.
+
+    Parameters
+    ----------
+    settings : Augment
+        Ranges of all steps.
+    stretch_settings : Stretch
+        The stretch to network input.
+    sigma : (band,) tensor
+        Sky noise of each band, nJy: `tidalkin.stretch.band_sigma`.
+    bands : sequence of str
+        Names of the bands.
+    generator : torch.Generator
+        The only source of randomness, on the device of the images.
+    """
+
+    def __init__(
+        self,
+        settings: Augment,
+        stretch_settings: Stretch,
+        sigma: torch.Tensor,
+        bands: Sequence[str],
+        generator: torch.Generator,
+    ) -> None:
+        self.settings = settings
+        self.stretch_settings = stretch_settings
+        self.bands = tuple(bands)
+        self.generator = generator
+        self.device = generator.device
+        self.sigma = sigma.to(self.device, torch.float32)
+
+    @torch.no_grad()
+    def __call__(self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor) -> torch.Tensor:
+        """Draw one view of each galaxy.
+
+        Parameters
+        ----------
+        flux : (object, band, y, x) tensor
+            Square images, nJy, NaN where missing, on the generator's device.
+        sky_sigma : (object, band) tensor
+            Sky noise of each image, nJy; NaN where there is no image, which then gets no noise.
+        psf_fwhm : (object, band) tensor
+            FWHM of each image's PSF, arcsec; NaN where unknown.
+
+        Returns
+        -------
+        (object, band, crop, crop) tensor of float32
+            Network input, without NaN.
+        """
+        # Half precision would drown faint light in the rounding errors of bright cores.
+        with torch.autocast(self.device.type, enabled=False):
+            view, centre, zoom = self._placed(flux.float())
+            variance = self._added_variance(psf_fwhm.float(), zoom)
+            if variance is not None:
+                view = widen_psf(view, variance)
+            factor = self._factor(len(view))
+            if factor is not None:
+                view = view * factor[:, :, None, None]
+            view = self._on_sky(view, sky_sigma.float().nan_to_num(0.0), centre, variance, factor)
+            return stretch(view, self.sigma, self.stretch_settings)
+
+    def _uniform(self, bounds: Range, *shape: int) -> torch.Tensor:
+        low, high = bounds
+        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
+
+    def _coins(self, *shape: int) -> torch.Tensor:
+        return torch.randint(2, shape, generator=self.generator, device=self.device)
+
+    def _placed(self, flux: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The views before anything happened to their light, the galaxies' centres in them (x, y), and the zooms."""
+        n_objects, crop, jitter = len(flux), self.settings.crop, self.settings.jitter_pixels
+        if not self.settings.rotate and self.settings.zoom == (1.0, 1.0):
+            steps = math.floor(jitter)
+            centre = torch.randint(-steps, steps + 1, (n_objects, 2), generator=self.generator, device=self.device)
+            mirror, transpose = 1 - 2 * self._coins(n_objects, 2), self._coins(n_objects).bool()
+            return turn(flux, mirror, transpose, centre, crop).nan_to_num_(nan=0.0), centre.float(), None
+        centre = self._uniform((-jitter, jitter), n_objects, 2)
+        mirror = 1.0 - 2.0 * self._coins(n_objects)
+        turns = self._uniform((0.0, 4.0), n_objects) if self.settings.rotate else 2.0 * self._coins(n_objects)
+        zoom = self._uniform(self.settings.zoom, n_objects)
+        view = resample(flux.nan_to_num(nan=0.0), turns * (math.pi / 2), mirror, zoom, centre, crop)
+        return view, centre, zoom
+
+    def _added_variance(self, psf_fwhm: torch.Tensor, zoom: torch.Tensor | None) -> torch.Tensor | None:
+        """Variance of the blur, (object, band), pixels squared; None: no blur."""
+        squared_fwhm = None
+        if self.settings.blur_arcsec != (0.0, 0.0):
+            squared_fwhm = self._uniform(self.settings.blur_arcsec, *psf_fwhm.shape) ** 2
+        if zoom is not None and self.settings.zoom[0] < 1:
+            lost = psf_fwhm.nan_to_num(0.0) ** 2 * (1.0 - zoom**2).clamp(min=0.0)[:, None]
+            squared_fwhm = lost if squared_fwhm is None else squared_fwhm + lost
+        return None if squared_fwhm is None else squared_fwhm / (PIXEL_SCALE_ARCSEC * FWHM_PER_SIGMA) ** 2
+
+    def _factor(self, n_objects: int) -> torch.Tensor | None:
+        """What each band's flux is multiplied with, (object, band); None: with 1."""
+        settings = self.settings
+        factor = None
+        if settings.extinction_ebv != (0.0, 0.0):
+            factor = extinction_factor(self._uniform(settings.extinction_ebv, n_objects), self.bands)
+        logarithm = torch.zeros(n_objects, len(self.bands), device=self.device)
+        if settings.brightness:
+            logarithm = logarithm + self._uniform((-settings.brightness, settings.brightness), n_objects, 1)
+        if settings.color:
+            normal = torch.randn(logarithm.shape, generator=self.generator, device=self.device)
+            logarithm = logarithm + settings.color * normal
+        if settings.brightness or settings.color:
+            factor = torch.exp(logarithm) if factor is None else factor * torch.exp(logarithm)
+        return factor
+
+    def _on_sky(
+        self,
+        view: torch.Tensor,
+        sky_sigma: torch.Tensor,
+        centre: torch.Tensor,
+        variance: torch.Tensor | None,
+        factor: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Add noise, and replace discs by sky."""
+        settings = self.settings
+        if settings.noise_sigma == (0.0, 0.0) and not settings.discs:
+            return view
+        added = sky_sigma * self._uniform(settings.noise_sigma, len(view), 1)
+        level = added[:, :, None, None]
+        if settings.discs:
+            gaps = self._discs(centre)
+            own = sky_sigma if factor is None else sky_sigma * factor
+            if variance is not None:
+                own = own * torch.special.i0e(2.0 * variance)  # what the blur leaves of white noise
+            level = torch.where(gaps, torch.hypot(added, own)[:, :, None, None], level)
+            view = view.masked_fill(gaps, 0.0)
+        noise = torch.randn(view.shape, generator=self.generator, device=self.device)
+        return view + noise.mul_(level)
+
+    def _discs(self, centre: torch.Tensor) -> torch.Tensor:
+        """Discs spread over the view, each wholly farther than `disc_distance_arcsec` from the galaxy's centre."""
+        settings = self.settings
+        shape = (len(centre), settings.discs)
+        radius = self._uniform(settings.disc_radius_arcsec, *shape) / PIXEL_SCALE_ARCSEC
+        angle = self._uniform((0.0, 2.0 * math.pi), *shape)
+        direction = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+        # Where the ray from the galaxy leaves the view: all discs fall into it, corners included.
+        to_edge = (settings.crop / 2 - direction.sign() * centre[:, None]) / direction.abs()
+        nearest = settings.disc_distance_arcsec / PIXEL_SCALE_ARCSEC + radius
+        farthest = torch.maximum(to_edge.amin(dim=-1), nearest)
+        distance = torch.sqrt(torch.lerp(nearest**2, farthest**2, self._uniform((0.0, 1.0), *shape)))
+        return disc_mask(centre[:, None] + distance[..., None] * direction, radius, settings.crop)

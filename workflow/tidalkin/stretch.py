@@ -1,0 +1,73 @@
+"""Flux to network input: one arcsinh stretch for training, embedding and pictures of what the network sees.
+
+Neither random views (`tidalkin.augment`) nor colour pictures for people (`tidalkin.figures`) are made here.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+
+from tidalkin.config import Stretch
+from tidalkin.errors import TidalkinError
+
+
+def band_sigma(store: zarr.Group, minimum_good_fraction: float = 0.5) -> npt.NDArray[np.float32]:
+    """Typical sky noise of each band: the unit of the stretch.
+
+    One number per band for the whole survey, not one per image, so that equal flux gives equal network input.
+
+    Parameters
+    ----------
+    store : zarr.Group
+        The image store (see `tidalkin.images`).
+    minimum_good_fraction : float
+        Images with a smaller share of good pixels do not count.
+
+    Returns
+    -------
+    (band,) float32
+        Median of the images' ``sky_sigma``, nJy.
+
+    Raises
+    ------
+    TidalkinError
+        If a band has not one image that counts.
+    """
+    sky_sigma = np.asarray(store["sky_sigma"])
+    good_fraction = np.asarray(store["good_fraction"])
+    counts = (good_fraction >= minimum_good_fraction) & np.isfinite(sky_sigma) & (sky_sigma > 0)
+    bands = cast("list[str]", store.attrs["bands"])
+    for band, any_counts in zip(bands, counts.any(axis=0), strict=True):
+        if not any_counts:
+            raise TidalkinError(
+                f"{store.store_path}: band {band} has no image with {minimum_good_fraction:.0%} good pixels and a "
+                f"measured sky, so its noise is unknown: remove `{band}` from cutouts.bands or bring images of it"
+            )
+    return np.nanmedian(np.where(counts, sky_sigma, np.nan), axis=0).astype(np.float32)
+
+
+def stretch(flux: torch.Tensor, sigma: torch.Tensor, settings: Stretch) -> torch.Tensor:
+    """Compress flux with arcsinh, so that faint debris and bright cores fit into one range (Lupton et al. 1999).
+
+    Parameters
+    ----------
+    flux : (..., band, y, x) tensor
+        Flux, nJy; NaN where missing.
+    sigma : (band,) tensor
+        Sky noise of each band, nJy, on the device of ``flux``: `band_sigma`.
+    settings : Stretch
+        Softening and cap.
+
+    Returns
+    -------
+    (..., band, y, x) tensor
+        ``arcsinh(flux / (softening_sigma * sigma))``, at most ``maximum``; 0, the sky's level, where flux is missing.
+    """
+    scale = 1.0 / (settings.softening_sigma * sigma)
+    stretched = torch.asinh(flux * scale[:, None, None]).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    return stretched if settings.maximum is None else stretched.clamp_(max=settings.maximum)
