@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +36,8 @@ def stage(log: Sequence[str]) -> Iterator[logging.Logger]:
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(log[0], mode="w")]
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
     logger = logging.getLogger("tidalkin")
+    if "SLURM_JOB_ID" in os.environ:
+        logger.info("SLURM job %s on %s", os.environ["SLURM_JOB_ID"], socket.gethostname())
     try:
         yield logger
     except TidalkinError as error:

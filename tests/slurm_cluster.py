@@ -1,0 +1,143 @@
+"""A real one-node SLURM cluster for tests: munge, slurmctld and slurmd on loopback, all files in one folder.
+
+Needs Debian's packages `slurm-wlm` and `munge`, and root, as slurmd does. It has no accounting database, so Snakemake
+must ask `squeue`, not `sacct`, what became of a job.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+JobAcctGatherType=jobacct_gather/linux
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobs.txt
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=2,batch_sched_delay=0
+KillWait=3
+ReturnToService=2
+MpiDefault=none
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What SLURM's commands need to find it."""
+        return os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf")}
+
+    def command(self, *words: str) -> str:
+        """Run one of SLURM's commands."""
+        return subprocess.run(words, env=self.environment, check=True, capture_output=True, text=True).stdout
+
+    def finished_jobs(self) -> dict[int, str]:
+        """State of each job that has ended, by its number."""
+        record = self.folder / "jobs.txt"
+        text = record.read_text() if record.exists() else ""
+        return {int(job): state for job, state in re.findall(r"JobId=(\d+).*?JobState=(\w+)", text)}
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def missing() -> str:
+    """Why no cluster can be started here; empty where one can."""
+    if os.geteuid() != 0:
+        return "a SLURM node daemon needs root"
+    programs = ("munged", "slurmctld", "slurmd", "sbatch")
+    absent = [program for program in programs if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")]
+    return f"not installed: {', '.join(absent)} (Debian: slurm-wlm, munge)" if absent else ""
+
+
+def _stop(pidfile: Path) -> None:
+    if not pidfile.exists():
+        return
+    pid = int(pidfile.read_text())
+    if psutil.pid_exists(pid):
+        os.kill(pid, signal.SIGTERM)
+        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Iterator[Cluster]:
+    """Start a cluster in ``folder``, and stop all of it at the end."""
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    folder.chmod(0o755)
+    host = socket.gethostname().split(".")[0]
+    (folder / "slurm.conf").write_text(
+        CONFIGURATION.format(
+            host=host,
+            folder=folder,
+            controller_port=_free_port(),
+            node_port=_free_port(),
+            cpus=os.cpu_count(),
+            megabytes=psutil.virtual_memory().total // 2**20 - 512,
+        )
+    )
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(1024))
+    key.chmod(0o400)
+    cluster = Cluster(folder)
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    files = {"socket": "munge.socket", "key-file": "munge.key", "pid-file": "munged.pid", "log-file": "munged.log"}
+    files |= {"seed-file": "munge.seed"}
+    try:
+        subprocess.run(
+            ["munged", "--force", *(f"--{option}={folder / file}" for option, file in files.items())],
+            env=os.environ | {"PATH": path},
+            check=True,
+        )
+        for daemon in ("slurmctld", "slurmd"):
+            subprocess.run([daemon], env=cluster.environment | {"PATH": path}, check=True, cwd=folder)
+        deadline = time.monotonic() + 60
+        while "idle" not in cluster.command("sinfo", "-h", "-o", "%T"):
+            if time.monotonic() > deadline:
+                raise RuntimeError((folder / "slurmd.log").read_text()[-2000:])
+            time.sleep(0.5)
+        yield cluster
+    finally:
+        for daemon in ("slurmd", "slurmctld", "munged"):
+            _stop(folder / f"{daemon}.pid")

@@ -1,0 +1,96 @@
+"""The workflow on a real SLURM cluster: every stage is a job, a killed job is tried again, a change submits only its own."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from slurm_cluster import Cluster, missing, running_cluster
+from test_workflow import TINY, changed
+
+pytestmark = pytest.mark.slurm
+
+# The test cluster has no accounting database, and polling can be fast: what a real cluster needs is in the profile.
+LOCAL = ["--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2"]
+LOCAL += ["--seconds-between-status-checks", "2", "--latency-wait", "10", "--jobs", "2"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if missing():
+        pytest.skip(f"no SLURM: {missing()}")
+    with running_cluster(tmp_path_factory.mktemp("slurm") / "cluster") as running:
+        yield running
+
+
+def workflow_command(root: Path, folder: Path, config: dict) -> list[str]:
+    configfile = folder / "config.json"
+    configfile.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
+    command += ["--workflow-profile", str(root / "config" / "profiles" / "slurm"), "--configfile", str(configfile)]
+    return command + LOCAL
+
+
+def logged_jobs(folder: Path) -> dict[str, int]:
+    """The SLURM job that wrote each log of the run."""
+    logs = folder / "results" / "tiny" / "logs"
+    found = {}
+    for log in sorted(logs.rglob("*.log")):
+        match = re.search(r"SLURM job (\d+)", log.read_text())
+        assert match, f"{log} was not written by a SLURM job"
+        found[str(log.relative_to(logs))] = int(match[1])
+    return found
+
+
+def wait_for_job(cluster: Cluster, comment: str, process: subprocess.Popen) -> int:
+    """The number of the first running job whose comment names the rule ``comment``."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the workflow ended before the job started"
+        for line in cluster.command("squeue", "-h", "-t", "running", "-o", "%i %k").splitlines():
+            number, _, text = line.partition(" ")
+            if comment in text:
+                return int(number)
+        time.sleep(0.3)
+    raise AssertionError(f"no running job named {comment!r}")
+
+
+def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what_changed(cluster, root, tmp_path):
+    config = copy.deepcopy(TINY)
+    config["training"]["epochs"] = 20
+    config["search"] = {"queries": {"first": {"like": [1]}}}
+    config["evaluation"] = {"enabled": False}
+    log = tmp_path / "snakemake.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            workflow_command(root, tmp_path, config), env=cluster.environment, cwd=tmp_path, stdout=stream, stderr=stream
+        )
+        killed = wait_for_job(cluster, "train", process)
+        cluster.command("scancel", str(killed))
+        assert process.wait(timeout=900) == 0, log.read_text()[-6000:]
+
+    first = logged_jobs(tmp_path)
+    stages = {name.split("/")[0].removesuffix(".log") for name in first}
+    assert stages == {"catalog", "fetch", "convert", "views", "train", "whiten", "embed", "index", "search"}
+    finished = cluster.finished_jobs()
+    assert finished[killed] == "CANCELLED"
+    assert first["train.log"] != killed
+    assert {finished[job] for job in first.values()} == {"COMPLETED"}
+
+    subprocess.run(
+        workflow_command(root, tmp_path, changed(config, search={"k": 5})),
+        env=cluster.environment,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    assert len(cluster.finished_jobs()) == len(finished) + 1
+    second = logged_jobs(tmp_path)
+    assert {name for name in second if second[name] != first[name]} == {"search/first.log"}
