@@ -31,7 +31,7 @@ def turn(
     Parameters
     ----------
     flux : (object, band, y, x) tensor
-        Square images.
+        Square images, large enough to hold the views.
     mirror : (object, 2) tensor of int64
         1 or -1: the view's x and y axis runs along or against the image's.
     transpose : (object,) tensor of bool
@@ -44,7 +44,6 @@ def turn(
     Returns
     -------
     (object, band, crop, crop) tensor
-        NaN where the image is NaN or the view reaches beyond it.
     """
     n_objects, n_bands, size, _ = flux.shape
     # Twice the offset from the centre keeps centres between pixels in whole numbers.
@@ -54,10 +53,8 @@ def turn(
     across, down = column[:, None, :], row[:, :, None]
     swap = transpose[:, None, None]
     pixel_row, pixel_column = torch.where(swap, across, down), torch.where(swap, down, across)
-    inside = (pixel_row >= 0) & (pixel_row < size) & (pixel_column >= 0) & (pixel_column < size)
-    index = torch.where(inside, pixel_row * size + pixel_column, 0).flatten(1)
-    view = flux.flatten(2).gather(2, index[:, None].expand(-1, n_bands, -1)).view(n_objects, n_bands, crop, crop)
-    return view.masked_fill_(~inside[:, None], torch.nan)
+    index = (pixel_row * size + pixel_column).view(n_objects, 1, crop * crop).expand(-1, n_bands, -1)
+    return flux.flatten(2).gather(2, index).view(n_objects, n_bands, crop, crop)
 
 
 def resample(
@@ -276,6 +273,8 @@ class Views:
         n_objects, crop, jitter = len(flux), self.settings.crop, self.settings.jitter_pixels
         if not self.settings.rotate and self.settings.zoom == (1.0, 1.0):
             steps = math.floor(jitter)
+            beyond = max(0, steps - (flux.shape[-1] - crop) // 2)
+            flux = functional.pad(flux, (beyond,) * 4, value=torch.nan) if beyond else flux
             centre = torch.randint(-steps, steps + 1, (n_objects, 2), generator=self.generator, device=self.device)
             mirror, transpose = 1 - 2 * self._coins(n_objects, 2), self._coins(n_objects).bool()
             return turn(flux, mirror, transpose, centre, crop).nan_to_num_(nan=0.0), centre.float(), None

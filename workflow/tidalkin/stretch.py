@@ -68,6 +68,8 @@ def stretch(flux: torch.Tensor, sigma: torch.Tensor, settings: Stretch) -> torch
     (..., band, y, x) tensor
         ``arcsinh(flux / (softening_sigma * sigma))``, at most ``maximum``; 0, the sky's level, where flux is missing.
     """
-    scale = 1.0 / (settings.softening_sigma * sigma)
-    stretched = torch.asinh(flux * scale[:, None, None]).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    scaled = flux * (1.0 / (settings.softening_sigma * sigma))[:, None, None]
+    # arcsinh as log(|x| + sqrt(x^2 + 1)): torch.asinh takes ten times as long on a CPU, longer than all else in a view.
+    stretched = (scaled * scaled).add_(1.0).sqrt_().add_(scaled.abs()).log_().copysign_(scaled)
+    stretched.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
     return stretched if settings.maximum is None else stretched.clamp_(max=settings.maximum)
