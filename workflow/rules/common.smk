@@ -1,6 +1,8 @@
 # What several stages share: the names of chunks and shards, known once the catalog is, and memory that grows on retry.
 
-from tidalkin.catalog import chunk_names, count_objects, shard_names
+import pyarrow.parquet
+
+from tidalkin.catalog import chunk_names, shard_names
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
 

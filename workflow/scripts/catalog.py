@@ -20,5 +20,7 @@ with stage(snakemake.log):
     else:
         catalog = read_catalog(settings.path, settings.columns)
     write_catalog(catalog, snakemake.output.catalog)
-    for name, rows in split_catalog(catalog, settings.chunk_size).items():
+    # A chunk holds only what fetching needs: a new column of the user's own fetches nothing again.
+    needed = None if settings.source == "simulated" else ("object_id", "ra", "dec")
+    for name, rows in split_catalog(catalog, settings.chunk_size, needed).items():
         write_catalog(rows, Path(snakemake.output.chunks) / f"{name}.parquet")

@@ -1,0 +1,22 @@
+"""Convert all cutouts to one Zarr store, one Dask task per shard.
+
+In: the catalog, every chunk's tar and ledger. Out: images.zarr, and a table of the cutouts that could not be read.
+"""
+
+from tidalkin.config import Images, load_settings
+from tidalkin.conversion import convert
+from tidalkin.stage import stage
+
+if __name__ == "__main__":  # Dask's worker processes import this file
+    with stage(snakemake.log):
+        convert(
+            catalog=snakemake.input.catalog,
+            tars=snakemake.input.tars,
+            ledgers=snakemake.input.ledgers,
+            bands=snakemake.params.bands,
+            images=Images(**snakemake.params.images),
+            dask=load_settings(snakemake.config).compute.dask,
+            threads=snakemake.threads,
+            output=snakemake.output.images,
+            problems=snakemake.output.problems,
+        )
