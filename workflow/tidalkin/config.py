@@ -241,7 +241,8 @@ class Encoder(Section):
     architecture: Literal["resnet18", "resnet50"] = Field("resnet18", description="torchvision's network.")
     width: int = Field(64, ge=4, le=256, description="Channels of the first stage; 64 is the published network.")
     stem: Literal["standard", "small"] = Field(
-        "standard", description="`standard`: 7x7, stride 2, pooling; `small`: 3x3, stride 1, for small images."
+        "standard",
+        description="`standard`: 7x7, stride 2, pooling; `small`: 3x3, stride 2, no pooling (four times the cost).",
     )
     projector_size: int = Field(2048, ge=8, le=16384, description="Width of the projector.")
     predictor_size: int = Field(512, ge=2, le=16384, description="Width of the predictor's bottleneck.")
@@ -264,6 +265,12 @@ class Training(Section):
     warmup_epochs: NonNegative = Field(0.0, description="Epochs of linear warm-up.")
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="SGD momentum.")
     weight_decay: NonNegative = Field(1e-4, description="L2 penalty.")
+    minimum_good_fraction: Fraction = Field(
+        0.5, description="Galaxies with fewer good pixels in some band are not trained on."
+    )
+    shuffle_window: int = Field(
+        4096, ge=1, description="Galaxies of whole shards that are shuffled together; streaming holds two windows."
+    )
     collapse_below: Fraction = Field(
         0.1, description="Stop when the standard deviation of the normalised projection times sqrt(dim) is below this."
     )
