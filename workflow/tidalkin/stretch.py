@@ -14,6 +14,7 @@ import zarr
 
 from tidalkin.config import Stretch
 from tidalkin.errors import TidalkinError
+from tidalkin.images import array_of
 
 
 def band_sigma(store: zarr.Group, minimum_good_fraction: float = 0.5) -> npt.NDArray[np.float32]:
@@ -38,8 +39,8 @@ def band_sigma(store: zarr.Group, minimum_good_fraction: float = 0.5) -> npt.NDA
     TidalkinError
         If a band has not one image that counts.
     """
-    sky_sigma = np.asarray(store["sky_sigma"])
-    good_fraction = np.asarray(store["good_fraction"])
+    sky_sigma = np.asarray(array_of(store, "sky_sigma"))
+    good_fraction = np.asarray(array_of(store, "good_fraction"))
     counts = (good_fraction >= minimum_good_fraction) & np.isfinite(sky_sigma) & (sky_sigma > 0)
     bands = cast("list[str]", store.attrs["bands"])
     for band, any_counts in zip(bands, counts.any(axis=0), strict=True):
