@@ -128,9 +128,13 @@ class HscDas(Section):
     image_type: Literal["coadd", "coadd/bg"] = Field(
         "coadd", description="`coadd` has the sky subtracted locally; `coadd/bg` keeps faint wide light."
     )
+    mask: bool = Field(True, description="Ask for the mask plane.")
+    variance: bool = Field(True, description="Ask for the variance plane.")
     connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; the server wants few.")
     lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts asked for in one request.")
     attempts: int = Field(8, ge=1, le=100, description="Tries of one request before its cutouts count as failed.")
+    backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
     timeout_seconds: Positive = Field(3600.0, description="How long the server may stay silent.")
     bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
 
