@@ -20,8 +20,7 @@ BLOCKS = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4
 class Encoder(nn.Module):
     """torchvision's ResNet without its classifier, for any number of bands and any width.
 
-    With three bands, width 64 and the standard stem, the parameters have torchvision's names and shapes. Residual
-    branches start as zero, as in the authors' code of SimSiam.
+    With three bands, width 64 and the standard stem, the parameters have torchvision's names and shapes.
 
     Parameters
     ----------
@@ -29,9 +28,11 @@ class Encoder(nn.Module):
         Channels of the images.
     settings : config.Encoder
         Architecture, width and stem.
+    zero_residual : bool
+        Start with residual branches of zero, as the authors' code of SimSiam does.
     """
 
-    def __init__(self, n_bands: int, settings: config.Encoder) -> None:
+    def __init__(self, n_bands: int, settings: config.Encoder, *, zero_residual: bool = True) -> None:
         super().__init__()
         block, depths = BLOCKS[settings.architecture]
         width = settings.width
@@ -49,15 +50,15 @@ class Encoder(nn.Module):
         )
         self.feature_dim: int = block.expansion * planes[-1]
         self.readout_dim: int = 2 * block.expansion * sum(planes)
-        self._initialise()
+        self._initialise(zero_residual)
 
-    def _initialise(self) -> None:
+    def _initialise(self, zero_residual: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, Bottleneck):
+            elif isinstance(module, Bottleneck) and zero_residual:
                 nn.init.zeros_(module.bn3.weight)
-            elif isinstance(module, BasicBlock):
+            elif isinstance(module, BasicBlock) and zero_residual:
                 nn.init.zeros_(module.bn2.weight)
 
     def stages(self, x: Tensor) -> list[Tensor]:
