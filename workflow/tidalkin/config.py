@@ -208,14 +208,14 @@ class Stretch(Section):
 
 
 class Augment(Section):
-    """The random views between which SimSiam must see no difference. A range of zero width switches one off."""
+    """The random views between which SimSiam must see no difference; 0, [0, 0] or a zoom of [1, 1] switches one off."""
 
     crop: int = Field(96, ge=8, description="Side of a view, pixels.")
     jitter_pixels: NonNegative = Field(13.0, description="Largest shift of the centre, pixels.")
-    rotate: bool = Field(False, description="Rotate by any angle (and flip); false: flips only.")
+    rotate: bool = Field(False, description="Rotate by any angle (and flip); false: only flips and quarter turns.")
     zoom: Range = Field((1.0, 1.0), description="Range of the magnification.")
     blur_arcsec: Range = Field(
-        (0.0, 0.0), description="Range of the FWHM added in quadrature to each band's PSF, arcsec."
+        (0.0, 0.0), description="Range of the FWHM added in quadrature to the PSF, drawn per band, arcsec."
     )
     noise_sigma: Range = Field((1.0, 3.0), description="Range of the added noise, in units of the image's sky sigma.")
     extinction_ebv: Range = Field((0.0, 0.0), description="Range of the change of E(B-V), mag.")
@@ -223,7 +223,7 @@ class Augment(Section):
     color: NonNegative = Field(0.0, description="Standard deviation of the natural logarithm of each band's factor.")
     discs: int = Field(0, ge=0, le=50, description="Discs blanked away from the centre.")
     disc_radius_arcsec: Range = Field((0.5, 1.5), description="Range of the discs' radii, arcsec.")
-    disc_distance_arcsec: NonNegative = Field(3.0, description="Discs stay this far from the centre, arcsec.")
+    disc_distance_arcsec: NonNegative = Field(3.0, description="Discs' edges stay this far from the centre, arcsec.")
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:

@@ -108,10 +108,12 @@ def draw_views(images: str | Path, output: str | Path, *, augment: Augment, stre
 
     figure = Figure(figsize=(12.5, 10.4), layout="constrained")
     grid = figure.add_gridspec(4, 5)
+    ranges = "\n".join(f"{name}: {value}" for name, value in augment.model_dump().items())
+    figure.add_subplot(grid[1:, 0], frameon=False, xticks=[], yticks=[]).text(0, 1, ranges, va="top", fontsize=9)
     _show(
         figure.add_subplot(grid[0, 0]),
         _rgb(original, bands, white),
-        f"{shard.object_id[row]}, as stored, {original.shape[-1]} px",
+        f"{shard.object_id[row]}\nas stored, {original.shape[-1]} px",
     )
     for number, view in enumerate(views):
         panel = figure.add_subplot(grid[number // 4, 1 + number % 4])
