@@ -1,0 +1,408 @@
+"""Cutouts from HSC's data access service (DAS), complete or accounted for.
+
+One chunk is one job, one connection and one folder of what it received (`tidalkin.sources.received`). Lines are asked
+for in the order public clients use, in requests of up to 990; each answer is checked member by member
+(`tidalkin.sources.hsc_answer`) and kept at once. A fault costs what had not arrived yet: it is asked for again, after a
+wait that doubles, in ever smaller requests if the server stumbles over their content, so that one bad position cannot
+take its neighbours with it. What a whole answer leaves out is asked for once more at the end, and absent after that.
+
+The protocol is that of downloadCutout.py in HSC's data-access-tools (pdr3); see `tidalkin.sources.hsc_answer`.
+"""
+
+from __future__ import annotations
+
+import csv
+import email.utils
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import tenacity
+
+import tidalkin
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
+from tidalkin.errors import TidalkinError
+from tidalkin.sources import Delivery
+from tidalkin.sources.connections import connection_slot, slots_folder
+from tidalkin.sources.hsc_account import Account, Refusals, find_account, where_looked
+from tidalkin.sources.hsc_answer import Fault, Line, Member, read_answer
+from tidalkin.sources.received import Key, Received
+
+logger = logging.getLogger("tidalkin.download")
+
+COLUMNS = ("rerun", "type", "filter", "tract", "ra", "dec", "sw", "sh", "image", "mask", "variance")
+USER_AGENT = f"tidalkin/{tidalkin.__version__}"
+REQUESTS = "requests.csv"
+AWAY_STATUS = {408, 425, 429, 502, 503, 504}
+LONGEST_WAIT_SECONDS = 6 * 3600.0
+"""The longest ``Retry-After`` that is honoured."""
+BYTES_PER_PIXEL = 12
+"""Image, mask and variance, four bytes each."""
+
+
+@dataclass
+class Request:
+    """What became of one request: a row of the chunk's ``requests.csv``, from which the download report is made."""
+
+    started: float
+    """Unix time, seconds."""
+    asked: int
+    seconds: float = 0.0
+    received: int = 0
+    bytes: int = 0
+    rejected: int = 0
+    fault: str = ""
+
+
+@dataclass
+class Progress:
+    """How far a chunk is, for the log."""
+
+    asked: int
+    received: int = 0
+    bytes: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def log(self, request: Request) -> None:
+        """Say how far the chunk is, how fast, and how long it will take."""
+        self.received += request.received
+        self.bytes += request.bytes
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        left = (self.asked - self.received) * seconds / self.received if self.received else float("nan")
+        logger.info(
+            "%d of %d cutouts, %.1f MB at %.2f MB/s, %.0f s left",
+            self.received,
+            self.asked,
+            self.bytes / 1e6,
+            self.bytes / 1e6 / seconds,
+            left,
+        )
+
+
+def chunk_lines(objects: pd.DataFrame, bands: Sequence[str], das: HscDas, size_pixels: int) -> list[Line]:
+    """The lines that ask for ``objects`` in ``bands``, object by object, band by band.
+
+    A catalog with an integer column ``tract`` asks for that tract; otherwise any tract may answer.
+    """
+    # One pixel more than half the size, because the service cuts at the pixel edges around the exact position.
+    half = (size_pixels / 2 + 1) * PIXEL_SCALE_ARCSEC / 3600
+    has_tract = "tract" in objects.columns and pd.api.types.is_integer_dtype(objects["tract"])
+    tracts = objects["tract"].astype(str) if has_tract else ["any"] * len(objects)
+    planes = f"true {str(das.mask).lower()} {str(das.variance).lower()}"
+    lines = []
+    for object_id, ra, dec, tract in zip(objects["object_id"], objects["ra"], objects["dec"], tracts, strict=True):
+        for band in bands:
+            name = f"HSC-{band.upper()}"
+            text = f"{das.rerun} {das.image_type} {name} {tract} {ra:.10f} {dec:.10f} {half:.8f} {half:.8f} {planes}"
+            lines.append(Line(int(object_id), band, name, text))
+    return lines
+
+
+def server_order(lines: Sequence[Line]) -> list[Line]:
+    """Lines sorted so that the server's cache serves many: by tract, filter and position, as downloadCutout.py does."""
+
+    def position(line: Line) -> tuple[int, str, float, float, int]:
+        _, _, _, tract, ra, dec, *_ = line.text.split()
+        return (-1 if tract == "any" else int(tract), line.filter, float(ra), float(dec), line.object_id)
+
+    return sorted(lines, key=position)
+
+
+class HscDasSource:
+    """HSC's cutout service as a source of one chunk.
+
+    Parameters
+    ----------
+    cutouts : Cutouts
+        The configuration's section: size, and ``hsc_das``.
+    folder : Path
+        Where this chunk keeps what it received.
+    account : Account, optional
+        Credentials; looked for if not given.
+    slots : Path, optional
+        Where the connection limit is kept, if not in the user's cache directory.
+    """
+
+    def __init__(
+        self, cutouts: Cutouts, folder: Path, account: Account | None = None, slots: Path | None = None
+    ) -> None:
+        self._das = cutouts.hsc_das
+        self._size = cutouts.size_pixels
+        self._folder = Path(folder)
+        self._slots = slots
+        self._address = httpx.URL(self._das.url.rstrip("/") + "/cgi-bin/cutout")
+        _refuse_unsafe(self._address)
+        self._account = account
+
+    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+        """Download what is not here yet, then deliver object by object, band by band.
+
+        Raises
+        ------
+        TidalkinError
+            Where the server refuses the credentials, another process is at this chunk, or the disk is full.
+        """
+        lines = chunk_lines(objects, bands, self._das, self._size)
+        with Received(self._folder, lines) as received:
+            failed = self._download(lines, received)
+            for line in lines:
+                if line.key in received:
+                    yield Delivery(line.object_id, line.band, "ok", received.read(line.key))
+                elif line.key in failed:
+                    yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
+                else:
+                    yield Delivery(line.object_id, line.band, "absent", reason="the archive has no such data")
+
+    def keep(self, objects: pd.DataFrame, bands: Sequence[str], tar_path: Path) -> None:
+        """After ``tar_path`` is written: keep it, by a hard link, for the next time the chunk is made."""
+        with Received(self._folder, chunk_lines(objects, bands, self._das, self._size)) as received:
+            received.keep(Path(tar_path))
+
+    def _download(self, lines: Sequence[Line], received: Received) -> Mapping[Key, str]:
+        """Ask for what is not here; return why cutouts are neither here nor known to be absent."""
+        wanted = [line for line in server_order(lines) if not received.settled(line)]
+        if not wanted:
+            return {}
+        account = self._account or find_account(self._address.host)
+        host = self._address.netloc.decode()
+        with connection_slot(host, self._das.connections, self._slots), self._client(account) as client:
+            guard = Refusals(slots_folder(host, self._slots), account)
+            return _Download(self._das, self._size, self._address, client, guard, received, len(wanted)).run(wanted)
+
+    def _client(self, account: Account) -> httpx.Client:
+        silence = self._das.timeout_seconds
+        return httpx.Client(
+            auth=account.auth(),
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(min(60.0, silence), read=silence),
+            limits=httpx.Limits(max_connections=1),
+        )
+
+
+class _Download:
+    """One chunk's requests over one connection."""
+
+    def __init__(
+        self,
+        das: HscDas,
+        size: int,
+        address: httpx.URL,
+        client: httpx.Client,
+        refusals: Refusals,
+        received: Received,
+        n_lines: int,
+    ) -> None:
+        self._das = das
+        self._refusals = refusals
+        self._address = address
+        self._client = client
+        self._received = received
+        self._largest = 2 * BYTES_PER_PIXEL * (size + 8) ** 2 + (1 << 20)
+        self._progress = Progress(n_lines)
+        self._holes: dict[Key, Line] = {}
+        self._rejections: dict[Key, str] = {}
+        self._forbidden = 0
+
+    def run(self, wanted: Sequence[Line]) -> dict[Key, str]:
+        """Ask for all lines, for the holes once more, and return why lines failed."""
+        failed = self._ask_all(wanted)
+        holes, self._holes = list(self._holes.values()), {}
+        if holes:
+            logger.info("%d cutouts did not come; asking once more", len(holes))
+            failed |= self._ask_all(holes)
+            self._received.miss(self._holes.values())
+        return failed
+
+    def _ask_all(self, lines: Sequence[Line]) -> dict[Key, str]:
+        failed: dict[Key, str] = {}
+        for start in range(0, len(lines), self._das.lines_per_request):
+            failed |= self._ask_batch(lines[start : start + self._das.lines_per_request])
+        return failed
+
+    def _ask_batch(self, batch: Sequence[Line]) -> dict[Key, str]:
+        """Ask for up to a request's worth of lines until each is received, a hole, or failed."""
+        failed: dict[Key, str] = {}
+        exhausted = 0
+        while remaining := self._open(batch, failed):
+            part = _ShrinkingPart(remaining)
+            try:
+                self._retrying()(self._ask_part, part)
+                exhausted = 0
+            except Fault as fault:
+                # Only the last, smallest part is to blame, unless nothing at all works any more.
+                exhausted += 1
+                blamed = remaining if fault.server_away or exhausted > 1 else part.lines
+                reason = f"{self._das.attempts} tries without result, the last: {fault}"
+                failed |= {line.key: self._rejections.get(line.key, reason) for line in blamed}
+                logger.warning("%d cutouts failed: %s", len(blamed), reason)
+        return failed
+
+    def _open(self, batch: Sequence[Line], failed: Mapping[Key, str]) -> list[Line]:
+        closed = self._holes.keys() | failed.keys()
+        return [line for line in batch if line.key not in closed and not self._received.settled(line)]
+
+    def _retrying(self) -> tenacity.Retrying:
+        first = self._das.backoff_seconds
+        backoff = tenacity.wait_exponential_jitter(first, self._das.backoff_maximum_seconds, jitter=first)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            fault = state.outcome.exception() if state.outcome else None
+            asked = fault.retry_after if isinstance(fault, Fault) else 0.0
+            seconds = max(backoff(state), min(asked, LONGEST_WAIT_SECONDS))
+            logger.warning("try %d: %s; waiting %.0f s", state.attempt_number, fault, seconds)
+            return seconds
+
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._das.attempts),
+            wait=wait,
+            retry=tenacity.retry_if_exception_type(Fault),
+            reraise=True,
+        )
+
+    def _ask_part(self, part: _ShrinkingPart) -> None:
+        """Send one request; raise the fault only if it brought nothing new."""
+        request = Request(time.time(), len(part.lines))
+        began = time.monotonic()
+        before = len(self._open(part.lines, {}))
+        try:
+            self._ask(part.lines, request)
+        except Fault as fault:
+            request.fault = str(fault)
+            if len(self._open(part.lines, {})) == before:
+                if not fault.server_away:
+                    part.shrink()
+                raise
+            logger.warning("%d cutouts came, then: %s", request.received, fault)
+            time.sleep(max(self._das.backoff_seconds, min(fault.retry_after, LONGEST_WAIT_SECONDS)))
+        finally:
+            request.seconds = time.monotonic() - began
+            self._log(request)
+
+    def _log(self, request: Request) -> None:
+        self._progress.log(request)
+        path = self._received.folder / REQUESTS
+        is_new = not path.exists()
+        with path.open("a", newline="") as rows:
+            writer = csv.writer(rows)
+            if is_new:
+                writer.writerow([column.name for column in fields(Request)])
+            writer.writerow(astuple(request))
+
+    def _ask(self, lines: Sequence[Line], request: Request) -> None:
+        """Send one request and keep what comes."""
+        self._refusals.stop_if_refused()
+        listed = "\n".join([f"#? {' '.join(COLUMNS)}", *(line.text for line in lines)]) + "\n"
+        self._received.asked()
+        has_answered = False
+        try:
+            with self._client.stream(
+                "POST", self._address, files={"list": ("coordlist.txt", listed.encode(), "text/plain")}
+            ) as response:
+                has_answered = True
+                self._check(response)
+                self._keep(response, lines, request)
+        except httpx.HTTPError as error:
+            message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise Fault(message, server_away=not has_answered) from None
+
+    def _check(self, response: httpx.Response) -> None:
+        host, status = self._address.host, response.status_code
+        if status == 401:
+            self._refusals.remember()
+            raise TidalkinError(
+                f"{host} refuses the credentials found in {self._refusals.account.found_in} (HTTP 401); "
+                f"they are looked for in {where_looked(host)}"
+            )
+        self._forbidden = self._forbidden + 1 if status == 403 else 0
+        if self._forbidden > 1:
+            raise TidalkinError(
+                f"{host} forbids access to {self._das.rerun} (HTTP 403, twice): check `cutouts.hsc_das.rerun` and what "
+                f"the account found in {self._refusals.account.found_in} may use"
+            )
+        if status != 200:
+            raise Fault(f"HTTP {status}", server_away=status in AWAY_STATUS, retry_after=_retry_after(response))
+        kind = response.headers.get("Content-Type", "")
+        if kind.startswith("text/"):
+            raise Fault(f"the server answered with {kind.partition(';')[0]} instead of a tar")
+
+    def _keep(self, response: httpx.Response, lines: Sequence[Line], request: Request) -> None:
+        """Store each checked member as it comes; when the answer is whole, note what did not come."""
+        rejected: dict[Key | None, str] = {}
+        members = read_answer(
+            self._paced(response.iter_raw()),
+            lines,
+            image_type=self._das.image_type,
+            rerun=self._das.rerun,
+            largest=self._largest,
+        )
+        for member in members:
+            if isinstance(member, Member):
+                self._received.add(member)
+                request.received += 1
+                request.bytes += len(member.content)
+                continue
+            request.rejected += 1
+            rejected[member.line.key if member.line else None] = member.why
+            if member.line:
+                self._received.doubt(member.line)
+                self._rejections[member.line.key] = member.why
+        self._received.answered()
+        # After a foreign member it is not known what it came in the place of.
+        if None not in rejected:
+            for line in self._open(lines, {}):
+                if line.key in rejected:
+                    continue
+                if line.key in self._received:
+                    self._received.settle(line)
+                else:
+                    self._holes[line.key] = line
+        if rejected:
+            raise Fault(f"{request.rejected} members rejected, the last: {list(rejected.values())[-1]}")
+
+    def _paced(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces, no faster than this connection's share of ``bytes_per_second``."""
+        if self._das.bytes_per_second is None:
+            yield from pieces
+            return
+        share = self._das.bytes_per_second / self._das.connections
+        began, taken = time.monotonic(), 0
+        for piece in pieces:
+            yield piece
+            taken += len(piece)
+            time.sleep(max(0.0, taken / share - (time.monotonic() - began)))
+
+
+class _ShrinkingPart:
+    """What of the remaining lines is asked for: all at first, a quarter after each try that stumbled over them."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.lines = lines
+
+    def shrink(self) -> None:
+        self.lines = self.lines[: max(1, len(self.lines) // 4)]
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds of a ``Retry-After`` header: a number or a date (RFC 9110, section 10.2.3); 0 without one."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _refuse_unsafe(address: httpx.URL) -> None:
+    """Credentials are not sent in the clear, except to this machine, and do not come from the address."""
+    if address.userinfo:
+        raise TidalkinError(
+            f"config: cutouts.hsc_das.url holds credentials: remove them; they are looked for in "
+            f"{where_looked(address.host)}"
+        )
+    if address.scheme != "https" and address.host not in {"127.0.0.1", "localhost", "::1"}:
+        raise TidalkinError(f"config: cutouts.hsc_das.url must start with https://, not {address.scheme}://")
