@@ -73,7 +73,6 @@ def windows_of_epoch(rows: Rows, shard_size: int, window: int, seed: int, epoch:
     """
     random = generator(seed, "order", epoch)
     shards = rows // shard_size
-    shuffled_shards = random.permutation(np.unique(shards))
     by_shard = [
         rows[np.searchsorted(shards, shard) : np.searchsorted(shards, shard, side="right")]
         for shard in random.permutation(np.unique(shards))
