@@ -1,0 +1,293 @@
+"""Images to vectors: features of all stages, averaged over symmetries, whitened, of length one.
+
+Whitening comes before the cosine because raw features are ruled by a galaxy's size and brightness. It is fitted once,
+on a sample, and is bound to its encoder by the encoder's digest; each shard of images is then embedded on its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from tidalkin import config
+from tidalkin.device import choose_device, choose_precision
+from tidalkin.encoder_file import LoadedEncoder, load_encoder
+from tidalkin.errors import TidalkinError
+from tidalkin.files import written_whole
+from tidalkin.images import Shard, open_store, read_shard, shard_count
+from tidalkin.randomness import generator
+from tidalkin.stretch import stretch
+
+logger = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+
+SMALLEST_VARIANCE = 1e-7
+"""Components with less variance, as a share of the largest, are rounding noise: they are not blown up further."""
+
+
+# --- features -------------------------------------------------------------------------------------------------------
+
+
+def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, compute: config.Compute) -> Floats:
+    """What the encoder says of images, before whitening.
+
+    Parameters
+    ----------
+    loaded : LoadedEncoder
+        The encoder; it is moved to the device.
+    flux : (object, band, y, x) float32
+        Images in the encoder's bands, nJy, NaN where missing.
+    settings : config.Embedding
+        Crop and symmetries.
+    compute : config.Compute
+        Device, precision, batch size.
+
+    Returns
+    -------
+    (object, readout_dim) float32
+        Mean and standard deviation of all stages' channels, averaged over the symmetries of the square.
+
+    Raises
+    ------
+    TidalkinError
+        If the images have other bands than the encoder, or are smaller than the crop.
+    """
+    if flux.shape[1] != len(loaded.bands):
+        raise TidalkinError(
+            f"the images have {flux.shape[1]} bands, but the encoder was trained on {', '.join(loaded.bands)}: "
+            "train on these images or embed those the encoder knows"
+        )
+    if settings.crop and settings.crop > flux.shape[-1]:
+        raise TidalkinError(f"embedding.crop {settings.crop} must not exceed the {flux.shape[-1]} pixels of the images")
+    device = choose_device(compute.device)
+    precision = choose_precision(compute.precision, device)
+    encoder = loaded.encoder.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sigma = torch.from_numpy(loaded.sigma).to(device)
+    found = np.empty((len(flux), loaded.encoder.readout_dim), np.float32)
+    with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        for start in range(0, len(flux), compute.embed_batch_size):
+            part = torch.from_numpy(_centre(flux[start : start + compute.embed_batch_size], settings.crop)).to(device)
+            images = stretch(part, sigma, loaded.stretch)
+            readouts = (
+                encoder.readout(image.contiguous(memory_format=torch.channels_last))
+                for image in _symmetric(images, settings.symmetries)
+            )
+            found[start : start + len(part)] = (sum(readouts) / settings.symmetries).cpu().numpy()
+    return found
+
+
+def _centre(flux: Floats, crop: int | None) -> Floats:
+    """The central ``crop`` pixels of images; all of them if none."""
+    if crop is None:
+        return flux
+    first = (flux.shape[-1] - crop) // 2
+    return np.ascontiguousarray(flux[..., first : first + crop, first : first + crop])
+
+
+def _symmetric(images: Tensor, symmetries: int) -> Iterator[Tensor]:
+    """The images as they are (1), and mirrored (2), or in quarter turns (4), and mirrored (8)."""
+    turns = range(4) if symmetries >= 4 else range(1)
+    for quarter_turns in turns:
+        turned = torch.rot90(images, quarter_turns, (2, 3))
+        yield turned
+        if symmetries in (2, 8):
+            yield turned.flip(3)
+
+
+# --- whitening ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """Rotation to principal components, each scaled to unit variance."""
+
+    mean: Floats
+    """(feature,)"""
+    components: Floats
+    """(dimension, feature)"""
+    scale: Floats
+    """(dimension,): what a component is multiplied with."""
+    encoder: str
+    """Digest of the encoder whose features these are."""
+
+    def apply(self, features: Floats) -> Floats:
+        """Vectors of length one, (object, dimension) float32, from features (object, feature)."""
+        white = (features - self.mean) @ self.components.T * self.scale
+        length = np.linalg.norm(white, axis=1, keepdims=True)
+        return (white / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+
+    def check(self, loaded: LoadedEncoder, name: str | Path) -> None:
+        """Refuse another encoder than the one it was fitted for."""
+        if self.encoder != loaded.digest:
+            raise TidalkinError(
+                f"{name}: was fitted on features of another encoder ({self.encoder}, not {loaded.digest}): "
+                "make it again with `snakemake --forcerun whiten`"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write it whole, as ``.npz``."""
+        with written_whole(path) as partial:
+            np.savez(partial, mean=self.mean, components=self.components, scale=self.scale, encoder=self.encoder)
+
+
+def load_whitening(path: str | Path) -> Whitening:
+    """Read what `Whitening.save` wrote.
+
+    Raises
+    ------
+    TidalkinError
+        If it is not there or no whitening.
+    """
+    try:
+        with np.load(path) as saved:
+            return Whitening(saved["mean"], saved["components"], saved["scale"], str(saved["encoder"]))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise TidalkinError(
+            f"{path}: is missing or no whitening ({error}): make it again with `snakemake --forcerun whiten`"
+        ) from None
+
+
+def fit_whitening(features: Floats, dimensions: int, encoder: str) -> Whitening:
+    """Fit a whitening.
+
+    Parameters
+    ----------
+    features : (object, feature) float32
+        A sample of features.
+    dimensions : int
+        Components to keep.
+    encoder : str
+        Digest of the encoder.
+
+    Raises
+    ------
+    TidalkinError
+        If there are fewer objects or features than components to keep.
+    """
+    most = min(len(features) - 1, features.shape[1])
+    if dimensions > most:
+        raise TidalkinError(
+            f"embedding.dimensions is {dimensions}, but {len(features)} galaxies with {features.shape[1]} features "
+            f"allow at most {max(most, 0)}: lower it"
+        )
+    pca = PCA(dimensions, svd_solver="covariance_eigh").fit(features.astype(np.float64))
+    variance = np.maximum(pca.explained_variance_, SMALLEST_VARIANCE * pca.explained_variance_[0])
+    scale = 1 / np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
+    as_float32 = (array.astype(np.float32) for array in (pca.mean_, pca.components_, scale))
+    return Whitening(*as_float32, encoder=encoder)
+
+
+def whiten(
+    store: str | Path,
+    encoder: str | Path,
+    output: str | Path,
+    *,
+    settings: config.Embedding,
+    seed: int,
+    compute: config.Compute,
+) -> None:
+    """Fit the whitening on a sample of the images: whole shards, drawn at random, until there are enough galaxies.
+
+    Parameters
+    ----------
+    store, encoder : path
+        The images and the trained encoder.
+    output : path
+        The ``.npz`` to write.
+    settings : config.Embedding
+        Size of the sample, dimensions, and how features are taken.
+    seed : int
+        The seed of the run.
+    compute : config.Compute
+        Device, precision, batch size.
+    """
+    opened, loaded = open_store(store), load_encoder(encoder)
+    _check_bands(opened, loaded)
+    sample: list[Floats] = []
+    missing = settings.whitening_sample
+    for shard in generator(seed, "whitening").permutation(shard_count(opened)):
+        content = read_shard(opened, int(shard))
+        chosen = content.flux[_good(content, settings)][:missing]
+        sample.append(features(loaded, chosen, settings, compute))
+        missing -= len(chosen)
+        logger.info("whitening: features of %d galaxies", settings.whitening_sample - missing)
+        if missing == 0:
+            break
+    fit_whitening(np.concatenate(sample), settings.dimensions, loaded.digest).save(output)
+
+
+# --- shards ---------------------------------------------------------------------------------------------------------
+
+
+def embed_shard(
+    store: str | Path,
+    shard: int,
+    encoder: str | Path,
+    whitening: str | Path,
+    vectors: str | Path,
+    ids: str | Path,
+    *,
+    settings: config.Embedding,
+    compute: config.Compute,
+) -> None:
+    """Embed the galaxies of one shard; those with too few good pixels are left out and listed in the log.
+
+    Parameters
+    ----------
+    store, encoder, whitening : path
+        The images, the trained encoder, the whitening.
+    shard : int
+        Which shard of the store.
+    vectors : path
+        The ``.npy`` of (object, dimension) vectors of length one to write.
+    ids : path
+        The ``.npy`` of their (object,) int64 object_ids to write.
+    settings : config.Embedding
+        How features are taken, and the type of the vectors.
+    compute : config.Compute
+        Device, precision, batch size.
+
+    Raises
+    ------
+    TidalkinError
+        If images, encoder and whitening do not belong together.
+    """
+    opened, loaded, white = open_store(store), load_encoder(encoder), load_whitening(whitening)
+    _check_bands(opened, loaded)
+    white.check(loaded, whitening)
+    content = read_shard(opened, shard)
+    good = _good(content, settings)
+    if not good.all():
+        logger.info(
+            "shard %d: %d of %d galaxies are left out, with under %g %% good pixels in some band: %s",
+            *(shard, (~good).sum(), len(good), 100 * settings.minimum_good_fraction),
+            ", ".join(map(str, content.object_id[~good])),
+        )
+    found = white.apply(features(loaded, content.flux[good], settings, compute)).astype(settings.dtype)
+    for path, array in ((vectors, found), (ids, content.object_id[good])):
+        with written_whole(path) as partial:
+            np.save(partial, array)
+
+
+def _good(content: Shard, settings: config.Embedding) -> npt.NDArray[np.bool_]:
+    return content.good_fraction.min(axis=1) >= settings.minimum_good_fraction
+
+
+def _check_bands(store: zarr.Group, loaded: LoadedEncoder) -> None:
+    """Refuse images in other bands, or in another order of bands, than the encoder was trained on."""
+    bands = tuple(str(band) for band in store.attrs["bands"])  # type: ignore[union-attr]
+    if bands != loaded.bands:
+        raise TidalkinError(
+            f"{store.store_path}: has the bands {', '.join(bands)}, but the encoder was trained on "
+            f"{', '.join(loaded.bands)}: train on these images or embed those the encoder knows"
+        )
