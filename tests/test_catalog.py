@@ -46,8 +46,15 @@ def test_every_format_gives_the_same_catalog(tmp_path, name):
 
 @pytest.mark.parametrize(
     "names",
-    ["object_id,ra,dec", "ID,RAJ2000,DEJ2000", "objid,i_ra,i_dec", "source_id,RA_ICRS,DE_ICRS"]
-    + ["NUMBER,ALPHA_J2000,DELTA_J2000", "# object_id,ra,dec", "objectId, Ra, Dec"],
+    [
+        "object_id,ra,dec",
+        "ID,RAJ2000,DEJ2000",
+        "objid,i_ra,i_dec",
+        "source_id,RA_ICRS,DE_ICRS",
+        "NUMBER,ALPHA_J2000,DELTA_J2000",
+        "# object_id,ra,dec",
+        "objectId, Ra, Dec",
+    ],
 )
 def test_the_usual_column_names_are_known(tmp_path, names):
     found = read_catalog(csv(tmp_path, f"{names}\n{ID},150.1,2.2\n"))

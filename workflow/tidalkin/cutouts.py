@@ -14,6 +14,7 @@ import io
 import math
 import re
 import warnings
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,8 @@ NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (31.4 / 2.5)  # AB: Oke & Gunn 1983, ApJ 26
 BLOCK = 2880  # FITS standard 4.0, section 3.1
 CARD = 80
 DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+# What astropy raises on broken FITS files.
+ASTROPY_FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zlib.error)
 # Ties between two nearest pixels go one way, also where two bands' WCS differ in the last digits.
 PIXEL_TOLERANCE = 1e-3
 
@@ -299,7 +302,7 @@ def _astropy_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
                 if isinstance(hdu, fits.ImageHDU | fits.CompImageHDU | fits.PrimaryHDU) and hdu.data is not None
             ]
             return hdus[0].header, planes
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except ASTROPY_FAULTS as error:
         raise TidalkinError(f"{name}: cannot be read as FITS ({error}): fetch or copy the file again") from None
 
 

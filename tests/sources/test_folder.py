@@ -1,0 +1,136 @@
+"""FITS files on disk go into the chunk as they are; what is missing or broken is named and hurts nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+
+from tidalkin.catalog import read_catalog
+from tidalkin.config import Folder
+from tidalkin.cutouts import read_cutout, write_cutout
+from tidalkin.errors import TidalkinError
+from tidalkin.sources.chunk import ChunkTar, write_chunk
+from tidalkin.sources.folder import FolderSource
+
+HSC = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "hsc"
+OBJECTS = pd.DataFrame({"object_id": [1, 2], "ra": [150.0, 151.0], "dec": [2.0, 2.0]})
+
+
+def cutout(value, band="g"):
+    image = np.full((8, 8), value, dtype=np.float32)
+    return write_cutout(image, None, image, band=band, ra=150.0, dec=2.0, fluxmag0=1e9, mask_planes={})
+
+
+def multi_extension(path, primary_keys, bands="GR"):
+    hdus = [fits.PrimaryHDU()]
+    hdus[0].header.update(primary_keys)
+    for i, band in enumerate(bands):
+        hdus += [
+            fits.ImageHDU(np.full((6, 5), i + 1.0), name=band),
+            fits.ImageHDU(np.eye(6, 5, dtype=np.int32), name=f"{band}_MASK"),
+            fits.ImageHDU(np.full((6, 5), 4.0), name=f"{band}_VARIANCE"),
+        ]
+    for hdu in hdus[1:]:
+        hdu.header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 3.0})
+        hdu.header.update({"CRPIX2": 3.5, "CDELT1": -5e-5, "CDELT2": 5e-5})
+    hdus[2].header["MP_BAD"] = 0
+    fits.HDUList(hdus).writeto(path)
+
+
+def test_one_file_per_object_and_band_is_delivered_byte_for_byte(tmp_path):
+    (tmp_path / "1-HSC-G.fits").write_bytes(cutout(1))
+    (tmp_path / "2-HSC-R.fits").write_bytes(cutout(2, "r"))
+    found = list(FolderSource(Folder(path=str(tmp_path))).deliver(OBJECTS, ["g", "r"]))
+    assert [(row.object_id, row.band, row.status) for row in found] == [
+        (1, "g", "ok"),
+        (1, "r", "absent"),
+        (2, "g", "absent"),
+        (2, "r", "ok"),
+    ]
+    assert found[0].content == cutout(1)
+    assert found[1].reason == f"there is no file {tmp_path / '1-HSC-R.fits'}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "1.g.fits: is empty"),
+        (b"hello, this is text\n" * 200, "1.g.fits: is not a FITS file"),
+        (cutout(1)[:4000], "1.g.fits: is cut short"),
+        (cutout(1, "r"), "1.g.fits: is of band r by its key FILTER, not g"),
+    ],
+)
+def test_a_malformed_file_fails_with_its_reason_and_harms_no_other(tmp_path, content, reason):
+    (tmp_path / "1.g.fits").write_bytes(content)
+    (tmp_path / "2.g.fits").write_bytes(cutout(2))
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.{band}.fits"))
+    bad, good = source.deliver(OBJECTS, ["g"])
+    assert bad.status == "failed"
+    assert reason in bad.reason
+    assert good.status == "ok"
+
+
+def test_a_folder_in_the_place_of_a_file_fails(tmp_path):
+    (tmp_path / "1-HSC-G.fits").mkdir()
+    bad, _ = FolderSource(Folder(path=str(tmp_path))).deliver(OBJECTS, ["g"])
+    assert bad.status == "failed"
+    assert "cannot be read" in bad.reason
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(TidalkinError, match="nowhere' is not a folder"):
+        FolderSource(Folder(path=str(tmp_path / "nowhere")))
+
+
+def test_one_file_of_all_bands_is_repacked_band_by_band(tmp_path):
+    multi_extension(tmp_path / "1.fits", {"FLUXMAG0": 10 ** (31.4 / 2.5), "PSF_FWHM": 0.6})
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits"))
+    g, r, y = source.deliver(OBJECTS[:1], ["g", "r", "y"])
+    assert y.status == "absent"
+    assert "has no HDU named 'Y'" in y.reason
+    first = read_cutout(g.content, "g", ("BAD",), ())
+    assert first.band == "g"
+    assert first.psf_fwhm == 0.6
+    assert first.wcs.pixel(150.0, 2.0) == pytest.approx((2.0, 2.5))
+    np.testing.assert_allclose(first.flux, np.where(np.eye(6, 5) == 1, np.nan, 1.0), rtol=1e-6)
+    np.testing.assert_allclose(first.variance, 4.0, rtol=1e-6)
+    np.testing.assert_allclose(read_cutout(r.content, "r").flux, 2.0, rtol=1e-6)
+    assert next(source.deliver(OBJECTS[:1], ["g"])).content == g.content
+
+
+def test_one_file_of_all_bands_in_nanojansky_needs_no_zero_point(tmp_path):
+    multi_extension(tmp_path / "1.fits", {"BUNIT": "nJy"})
+    (g,) = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).deliver(OBJECTS[:1], ["g"])
+    assert read_cutout(g.content, "g").flux[0, 0] == 1.0
+
+
+def test_a_broken_file_of_all_bands_fails_in_every_band_or_in_those_cut_off(tmp_path):
+    (tmp_path / "1.fits").write_text("hello")
+    multi_extension(tmp_path / "2.fits", {"BUNIT": "nJy"})
+    whole = (tmp_path / "2.fits").read_bytes()
+    (tmp_path / "2.fits").write_bytes(whole[: 2880 * 8 + 20])  # in the data of R
+    found = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).deliver(OBJECTS, ["g", "r"])
+    statuses = [(row.object_id, row.band, row.status) for row in found]
+    assert statuses == [(1, "g", "failed"), (1, "r", "failed"), (2, "g", "ok"), (2, "r", "failed")]
+
+
+def test_real_hsc_files_come_through_whole(tmp_path):
+    if not HSC.is_dir():
+        pytest.skip("the real HSC images are not on this machine")
+    objects = read_catalog(HSC / "catalog.csv")[:12]
+    deliveries = FolderSource(Folder(path=str(HSC / "cutouts"))).deliver(objects, ["g", "r", "i", "z", "y"])
+    ledger = write_chunk(deliveries, objects, ["g", "r", "i", "z", "y"], tmp_path / "0.tar", tmp_path / "0.parquet")
+    assert (ledger["status"] == "ok").all()
+    with ChunkTar(tmp_path / "0.tar") as chunk:
+        for row in objects.itertuples():
+            content = chunk.read(row.object_id, "i")
+            assert content == (HSC / "cutouts" / f"{row.object_id}-HSC-I.fits").read_bytes()
+            found = read_cutout(content, str(row.object_id))
+            assert found.flux.shape == (row.height, row.width)
+            x, y = found.wcs.pixel(row.ra, row.dec)
+            assert math.hypot(x - (row.width - 1) / 2, y - (row.height - 1) / 2) < 1

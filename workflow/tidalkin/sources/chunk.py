@@ -1,0 +1,272 @@
+"""A chunk on disk: one tar with the FITS files of some hundred objects, and a ledger of what became of each.
+
+A tar member is named `<object_id>-<band>.fits`. Tar and ledger are byte-identical when the same deliveries are written
+again: the members have no times and no owners.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import itertools
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import tidalkin
+from tidalkin.errors import TidalkinError
+from tidalkin.files import written_whole
+from tidalkin.sources import Delivery
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("object_id", pa.int64()),
+        ("band", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+    ],
+    metadata={"tidalkin": tidalkin.__version__},
+)
+TAR_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What became of one object in one band."""
+
+    object_id: int
+    band: str
+    status: str
+    reason: str
+    bytes: int
+    sha256: str
+
+
+def member_name(object_id: int, band: str) -> str:
+    """Name of a cutout in a chunk's tar."""
+    return f"{object_id}-{band}.fits"
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def write_chunk(
+    deliveries: Iterable[Delivery],
+    objects: pd.DataFrame,
+    bands: Sequence[str],
+    tar_path: str | Path,
+    ledger_path: str | Path,
+) -> pd.DataFrame:
+    """Write the deliveries of one chunk as they come; one is in memory at a time.
+
+    Parameters
+    ----------
+    deliveries : iterable of Delivery
+        One for each object and band, in the order of ``objects`` and ``bands``.
+    objects : pandas.DataFrame
+        Catalog rows of the chunk.
+    bands : sequence of str
+        Bands, lower case.
+    tar_path, ledger_path : str or Path
+        Files to write. Neither is there before both are whole, unless from an earlier run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The ledger: `object_id`, `band`, `status` (`ok`, `absent`, `failed`), `reason`, `bytes`, `sha256`.
+
+    Raises
+    ------
+    TidalkinError
+        If the source leaves out, repeats or invents a delivery, or the disk is full.
+    """
+    expected = itertools.product(objects["object_id"].tolist(), bands)
+    # The tar is renamed first: where there is a ledger, there is its tar.
+    with written_whole(ledger_path) as ledger_partial, written_whole(tar_path) as tar_partial:
+        with _disk_faults(tar_path):
+            rows = _write_tar(_checked(deliveries, expected), tar_partial)
+        with _disk_faults(ledger_path):
+            ledger = pa.Table.from_pylist([asdict(row) for row in rows], schema=LEDGER_SCHEMA)
+            pq.write_table(ledger, ledger_partial, compression="zstd")
+    return ledger.to_pandas()
+
+
+@contextmanager
+def _disk_faults(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "free some space and run again" if full else "check that the folder can be written to"
+        raise TidalkinError(f"{path} cannot be written ({error.strerror or error}): {mend}") from error
+
+
+def _checked(deliveries: Iterable[Delivery], expected: Iterable[tuple[int, str]]) -> Iterator[Delivery]:
+    """The deliveries, as long as they are the expected ones."""
+    remaining = iter(deliveries)
+    for object_id, band in expected:
+        delivery = _next(remaining)
+        if delivery is None or (delivery.object_id, delivery.band) != (object_id, band):
+            what = "nothing" if delivery is None else f"object {delivery.object_id} in {delivery.band}"
+            raise TidalkinError(
+                f"the source of the cutouts delivered {what} where object {object_id} in {band} was due"
+            )
+        if (delivery.status == "ok") != bool(delivery.content) or (delivery.status == "ok") == bool(delivery.reason):
+            raise TidalkinError(
+                f"the source of the cutouts delivered object {object_id} in {band} as {delivery.status!r} "
+                f"with {len(delivery.content)} bytes and the reason {delivery.reason!r}"
+            )
+        yield delivery
+    extra = _next(remaining)
+    if extra is not None:
+        raise TidalkinError(
+            f"the source of the cutouts delivered object {extra.object_id} in {extra.band}, which was not asked for"
+        )
+
+
+def _next(deliveries: Iterator[Delivery]) -> Delivery | None:
+    # A source's own fault must not be taken for one of the disk we write to.
+    try:
+        return next(deliveries, None)
+    except OSError as error:
+        raise TidalkinError(f"the source of the cutouts failed: {error}") from error
+
+
+def _write_tar(deliveries: Iterable[Delivery], path: Path) -> list[LedgerRow]:
+    rows = []
+    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for delivery in deliveries:
+            digest = ""
+            if delivery.status == "ok":
+                member = tarfile.TarInfo(member_name(delivery.object_id, delivery.band))
+                member.size = len(delivery.content)
+                tar.addfile(member, io.BytesIO(delivery.content))
+                digest = hashlib.sha256(delivery.content).hexdigest()
+            size = len(delivery.content)
+            rows.append(LedgerRow(delivery.object_id, delivery.band, delivery.status, delivery.reason, size, digest))
+    return rows
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_ledger(path: str | Path) -> pd.DataFrame:
+    """Read the ledger of a chunk.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `object_id` (int64), `band`, `status`, `reason`, `bytes` (int64), `sha256`.
+
+    Raises
+    ------
+    TidalkinError
+        If the file cannot be read or is no ledger.
+    """
+    try:
+        ledger = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise TidalkinError(f"ledger {path} cannot be read ({reason}): delete it to fetch the chunk again") from None
+    if ledger.column_names != LEDGER_SCHEMA.names:
+        raise TidalkinError(f"{path} is not a ledger of cutouts: its columns are {', '.join(ledger.column_names)}")
+    return ledger.to_pandas()
+
+
+class ChunkTar:
+    """The cutouts of one chunk, read in any order by any number of threads.
+
+    Parameters
+    ----------
+    path : str or Path
+        The tar. It is kept open until `close`; a process opens its own.
+
+    Raises
+    ------
+    TidalkinError
+        If it is missing, cut short or not a tar.
+
+    Examples
+    --------
+    >>> with ChunkTar("results/demo/cutouts/00000.tar") as chunk:  # doctest: +SKIP
+    ...     content = chunk.read(42, "g")
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise TidalkinError(f"{path} cannot be read ({error.strerror}): fetch the chunk again") from None
+        try:
+            self._members = self._index()
+        except BaseException:
+            self.close()
+            raise
+
+    def _index(self) -> dict[tuple[int, str], tuple[int, int]]:
+        """Offset and size in bytes of each cutout."""
+        size = os.fstat(self._descriptor).st_size
+        if size < len(TAR_END) or os.pread(self._descriptor, len(TAR_END), size - len(TAR_END)) != TAR_END:
+            raise TidalkinError(f"{self.path} is cut short at {size} bytes: delete it to fetch the chunk again")
+        try:
+            with tarfile.open(self.path, mode="r:") as tar:
+                members = tar.getmembers()
+        except (tarfile.TarError, OSError, ValueError) as error:
+            raise TidalkinError(f"{self.path} is not a tar of cutouts ({error}): delete it to fetch it again") from None
+        found = {}
+        for member in members:
+            parts = re.fullmatch(r"(-?\d+)-([a-z]+)\.fits", member.name)
+            if parts is None or not member.isreg() or member.offset_data + member.size > size:
+                raise TidalkinError(f"{self.path} holds {member.name!r}, which is no cutout: fetch the chunk again")
+            found[int(parts[1]), parts[2]] = (member.offset_data, member.size)
+        return found
+
+    def __contains__(self, cutout: tuple[int, str]) -> bool:
+        return cutout in self._members
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def read(self, object_id: int, band: str) -> bytes:
+        """The FITS file of one object in one band.
+
+        Raises
+        ------
+        TidalkinError
+            If the chunk does not hold it (look in the ledger first) or cannot be read.
+        """
+        if (object_id, band) not in self._members:
+            raise TidalkinError(f"{self.path} holds no {member_name(object_id, band)}: fetch the chunk again")
+        offset, size = self._members[object_id, band]
+        try:
+            return os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            raise TidalkinError(f"{self.path} cannot be read ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,131 @@
+"""FITS files you already have: one per object and band, or one multi-extension file per object.
+
+One file per object and band is handed on byte for byte. Of a multi-extension file, the HDU that `hdu_template` names is
+the band's image, and HDUs named `<image>_MASK` and `<image>_VARIANCE` are its mask and variance where they exist; they
+are repacked as one file per band. The calibration (FLUXMAG0 or BUNIT) may be in the image's header or in that of HDU 0.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from astropy.io import fits
+
+from tidalkin.config import Folder
+from tidalkin.cutouts import ASTROPY_FAULTS, read_cutout
+from tidalkin.errors import TidalkinError
+from tidalkin.sources import Delivery
+
+# Keys of HDU 0 that hold for every band.
+SHARED_KEYS = ("FLUXMAG0", "BUNIT", "PSF_FWHM")
+
+
+class FolderSource:
+    """Delivers the FITS files of a folder.
+
+    Parameters
+    ----------
+    folder : Folder
+        The folder and the names of the files in it.
+
+    Raises
+    ------
+    TidalkinError
+        If there is no such folder.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.root = Path(folder.path).expanduser()
+        if not self.root.is_dir():
+            raise TidalkinError(
+                f"cutouts.folder.path {folder.path!r} is not a folder: name the one with your FITS files"
+            )
+
+    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+        """Deliver each object in each band; a missing file is `absent`, one that cannot be read `failed`."""
+        one_per_band = "{band}" in self.folder.template or "{BAND}" in self.folder.template
+        for object_id in objects["object_id"].tolist():
+            if one_per_band:
+                for band in bands:
+                    yield self._file_of_band(object_id, band)
+            else:
+                yield from self._file_of_all_bands(object_id, bands)
+
+    def _path(self, object_id: int, band: str) -> Path:
+        return self.root / _filled(self.folder.template, object_id, band)
+
+    def _file_of_band(self, object_id: int, band: str) -> Delivery:
+        path = self._path(object_id, band)
+        if not path.exists():
+            return Delivery(object_id, band, "absent", reason=f"there is no file {path}")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            return Delivery(object_id, band, "failed", reason=f"{path} cannot be read: {error.strerror}")
+        return _judged(object_id, band, content, str(path))
+
+    def _file_of_all_bands(self, object_id: int, bands: Sequence[str]) -> Iterator[Delivery]:
+        path = self._path(object_id, "")
+        if not path.exists():
+            for band in bands:
+                yield Delivery(object_id, band, "absent", reason=f"there is no file {path}")
+            return
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a file cut short fails below, where its band is known
+                hdus = fits.open(io.BytesIO(path.read_bytes()), memmap=False, lazy_load_hdus=False)
+        except ASTROPY_FAULTS as error:
+            for band in bands:
+                yield Delivery(object_id, band, "failed", reason=f"{path} cannot be read as FITS: {error}")
+            return
+        with hdus:
+            for band in bands:
+                yield self._band_of(hdus, object_id, band, path)
+
+    def _band_of(self, hdus: fits.HDUList, object_id: int, band: str, path: Path) -> Delivery:
+        name = _filled(self.folder.hdu_template, object_id, band)
+        if name not in hdus:
+            return Delivery(object_id, band, "absent", reason=f"{path} has no HDU named {name!r}")
+        try:
+            content = _repacked(hdus, name, band)
+        except ASTROPY_FAULTS as error:
+            return Delivery(object_id, band, "failed", reason=f"{path}: HDU {name!r} cannot be read: {error}")
+        return _judged(object_id, band, content, f"{path}: HDU {name!r}")
+
+
+def _filled(template: str, object_id: int, band: str) -> str:
+    return template.format(object_id=object_id, band=band, BAND=band.upper())
+
+
+def _judged(object_id: int, band: str, content: bytes, name: str) -> Delivery:
+    """The content as it is, if it can be read as a cutout of that band."""
+    try:
+        found = read_cutout(content, name).band
+    except TidalkinError as error:
+        return Delivery(object_id, band, "failed", reason=str(error))
+    if found not in (None, band):
+        return Delivery(object_id, band, "failed", reason=f"{name}: is of band {found} by its key FILTER, not {band}")
+    return Delivery(object_id, band, "ok", content)
+
+
+def _repacked(hdus: fits.HDUList, name: str, band: str) -> bytes:
+    """One band of a multi-extension file in the layout of HSC's cutouts."""
+    primary = fits.PrimaryHDU()
+    for key in SHARED_KEYS:
+        if key in hdus[0].header:
+            primary.header[key] = hdus[0].header[key]
+    primary.header["FILTER"] = hdus[name].header.get("FILTER", f"HSC-{band.upper()}")
+    planes = [primary]
+    for role, source in (("IMAGE", name), ("MASK", f"{name}_MASK"), ("VARIANCE", f"{name}_VARIANCE")):
+        if source in hdus:
+            planes.append(fits.ImageHDU(hdus[source].data, hdus[source].header, name=role))
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        fits.HDUList(planes).writeto(buffer, output_verify="silentfix")
+    return buffer.getvalue()
