@@ -20,6 +20,8 @@ from sklearn.decomposition import PCA
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
+from tidalkin.embedding import features, fit_whitening
+from tidalkin.encoder_file import random_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation import labelled_galaxies
 from tidalkin.files import written_whole
@@ -68,6 +70,64 @@ def images_of(store: zarr.Group, rows: Rows) -> Iterator[Shard]:
         if wanted.size:
             content = read_shard(store, shard)
             yield Shard(**{name: array[wanted] for name, array in vars(content).items()})
+
+
+# --- random weights ----------------------------------------------------------------------------------------------
+
+
+def random_baseline(
+    images: Path,
+    catalog: pd.DataFrame,
+    output: Path,
+    *,
+    stretch_settings: config.Stretch,
+    encoder: config.Encoder,
+    embedding: config.Embedding,
+    evaluation: config.Evaluation,
+    seed: int,
+    compute: config.Compute,
+) -> None:
+    """The trained encoder's network, readout and whitening with random weights: what training adds is the difference.
+
+    Parameters
+    ----------
+    images : Path
+        The image store.
+    catalog : DataFrame
+        With `object_id` and `label`.
+    output : Path
+        `baselines/random.npz`.
+
+    Raises
+    ------
+    TidalkinError
+        If there are too few labels, or too few galaxies for `embedding.dimensions`.
+    """
+    store = open_store(images)
+    labelled = labelled_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
+    sample = sample_rows(
+        good_rows(store, embedding.minimum_good_fraction),
+        embedding.whitening_sample,
+        generator(seed, "random baseline", "sample"),
+    )
+    untrained = random_encoder(
+        list(map(str, store.attrs["bands"])),  # type: ignore[arg-type]
+        band_sigma(store, embedding.minimum_good_fraction),
+        stretch=stretch_settings,
+        settings=encoder,
+        image_size=array_of(store, "flux").shape[-1],
+        seed=seed,
+    )
+    rows = np.union1d(labelled, sample)
+    ids, found = [], []
+    for part in images_of(store, rows):
+        ids.append(part.object_id)
+        found.append(features(untrained, part.flux, embedding, compute))
+        logger.info("random encoder: %d of %d galaxies", sum(map(len, ids)), rows.size)
+    table = np.concatenate(found)
+    whitening = fit_whitening(table[np.isin(rows, sample)], embedding.dimensions, untrained.digest)
+    is_labelled = np.isin(rows, labelled)
+    write_vectors(output, np.concatenate(ids)[is_labelled], whitening.apply(table[is_labelled]))
 
 
 # --- pixel principal components ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tidalkin.evaluation import Evaluation
 from tidalkin.files import written_whole
 
 # Okabe & Ito's colours, told apart by colour-blind people, and a line and a marker each, told apart in print.
@@ -45,7 +46,7 @@ def _style(methods: Sequence[str], method: str) -> dict[str, Any]:
 
 def _figure(columns: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     # A Figure of its own, not pyplot: nothing global, and no display.
-    figure = Figure(figsize=(5.2 * columns, 4.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(5.2 * columns, 4.8), dpi=150, layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False, sharey=share_y)[0]
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
@@ -53,10 +54,24 @@ def _figure(columns: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     return figure, list(axes)
 
 
+def _legend(figure: Figure, panel: Axes, columns: int) -> None:
+    # Below the axes, where it covers no curve.
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+
+
 def _save(figure: Figure, path: Path) -> None:
     # Without matplotlib's version in it, equal figures are equal files.
     with written_whole(path) as partial:
         figure.savefig(partial, metadata={"Software": None})
+
+
+def draw_evaluation(evaluation: Evaluation, directory: Path) -> None:
+    """Draw `roc.png`, `precision_recall.png`, `probe.png` and `completeness.png`."""
+    draw_roc(evaluation.curves, evaluation.metrics, directory / "roc.png")
+    draw_precision_recall(evaluation.curves, evaluation.metrics, directory / "precision_recall.png")
+    draw_probe(evaluation.metrics, directory / "probe.png")
+    draw_completeness(evaluation.completeness, directory / "completeness.png")
 
 
 def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
@@ -75,8 +90,8 @@ def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
     panel.set(
         xlim=(0, 1), ylim=(0, 1.01), xlabel="false positive rate", ylabel="true positive rate (completeness)", aspect=1
     )
-    panel.set_title(f"Linear probe, {_all_labels(metrics):,} labels", fontsize=11)
-    panel.legend(frameon=False, loc="lower right", fontsize=8, title="ROC area", title_fontsize=8)
+    panel.set_title(f"Probe on {_all_labels(metrics):,} labels, and its ROC area", fontsize=11)
+    _legend(figure, panel, columns=2)
     _save(figure, path)
 
 
@@ -87,8 +102,8 @@ def draw_precision_recall(curves: pd.DataFrame, metrics: pd.DataFrame, path: Pat
     chance = metrics.loc[metrics["metric"] == "average_precision", "chance"].iloc[0]
     panel.axhline(chance, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label=f"chance ({chance:.2f})")
     panel.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="completeness (recall)", ylabel="precision", aspect=1)
-    panel.set_title(f"Linear probe, {_all_labels(metrics):,} labels", fontsize=11)
-    panel.legend(frameon=False, loc="upper right", fontsize=8, title="average precision", title_fontsize=8)
+    panel.set_title(f"Probe on {_all_labels(metrics):,} labels, and its average precision", fontsize=11)
+    _legend(figure, panel, columns=2)
     _save(figure, path)
 
 
@@ -118,8 +133,11 @@ def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         panel.set(xlabel="labelled galaxies", ylabel=metric_name(metric))
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle("Lines: linear probe. Open markers: search from one example and from a set", fontsize=10)
+    _legend(figure, axes[0], columns=6)
+    figure.suptitle(
+        "Lines: probe on labels. Open markers: search from one example and from a set, all with a feature",
+        fontsize=10,
+    )
     _save(figure, path)
 
 
@@ -133,7 +151,7 @@ def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
         groups = list(rows["group"].drop_duplicates().sort_values())
         for number, method in enumerate(methods):
             of_method = rows[rows["method"] == method].set_index("group").loc[groups]
-            shift = 0.06 * (number - (len(methods) - 1) / 2)
+            shift = (0.12 if by == "kind" else 0.04) * (number - (len(methods) - 1) / 2)
             style = _style(methods, method)
             if by == "kind":
                 x = np.arange(len(groups)) + shift
@@ -150,7 +168,7 @@ def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
         panel.axhline(0.2, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance")
         panel.set_ylim(0, 1.01)
     axes[0].set_ylabel("completeness at false positive rate 0.2")
-    axes[0].legend(frameon=False, fontsize=8)
+    _legend(figure, axes[0], columns=6)
     _save(figure, path)
 
 
