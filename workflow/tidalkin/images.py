@@ -222,13 +222,13 @@ def read_shard(store: zarr.Group, shard: int) -> Shard:
         If a file of the shard is lost or damaged.
     """
     path = Path(str(store.store_path).removeprefix("file://"))
-    lost = next((file for file in shard_files(path, shard) if not file.exists()), None)
-    if lost:
-        raise TidalkinError(f"{lost}: is lost from the image store: make it again with `snakemake --forcerun convert`")
+    for file in shard_files(path, shard):
+        if not file.exists() or not file.stat().st_size:  # to Zarr, both are nothing but missing pixels
+            raise TidalkinError(f"{file}: is lost or empty: make the store again with `snakemake --forcerun convert`")
     rows = shard_rows(store, shard)
     try:
         arrays: dict[str, Any] = {name: array_of(store, name)[rows] for name in ARRAYS}
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         raise TidalkinError(
             f"{path}: shard {shard} is damaged ({error}): make it again with `snakemake --forcerun convert`"
         ) from None

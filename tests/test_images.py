@@ -1,0 +1,215 @@
+"""The image store: layout, shards, what it refuses, and the noise of the sky."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tidalkin.config import Images
+from tidalkin.errors import TidalkinError
+from tidalkin.images import (
+    STORE_VERSION,
+    Shard,
+    create_store,
+    open_store,
+    read_shard,
+    shard_count,
+    shard_files,
+    shard_rows,
+    sky_sigma,
+    write_shard,
+)
+
+TINY = Images(size=8, shard_size=4, chunk_size=2)
+
+
+def random_shard(rows, bands=2, size=8, seed=0):
+    random = np.random.default_rng(seed)
+    flux = random.normal(size=(rows, bands, size, size)).astype(np.float32)
+    flux[random.random(flux.shape) < 0.1] = np.nan
+    per_band = [random.random((rows, bands)).astype(np.float32) for _ in range(3)]
+    return Shard(flux, *per_band, random.integers(-(2**63), 2**63 - 1, rows))
+
+
+def filled_store(path, objects, images=TINY):
+    store = create_store(path, objects=objects, bands="gr", images=images)
+    shards = []
+    for shard in range(shard_count(store)):
+        rows = shard_rows(store, shard)
+        shards.append(random_shard(rows.stop - rows.start, size=images.size, seed=shard))
+        write_shard(store, shard, shards[-1])
+    return shards
+
+
+def test_a_store_says_what_it_holds(tmp_path):
+    create_store(tmp_path / "images.zarr", objects=10, bands=["g", "r"], images=TINY)
+    store = open_store(tmp_path / "images.zarr")
+    assert store["flux"].shape == (10, 2, 8, 8)
+    assert store["flux"].dtype == np.float32
+    assert store["flux"].shards == (4, 2, 8, 8)
+    assert store["flux"].chunks == (2, 2, 8, 8)
+    assert store["object_id"].dtype == np.int64
+    expected = {"tidalkin_store": STORE_VERSION, "bands": ["g", "r"], "size": 8, "flux_unit": "nJy"}
+    expected |= {"zero_point_ab": 31.4, "pixel_scale_arcsec": 0.168}
+    assert expected.items() <= store.attrs.asdict().items()
+    assert {"tidalkin_version", "config_digest"} <= set(store.attrs)
+
+
+@given(objects=st.integers(1, 20), chunk=st.integers(1, 3), chunks_per_shard=st.integers(1, 3))
+@settings(max_examples=15, deadline=None)
+def test_every_shard_comes_back_as_it_was_written(tmp_path_factory, objects, chunk, chunks_per_shard):
+    path = tmp_path_factory.mktemp("store") / "images.zarr"
+    written = filled_store(path, objects, Images(size=8, shard_size=chunk * chunks_per_shard, chunk_size=chunk))
+    store = open_store(path)
+    assert shard_count(store) == len(written)
+    for shard, expected in enumerate(written):
+        found = read_shard(store, shard)
+        for name, values in vars(expected).items():
+            np.testing.assert_array_equal(getattr(found, name), values)
+            assert getattr(found, name).dtype == values.dtype
+
+
+def test_a_shard_is_one_file_of_each_array_even_without_any_image(tmp_path):
+    store = create_store(tmp_path, objects=6, bands="gr", images=TINY)
+    missing = np.full((4, 2), np.nan, np.float32)
+    nothing = Shard(np.full((4, 2, 8, 8), np.nan, np.float32), missing, missing, missing, np.zeros(4, np.int64))
+    write_shard(store, 0, nothing)
+    files = {path for path in tmp_path.rglob("*") if path.is_file() and path.name != "zarr.json"}
+    assert files == set(shard_files(tmp_path, 0))
+
+
+def test_equal_content_gives_equal_bytes(tmp_path):
+    for name in ("one", "two"):
+        filled_store(tmp_path / name, 10)
+    files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    assert len(files) == 6 + 3 * 5
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+def test_no_store_is_refused_by_name(tmp_path):
+    with pytest.raises(TidalkinError, match=r"images\.zarr: no image store is here: make it again with"):
+        open_store(tmp_path / "images.zarr")
+
+
+def test_a_store_of_another_version_is_refused(tmp_path):
+    create_store(tmp_path, objects=3, bands="g", images=TINY).attrs["tidalkin_store"] = 99
+    with pytest.raises(TidalkinError, match="is an image store of version 99, but this tidalkin reads version 1"):
+        open_store(tmp_path)
+
+
+def test_a_zarr_store_of_somebody_else_is_refused(tmp_path):
+    zarr.create_group(tmp_path / "group")
+    zarr.create_array(tmp_path / "array", shape=(3,), dtype="f4")
+    zarr.create_group(tmp_path / "old", zarr_format=2)
+    for name in ("group", "array", "old"):
+        with pytest.raises(TidalkinError, match=f"{name}: is .*not an image store of tidalkin"):
+            open_store(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"zarr_format": 3}', '{"zarr_format": 4, "node_type": "group"}'])
+def test_damaged_metadata_are_refused(tmp_path, content):
+    create_store(tmp_path, objects=3, bands="g", images=TINY)
+    (tmp_path / "zarr.json").write_text(content)
+    with pytest.raises(TidalkinError, match="not an image store of tidalkin"):
+        open_store(tmp_path)
+
+
+def test_damaged_metadata_of_an_array_are_refused(tmp_path):
+    create_store(tmp_path, objects=3, bands="g", images=TINY)
+    metadata = json.loads((tmp_path / "flux" / "zarr.json").read_text())
+    (tmp_path / "flux" / "zarr.json").write_text(json.dumps({**metadata, "data_type": "float33"}))
+    with pytest.raises(TidalkinError, match="not an image store of tidalkin"):
+        open_store(tmp_path)
+
+
+def test_a_store_that_lacks_an_array_is_refused(tmp_path):
+    create_store(tmp_path, objects=3, bands="g", images=TINY)
+    shutil.rmtree(tmp_path / "sky_sigma")
+    with pytest.raises(TidalkinError, match="lacks the array `sky_sigma`"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["flux", "object_id", "sky_sigma"])
+def test_a_lost_file_is_told_from_missing_pixels(tmp_path, name):
+    filled_store(tmp_path, 10)
+    lost = next(file for file in shard_files(tmp_path, 1) if name in file.parts)
+    lost.unlink()
+    with pytest.raises(TidalkinError, match=f"{name}/c/1.*is lost or empty"):
+        read_shard(open_store(tmp_path), 1)
+    read_shard(open_store(tmp_path), 0)
+
+
+@pytest.mark.parametrize("name", ["flux", "object_id", "sky_sigma"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "emptied"])
+def test_a_damaged_file_is_noticed(tmp_path, name, damage):
+    filled_store(tmp_path, 10)
+    file = next(file for file in shard_files(tmp_path, 1) if name in file.parts)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 16
+    file.write_bytes({"flipped": content, "cut": content[:-7], "emptied": b""}[damage])
+    with pytest.raises(TidalkinError, match=r"shard 1 is damaged|is lost or empty"):
+        read_shard(open_store(tmp_path), 1)
+
+
+# --- sky noise ---------------------------------------------------------------------------------------------------
+
+
+def noisy_galaxy(sigma, size=96, seed=1):
+    """A galaxy whose light covers a fifth of the image."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    light = 300 * sigma * np.exp(-np.hypot(x, y) / (size / 24))
+    return (light + np.random.default_rng(seed).normal(0, sigma, (size, size))).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 1.0, 57.54])
+def test_sky_sigma_is_that_of_the_variance_plane(sigma):
+    flux = noisy_galaxy(sigma)
+    variance = np.float32(sigma**2) + np.clip(flux, 0, None) * np.float32(sigma / 100)
+    assert sky_sigma(flux, variance) == pytest.approx(sigma, rel=0.03)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 1.0, 57.54])
+def test_sky_sigma_without_a_variance_plane_is_the_scatter_of_the_sky(sigma):
+    assert sky_sigma(noisy_galaxy(sigma), None) == pytest.approx(sigma, rel=0.15)
+
+
+@pytest.mark.parametrize("nonsense", [0.0, -1.0, np.nan, np.inf, 1e6, 1e-6])
+def test_a_variance_plane_that_is_none_is_not_believed(nonsense):
+    flux = noisy_galaxy(1.0)
+    assert sky_sigma(flux, np.full_like(flux, nonsense)) == pytest.approx(1.0, rel=0.15)
+
+
+def test_missing_pixels_do_not_count():
+    flux, variance = noisy_galaxy(1.0), np.ones((96, 96), np.float32)
+    flux[:, :60], variance[:, :60] = np.nan, np.nan
+    assert sky_sigma(flux, variance) == pytest.approx(1.0)
+    assert sky_sigma(flux, None) == pytest.approx(1.0, rel=0.3)
+
+
+def test_sky_sigma_of_nothing_is_unknown():
+    assert math.isnan(sky_sigma(np.full((9, 9), np.nan, np.float32), np.ones((9, 9), np.float32)))
+    assert math.isnan(sky_sigma(np.zeros((9, 9), np.float32), None))
+
+
+def test_an_image_without_noise_has_the_sigma_of_its_variance_plane():
+    assert sky_sigma(np.zeros((9, 9), np.float32), np.full((9, 9), 4, np.float32)) == 2.0
+
+
+def test_in_real_images_the_variance_plane_and_the_scatter_agree(real_hsc_cutouts):
+    ratios = []
+    for file in sorted((real_hsc_cutouts / "cutouts").glob("*-HSC-I.fits")):
+        with fits.open(file) as hdus:
+            flux, variance = hdus[1].data, hdus[3].data
+        ratios.append(sky_sigma(flux, None) / sky_sigma(flux, variance))
+    assert 1.0 < np.median(ratios) < 1.2
+    assert np.percentile(ratios, 95) < 1.5
