@@ -10,6 +10,7 @@ times faster than astropy. Whatever is not plain (compressed, an unusual project
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import re
@@ -26,7 +27,7 @@ import numpy.typing as npt
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, NoConvergence
 
 from tidalkin.config import PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
@@ -36,7 +37,7 @@ BLOCK = 2880  # FITS standard 4.0, section 3.1
 CARD = 80
 DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 # What astropy raises on broken FITS files.
-ASTROPY_FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zlib.error)
+ASTROPY_FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, MemoryError, fits.VerifyError, zlib.error)
 # Ties between two nearest pixels go one way, also where two bands' WCS differ in the last digits.
 PIXEL_TOLERANCE = 1e-3
 
@@ -93,7 +94,10 @@ class GeneralProjection:
 
     def pixel(self, ra: float, dec: float) -> tuple[float, float]:
         """Pixel position (x, y) of a position in degrees (ICRS), counted from zero; NaN where it has none."""
-        x, y = self.wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg", frame="icrs"))
+        try:
+            x, y = self.wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg", frame="icrs"))
+        except NoConvergence:
+            return math.nan, math.nan
         return float(x), float(y)
 
 
@@ -218,14 +222,14 @@ def _card_block(content: bytes, start: int, name: str) -> tuple[bytes, int]:
 
 def _integer(header: Header, key: str, name: str, default: int | None = None) -> int:
     value = header.get(key, default)
-    if not isinstance(value, int):
+    if type(value) is not int:  # T is no number
         raise TidalkinError(f"{name}: has {key} = {value!r} in a FITS header where a whole number is due")
     return value
 
 
 def _number(header: Header, key: str, name: str, default: float) -> float:
     value = header.get(key, default)
-    if not isinstance(value, int | float):
+    if type(value) not in (int, float):
         raise TidalkinError(f"{name}: has {key} = {value!r} in a FITS header where a number is due")
     return value
 
@@ -252,20 +256,21 @@ def _plain_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
         bitpix = _integer(cards, "BITPIX", name)
         if cards.get("ZIMAGE"):
             raise _Unusual("compressed")
-        if bitpix not in DTYPE_OF_BITPIX or any(length < 0 for length in axes):
+        if bitpix not in DTYPE_OF_BITPIX or min(axes, default=0) < 0:
             raise TidalkinError(f"{name}: has BITPIX {bitpix} and axes {axes} in a header, which is not FITS")
         values = math.prod(axes) if axes else 0
         size = (_integer(cards, "PCOUNT", name, 0) + values) * abs(bitpix) // 8 * _integer(cards, "GCOUNT", name, 1)
-        if start + size > len(content):
+        end = start + -(-size // BLOCK) * BLOCK
+        if not start <= end <= len(content):
             raise TidalkinError(
-                f"{name}: is cut short at {len(content)} bytes of at least {start + size}: fetch or copy the file again"
+                f"{name}: is cut short at {len(content)} bytes of at least {end}: fetch or copy the file again"
             )
         is_image = str(cards.get("XTENSION", "IMAGE")).strip() == "IMAGE"
         if is_image and (axes or primary is not None):
-            pixels = np.frombuffer(content, DTYPE_OF_BITPIX[bitpix], values, start).reshape(axes[::-1])
+            pixels = np.frombuffer(content, DTYPE_OF_BITPIX[bitpix], values, start).reshape(axes[::-1] or 0)
             planes.append(_Plane(_plane_name(cards), cards, _scaled(pixels, cards, name)))
         primary = primary if primary is not None else cards
-        start += -(-size // BLOCK) * BLOCK
+        start = end
         if {"IMAGE", "MASK", "VARIANCE"} <= {plane.name for plane in planes}:
             break
     assert primary is not None
@@ -291,6 +296,11 @@ def _scaled(pixels: npt.NDArray[Any], cards: _Cards, name: str) -> npt.NDArray[A
     return physical
 
 
+def _line(error: BaseException) -> str:
+    """An error's message in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _astropy_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
     """The same as `_plain_planes`, of any FITS file that astropy reads."""
     try:
@@ -303,14 +313,21 @@ def _astropy_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
             ]
             return hdus[0].header, planes
     except ASTROPY_FAULTS as error:
-        raise TidalkinError(f"{name}: cannot be read as FITS ({error}): fetch or copy the file again") from None
+        raise TidalkinError(f"{name}: cannot be read as FITS ({_line(error)}): fetch or copy the file again") from None
+
+
+def _unzipped(content: bytes, name: str) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise TidalkinError(f"{name}: cannot be unzipped ({error}): fetch or copy the file again") from None
 
 
 def _planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
     if not content:
         raise TidalkinError(f"{name}: is empty: fetch or copy the file again")
-    if content.startswith((b"\x1f\x8b", b"BZh")):  # gzip and bzip2: the files of many archives
-        return _astropy_planes(content, name)
+    if content.startswith(b"\x1f\x8b"):
+        content = _unzipped(content, name)
     if not content.startswith(b"SIMPLE  ="):
         raise TidalkinError(f"{name}: is not a FITS file (it begins with {content[:16]!r})")
     try:
@@ -518,7 +535,9 @@ def _is_plain_tangent(header: Header) -> bool:
         # FK5 of J2000 is ICRS within 0.02 arcsec, a tenth of a pixel
         and str(header.get("RADESYS", "ICRS")).strip() in ("ICRS", "FK5")
         and header.get("EQUINOX", 2000.0) == 2000.0
+        # the default of LONPOLE is another at the pole itself: section 2.4 of the paper
         and header.get("LONPOLE", 180.0) == 180.0
+        and header.get("CRVAL2") != 90.0
         and header.get("CROTA2", 0.0) == 0.0
         and not any(key.startswith(("PV1_", "PV2_")) for key in header)
     )
@@ -530,9 +549,10 @@ def _general_wcs(header: Header, name: str) -> GeneralProjection:
             warnings.simplefilter("ignore")  # of keys that astropy mends by itself
             plain = fits.Header.fromstring(header.block) if isinstance(header, _Cards) else header
             wcs = WCS(plain, naxis=2)
-    except (ValueError, KeyError, MemoryError) as error:
-        raise TidalkinError(f"{name}: has coordinates that astropy cannot read ({error})") from None
-    if not wcs.has_celestial:
+            on_sky = isinstance(wcs.pixel_to_world(0.0, 0.0), SkyCoord)
+    except ASTROPY_FAULTS as error:
+        raise TidalkinError(f"{name}: has coordinates that astropy cannot read ({_line(error)})") from None
+    if not on_sky:
         raise TidalkinError(f"{name}: has coordinates {list(wcs.wcs.ctype)} that are not on the sky")
     return GeneralProjection(wcs)
 
