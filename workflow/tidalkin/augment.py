@@ -102,10 +102,12 @@ def resample(
 
 def _cosine_transform(size: int, device: torch.device) -> torch.Tensor:
     """The orthonormal cosine transform (DCT-II) as a (frequency, pixel) matrix."""
-    pixel = torch.arange(size, device=device, dtype=torch.float64)
-    matrix = torch.cos(math.pi / size * pixel[:, None] * (pixel + 0.5)) * math.sqrt(2.0 / size)
+    pixel = torch.arange(size, device=device)
+    # Whole turns are taken off in integers: single precision, all that MPS has, would lose digits to them.
+    phase = (pixel[:, None] * (2 * pixel + 1)) % (4 * size)
+    matrix = torch.cos(phase * (math.pi / (2 * size))) * math.sqrt(2.0 / size)
     matrix[0] /= math.sqrt(2.0)
-    return matrix.float()
+    return matrix
 
 
 def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:

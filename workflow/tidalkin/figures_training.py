@@ -32,7 +32,7 @@ N_VIEWS = 16
 HISTORY_PANELS = {
     "loss": "loss",
     "learning_rate": "learning rate",
-    "spread": "collapse monitor",
+    "spread": "collapse monitor: std × √dim",
     "images_per_second": "images per second",
 }
 """Columns of the training history and how their axes are called."""
@@ -155,7 +155,7 @@ def draw_history(history: str | Path, output: str | Path) -> None:
     monitor.set_ylim(0, 1.15)
     monitor.annotate("spread over the sphere", (0.02, 0.90), xycoords="axes fraction", fontsize=8, color="C2")
     monitor.annotate("collapsed", (0.02, 0.02), xycoords="axes fraction", fontsize=8, color="C3")
-    panels.flat[3].set_ylim(bottom=0)
+    panels.flat[3].set_ylim(0, 1.1 * table["images_per_second"].max())
     for panel in panels[1]:
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

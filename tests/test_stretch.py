@@ -1,0 +1,63 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tidalkin.config import Images, Stretch
+from tidalkin.errors import TidalkinError
+from tidalkin.images import Shard, create_store, write_shard
+from tidalkin.stretch import band_sigma, stretch
+
+SIGMA = torch.tensor([2.0, 5.0])
+
+
+def store_with_sky(path, sky_sigma, good_fraction):
+    sky_sigma = np.asarray(sky_sigma, np.float32)
+    objects = len(sky_sigma)
+    store = create_store(path, objects=objects, bands=["g", "r"], images=Images(size=8, shard_size=32))
+    flux = np.zeros((objects, 2, 8, 8), np.float32)
+    good = np.asarray(good_fraction, np.float32)
+    write_shard(store, 0, Shard(flux, sky_sigma, np.full_like(sky_sigma, 0.7), good, np.arange(objects)))
+    return store
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0.1, 10.0))
+def test_the_stretch_is_arcsinh_of_flux_in_units_of_the_softened_sky_noise(flux, softening_sigma):
+    stretched = stretch(torch.full((2, 1, 1), flux), SIGMA, Stretch(softening_sigma=softening_sigma))
+    for band, sigma in enumerate(SIGMA.tolist()):
+        assert stretched[band].item() == pytest.approx(math.asinh(flux / (softening_sigma * sigma)), rel=1e-5, abs=1e-6)
+
+
+def test_the_cap_holds_bright_cores_and_leaves_faint_light_alone():
+    flux = torch.tensor([1.0, 1e5]).expand(2, 1, 2)
+    free, capped = (stretch(flux, SIGMA, Stretch(maximum=maximum)) for maximum in (None, 2.5))
+    assert torch.equal(capped[..., 0], free[..., 0])
+    assert capped[..., 1].tolist() == [[2.5], [2.5]]
+
+
+def test_missing_flux_becomes_the_level_of_the_sky():
+    flux = torch.tensor([math.nan, math.inf, -math.inf]).expand(4, 2, 1, 3)
+    assert torch.equal(stretch(flux, SIGMA, Stretch()), torch.zeros(4, 2, 1, 3))
+
+
+def test_the_stretch_leaves_its_input_unchanged():
+    flux = torch.tensor([math.nan, 3.0]).expand(2, 1, 2).clone()
+    stretch(flux, SIGMA, Stretch(maximum=0.1))
+    assert flux[0, 0, 1] == 3.0
+    assert flux[0, 0, 0].isnan()
+
+
+def test_the_noise_of_a_band_is_the_median_over_its_good_images(tmp_path):
+    sky_sigma = [[1, 10], [2, 20], [3, 30], [900, np.nan], [900, 0]]
+    good_fraction = [[1, 1], [1, 1], [0.9, 0.9], [0.1, 1], [0, 1]]
+    sigma = band_sigma(store_with_sky(tmp_path / "images.zarr", sky_sigma, good_fraction))
+    assert sigma.tolist() == [2.0, 20.0]
+    assert sigma.dtype == np.float32
+
+
+def test_a_band_without_a_good_image_is_refused_by_name(tmp_path):
+    store = store_with_sky(tmp_path / "images.zarr", [[1, np.nan], [1, 2]], [[1, 1], [1, 0.2]])
+    with pytest.raises(TidalkinError, match=r"images\.zarr: band r has no image"):
+        band_sigma(store)
