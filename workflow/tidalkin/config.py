@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -110,11 +111,17 @@ class Folder(Section):
 
     @model_validator(mode="after")
     def _template_names_the_object(self) -> Self:
+        for key in ("template", "hdu_template"):
+            template = getattr(self, key)
+            try:
+                fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+            except ValueError as error:
+                raise ValueError(f"{key} {template!r} cannot be filled in: {error}") from None
+            unknown = sorted(fields - {"object_id", "band", "BAND"})
+            if unknown:
+                raise ValueError(f"{key} has the unknown field {{{unknown[0]}}}: use object_id, band or BAND")
         if "{object_id}" not in self.template:
             raise ValueError(f"template {self.template!r} must contain {{object_id}}")
-        unknown = set(re.findall(r"{(\w*)}", self.template + self.hdu_template)) - {"object_id", "band", "BAND"}
-        if unknown:
-            raise ValueError(f"template has the unknown field {{{unknown.pop()}}}: use object_id, band or BAND")
         return self
 
 
@@ -164,6 +171,7 @@ class Cutouts(Section):
     def content(self) -> dict[str, Any]:
         """What decides the bytes of a cutout: not how many there are, nor how they are transported."""
         transport = {"connections", "lines_per_request", "attempts", "timeout_seconds", "bytes_per_second"}
+        transport |= {"backoff_seconds", "backoff_maximum_seconds"}
         chosen = getattr(self, self.source).model_dump(exclude=transport | {"galaxies"})
         content = {"source": self.source, "bands": self.bands, self.source: chosen}
         return content if self.source == "folder" else content | {"size_arcsec": self.size_arcsec}
@@ -457,6 +465,13 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"config: {key} is {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
+def _own_faults(error: ValidationError) -> list[Any]:
+    """The faults, without those that only follow: a list is `too short` because pydantic left out its bad items."""
+    faults = error.errors()
+    inside = {fault["loc"][:-1] for fault in faults}
+    return [fault for fault in faults if not (fault["type"] == "too_short" and fault["loc"] in inside)]
+
+
 def load_settings(config: Mapping[str, Any]) -> Settings:
     """Check a configuration and give it types.
 
@@ -473,7 +488,7 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(dict(config))
     except ValidationError as error:
-        raise TidalkinError("\n".join(_sentence(fault) for fault in error.errors())) from None
+        raise TidalkinError("\n".join(_sentence(fault) for fault in _own_faults(error))) from None
 
 
 def config_digest(*sections: Any) -> str:

@@ -1,0 +1,131 @@
+"""A bad configuration is refused before anything runs, each fault in one sentence: key, value, what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidalkin.config import Images, Settings, config_digest, load_settings
+from tidalkin.errors import TidalkinError
+
+SIMULATED = {"catalog": {"source": "simulated"}, "cutouts": {"source": "simulated"}}
+
+
+def refusal(text):
+    with pytest.raises(TidalkinError) as error:
+        load_settings(yaml.safe_load(text))
+    return str(error.value)
+
+
+def test_no_configuration_is_the_default_one():
+    assert load_settings({}) == Settings()
+    assert load_settings(SIMULATED).images.size == 128
+
+
+def test_a_configuration_comes_back_from_its_own_dump():
+    settings = load_settings({"run": "mine", "images": {"size": 96}, "search": {"queries": {"a": {"like": [42]}}}})
+    assert load_settings(yaml.safe_load(yaml.safe_dump(settings.model_dump(mode="json")))) == settings
+    assert Images(**settings.images.model_dump()) == settings.images
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        # unknown keys: what is allowed there
+        ("runn: demo", "config: unknown key `runn`; allowed here: augment, catalog, compute, cutouts, "),
+        (
+            "images: {sise: 96}",
+            "config: unknown key `images.sise`; allowed here: bad_mask_bits, bad_mask_planes, chunk",
+        ),
+        (
+            "cutouts: {folder: {paht: x}}",
+            "unknown key `cutouts.folder.paht`; allowed here: hdu_template, path, template",
+        ),
+        ("search: {queries: {a: {lik: [1], like: [1]}}}", "unknown key `search.queries.a.lik`; allowed here: cutout, "),
+        # wrong types
+        ("images: {size: large}", "config: images.size is 'large': input should be a valid integer"),
+        ("images: {size: 96.5}", "config: images.size is 96.5: input should be a valid integer"),
+        (
+            "training: {base_learning_rate: [1]}",
+            "config: training.base_learning_rate is [1]: input should be a valid num",
+        ),
+        ("augment: {rotate: 7}", "config: augment.rotate is 7: input should be a valid boolean"),
+        ("augment: {zoom: 1.1}", "config: augment.zoom is 1.1: input should be a valid tuple"),
+        ("images:", "config: images is None: input should be a valid dictionary"),
+        ("run: 7", "config: run is 7: input should be a valid string"),
+        # bounds
+        ("images: {size: 2}", "config: images.size is 2: input should be greater than or equal to 8"),
+        ("seed: -1", "config: seed is -1: input should be greater than or equal to 0"),
+        ("stretch: {softening_sigma: 0}", "config: stretch.softening_sigma is 0: input should be greater than 0"),
+        ("stretch: {softening_sigma: .nan}", "config: stretch.softening_sigma is nan: "),
+        (
+            "cutouts: {hsc_das: {connections: 99}}",
+            "cutouts.hsc_das.connections is 99: input should be less than or equal",
+        ),
+        ("cutouts: {bands: []}", "config: cutouts.bands is []: tuple should have at least 1 item"),
+        # choices
+        ("cutouts: {bands: [u]}", "config: cutouts.bands.0 is 'u': input should be 'g', 'r', 'i', 'z' or 'y'"),
+        ("catalog: {source: sky}", "config: catalog.source is 'sky': input should be 'simulated', 'file' or 'hsc_sql'"),
+        ("embedding: {symmetries: 3}", "config: embedding.symmetries is 3: input should be 1, 2, 4 or 8"),
+        ("run: ../up", "config: run is '../up': string should match pattern"),
+        # contradictions
+        ("catalog: {source: file}", "config: catalog: source `file` needs `path`: name your catalog file"),
+        ("catalog: {source: hsc_sql}", "config: catalog: source `hsc_sql` needs `query`"),
+        ("cutouts: {source: folder}", "config: cutouts: source `folder` needs `folder.path`"),
+        ("catalog: {source: file, path: a.csv}", "catalog.source 'file' and cutouts.source 'simulated' contradict"),
+        ("cutouts: {bands: [g, r, g]}", "config: cutouts: bands ['g', 'r', 'g'] names a band twice"),
+        ("cutouts: {size_arcsec: 1.0}", "config: cutouts: size_arcsec 1.0 is under 8 pixels of 0.168 arcsec"),
+        ("images: {shard_size: 100}", "config: images: shard_size 100 must be a multiple of chunk_size 32"),
+        ("augment: {crop: 200}", "config: augment.crop 200 must not exceed images.size 128"),
+        ("embedding: {crop: 200}", "config: embedding.crop 200 must not exceed images.size 128"),
+        ("augment: {zoom: [1.2, 0.8]}", "zoom must be [low, high] with low <= high, not [1.2, 0.8]"),
+        ("training: {warmup_epochs: 25}", "config: training: warmup_epochs 25.0 must be smaller than epochs 25"),
+        (
+            "training: {batch_size: 4096}",
+            "training.batch_size 4096 must not exceed the 2000 galaxies of cutouts.simulated",
+        ),
+        ("encoder: {predictor_size: 2048}", "predictor_size 2048 must be smaller than projector_size 2048"),
+        # file name templates
+        ("cutouts: {folder: {template: x.fits}}", "config: cutouts.folder: template 'x.fits' must contain {object_id}"),
+        (
+            "cutouts: {folder: {template: '{object_id}{tract}'}}",
+            "template has the unknown field {tract}: use object_id, ",
+        ),
+        ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template has the unknown field {band.x}"),
+        ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
+        # questions
+        ("search: {queries: {a: {unlike: [1]}}}", "config: search.queries.a: a query needs `like` (object_ids)"),
+        ("search: {queries: {a: {like: [1], unlike: [1]}}}", "object 1 is both in `like` and in `unlike`"),
+        (
+            "search: {queries: {a: {position: [400, 0]}}}",
+            "position [400.0, 0.0] must be [ra in 0..360, dec in -90..90]",
+        ),
+        ("search: {queries: {a/b: {like: [1]}}}", "query name 'a/b' must be letters, digits, `_` and `-`"),
+    ],
+)
+def test_a_fault_is_one_sentence_that_names_key_value_and_what_is_allowed(text, sentence):
+    found = refusal(text)
+    assert sentence in found
+    assert found.startswith("config: ")
+    assert "\n" not in found
+
+
+def test_every_fault_gets_its_own_line():
+    found = refusal("{runn: demo, seed: -1, images: {size: 2}}")
+    assert len(found.splitlines()) == 3
+    assert all(line.startswith("config: ") for line in found.splitlines())
+
+
+def test_settings_cannot_be_changed_after_they_were_checked():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings({}).images.size = 4
+
+
+@given(epochs=st.integers(1, 1000))
+def test_the_digest_tells_configurations_apart_and_no_more(epochs):
+    one, other = (load_settings({"training": {"epochs": n}}).training for n in (epochs, epochs + 1))
+    assert config_digest(one) != config_digest(other)
+    assert config_digest(one) == config_digest(one.model_copy())
+    assert config_digest(one, "x") != config_digest(one)
