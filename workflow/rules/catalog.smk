@@ -1,6 +1,7 @@
 # Which galaxies: check the catalog, and split it into chunks that stay what they are when the catalog grows.
 
-# A checkpoint, because the number of chunks and shards is known only when the catalog is.
+# A checkpoint, so that Snakemake looks at the chunks anew when a catalog has grown: those that are as before are not
+# fetched again.
 
 
 def catalog_inputs(settings):
@@ -31,11 +32,7 @@ checkpoint catalog:
         runtime=60,
     params:
         catalog=settings.catalog.content(),
-        survey=(
-            settings.cutouts.simulated.model_dump()
-            if settings.catalog.source == "simulated"
-            else None
-        ),
+        survey=(settings.cutouts.simulated.model_dump() if settings.catalog.source == "simulated" else None),
         seed=settings.seed if settings.catalog.source == "simulated" else None,
     script:
         "../scripts/catalog.py"

@@ -11,7 +11,7 @@ def ledgers(wildcards):
 
 rule convert:
     input:
-        catalog=catalog_file,
+        catalog=f"{RESULTS}/catalog.parquet",
         tars=tars,
         ledgers=ledgers,
     output:

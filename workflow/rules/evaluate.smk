@@ -10,7 +10,7 @@ def evaluation():
 
 rule baseline:
     input:
-        catalog=catalog_file,
+        catalog=f"{RESULTS}/catalog.parquet",
         images=f"{RESULTS}/images.zarr",
     output:
         f"{RESULTS}/baselines/{{baseline}}.npz",
@@ -38,7 +38,7 @@ rule baseline:
 
 rule evaluate:
     input:
-        catalog=catalog_file,
+        catalog=f"{RESULTS}/catalog.parquet",
         vectors=vectors,
         vector_ids=vector_ids,
         baselines=expand(

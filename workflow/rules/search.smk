@@ -11,7 +11,7 @@ def question(wildcards):
 
 rule search:
     input:
-        catalog=catalog_file,
+        catalog=f"{RESULTS}/catalog.parquet",
         images=f"{RESULTS}/images.zarr",
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",

@@ -19,7 +19,7 @@ with stage(snakemake.log):
         catalog = simulate_catalog(SimulatedSurvey(**snakemake.params.survey), snakemake.params.seed)
     else:
         catalog = read_catalog(settings.path, settings.columns)
-    write_catalog(catalog, snakemake.output.catalog)
+    write_catalog(catalog, snakemake.output.catalog, made_from=settings.path or settings.query)
     # A chunk holds only what fetching needs: a new column of the user's own fetches nothing again.
     needed = None if settings.source == "simulated" else ("object_id", "ra", "dec")
     for name, rows in split_catalog(catalog, settings.chunk_size, needed).items():

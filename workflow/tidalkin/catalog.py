@@ -27,6 +27,7 @@ import tidalkin
 from tidalkin.config import BANDS
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
+from tidalkin.planning import MADE_FROM, source_digest
 
 logger = logging.getLogger("tidalkin.catalog")
 
@@ -124,10 +125,16 @@ def check_catalog(catalog: pd.DataFrame, name: str) -> pd.DataFrame:
     return pd.concat([pd.DataFrame({"object_id": ids, **position}), others], axis=1)
 
 
-def write_catalog(catalog: pd.DataFrame, path: str | Path) -> None:
-    """Write a catalog or a chunk of one as Parquet; equal rows give equal bytes."""
+def write_catalog(catalog: pd.DataFrame, path: str | Path, made_from: str | Path | None = None) -> None:
+    """Write a catalog or a chunk of one as Parquet; equal rows give equal bytes.
+
+    Where it is `made_from` a file, the digest of that file is kept with it (see `tidalkin.planning`).
+    """
     table = pa.Table.from_pandas(catalog, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"tidalkin": tidalkin.__version__.encode()})
+    metadata = {**(table.schema.metadata or {}), b"tidalkin": tidalkin.__version__.encode()}
+    if made_from is not None:
+        metadata[MADE_FROM] = source_digest(made_from).encode()
+    table = table.replace_schema_metadata(metadata)
     with written_whole(path) as partial:
         pq.write_table(table, partial, compression="zstd")
 

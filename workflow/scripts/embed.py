@@ -1,0 +1,20 @@
+"""Embed the galaxies of one shard.
+
+In: the images, the encoder, the whitening. Out: one vector and one object_id per galaxy.
+"""
+
+from tidalkin.config import Embedding, load_settings
+from tidalkin.embedding import embed_shard
+from tidalkin.stage import stage
+
+with stage(snakemake.log):
+    embed_shard(
+        snakemake.input.images,
+        int(snakemake.wildcards.shard),
+        snakemake.input.encoder,
+        snakemake.input.whitening,
+        snakemake.output.vectors,
+        snakemake.output.ids,
+        settings=Embedding(**snakemake.params.embedding),
+        compute=load_settings(snakemake.config).compute,
+    )
