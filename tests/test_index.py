@@ -1,0 +1,203 @@
+"""The index: exactness, recall, determinism, and what it refuses."""
+
+import shutil
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tidalkin.config import Index
+from tidalkin.errors import TidalkinError
+from tidalkin.index import (
+    EXACT_UP_TO,
+    RECALL_AIM,
+    Embeddings,
+    build_index,
+    choose_kind,
+    exact_neighbours,
+    open_index,
+    ranked,
+    read_report,
+)
+
+
+def unit_vectors(n, dimensions=16, seed=1):
+    vectors = np.random.default_rng(seed).standard_normal((n, dimensions)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def write_shards(folder, vectors, shard_size=100, first_id=1000, dtype=np.float32):
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for start in range(0, len(vectors), shard_size):
+        files.append(folder / f"{start // shard_size:05d}.npy")
+        part = vectors[start : start + shard_size]
+        np.save(files[-1], part.astype(dtype))
+        np.save(files[-1].with_suffix(".ids.npy"), np.arange(start, start + len(part)) + first_id)
+    return files
+
+
+@pytest.fixture
+def built(tmp_path):
+    """350 vectors in 4 shards, and their exact index."""
+    files = write_shards(tmp_path / "embeddings", unit_vectors(350))
+    build_index(files, Index(queries=50), tmp_path / "index", seed=1)
+    return tmp_path
+
+
+def test_a_flat_index_answers_as_a_plain_matrix_product(built):
+    opened = open_index(built / "index", built / "embeddings")
+    vectors = unit_vectors(350)
+    rows, similarity = opened.nearest(vectors[7], 5, exclude=[7])
+    products = vectors @ vectors[7]
+    products[7] = -2
+    assert rows.tolist() == np.argsort(-products)[:5].tolist()
+    np.testing.assert_allclose(similarity, np.sort(products)[::-1][:5], rtol=1e-5)
+    assert opened.ids[rows[0]] == rows[0] + 1000
+    assert opened.report.recall_at_10 == 1.0
+
+
+@pytest.mark.parametrize("kind", ["IVF8,PQ8x4fs", "HNSW16", "IVF4,SQ8", "PCAR8,Flat", "OPQ8,IVF8,PQ8x4"])
+def test_an_approximate_index_reaches_the_aim_with_exact_similarities(tmp_path, kind):
+    vectors = unit_vectors(2000)
+    files = write_shards(tmp_path / "embeddings", vectors, shard_size=600)
+    report = build_index(files, Index(kind=kind, queries=100), tmp_path / "index", seed=1)
+    assert report.recall_at_10 >= RECALL_AIM - 0.03  # measured on other queries than it was tuned on
+    opened = open_index(tmp_path / "index", tmp_path / "embeddings")
+    rows, similarity = opened.nearest(vectors[3], 10)
+    assert rows[0] == 3
+    np.testing.assert_allclose(similarity, vectors[rows] @ vectors[3], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Flat", "IVF8,PQ8x4fs", "HNSW16"])
+def test_an_index_built_again_is_byte_identical_whatever_the_threads(tmp_path, kind):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(2000), shard_size=600)
+    threads = faiss.omp_get_max_threads()
+    for name, count in (("first", 1), ("second", 2)):
+        faiss.omp_set_num_threads(count)
+        build_index(files, Index(kind=kind, queries=20), tmp_path / name, seed=1)
+    faiss.omp_set_num_threads(threads)
+    for file in ("index.faiss", "ids.npy"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+def test_float16_shards_and_empty_shards_are_indexed(tmp_path):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(250), dtype=np.float16)
+    np.save(files[1], np.zeros((0, 16), np.float16))
+    np.save(files[1].with_suffix(".ids.npy"), np.zeros(0, np.int64))
+    report = build_index(files, Index(queries=10), tmp_path / "index", seed=1)
+    assert report.n == 150
+    assert open_index(tmp_path / "index", tmp_path / "embeddings").ids[100] == 1200
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(0, 7), min_size=1, max_size=6), block=st.integers(1, 9), data=st.data())
+def test_rows_and_blocks_are_those_of_the_shards_end_to_end(tmp_path_factory, lengths, block, data):
+    vectors = unit_vectors(sum(lengths) + 1, dimensions=3)[: sum(lengths)]
+    folder = tmp_path_factory.mktemp("shards")
+    files, start = [], 0
+    for shard, length in enumerate(lengths):
+        files.append(folder / f"{shard}.npy")
+        np.save(files[-1], vectors[start : start + length])
+        np.save(files[-1].with_suffix(".ids.npy"), np.arange(start, start + length))
+        start += length
+    embeddings = Embeddings(files)
+    assert len(embeddings) == len(vectors)
+    pieces = [piece for _, piece in embeddings.blocks(block)]
+    np.testing.assert_array_equal(np.concatenate([vectors[:0], *pieces]), vectors)
+    if len(vectors):
+        rows = np.array(data.draw(st.lists(st.integers(0, len(vectors) - 1), max_size=10)), np.int64)
+        np.testing.assert_array_equal(embeddings.rows(rows), vectors[rows])
+
+
+def test_exact_neighbours_do_not_depend_on_the_blocks(tmp_path, monkeypatch):
+    embeddings = Embeddings(write_shards(tmp_path, unit_vectors(300)))
+    rows = np.array([0, 150, 299])
+    whole = exact_neighbours(embeddings, rows, 10)
+    blocks = embeddings.blocks
+    monkeypatch.setattr(embeddings, "blocks", lambda: blocks(37))
+    for one, other in zip(whole, exact_neighbours(embeddings, rows, 10), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_more_neighbours_than_the_lists_hold_are_still_found(tmp_path):
+    vectors = unit_vectors(1000)
+    files = write_shards(tmp_path, vectors)
+    index = faiss.index_factory(16, "IVF32,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    index.nprobe = 1
+    rows, _ = ranked(index, Embeddings(files), 100, vectors[0], 900)
+    assert len(rows) == 900
+
+
+def test_auto_is_exact_for_small_and_compressed_for_large():
+    assert choose_kind(EXACT_UP_TO, 128) == "Flat"
+    assert choose_kind(1_000_000, 128) == "IVF4096,PQ64x4fs"
+    assert choose_kind(10_000_000, 128) == "IVF16384,PQ64x4fs"
+    for dimensions in (7, 16):
+        faiss.index_factory(dimensions, choose_kind(200_000, dimensions), faiss.METRIC_INNER_PRODUCT)
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "", "IVF4096,Flat", "PQ7"])
+def test_a_kind_that_does_not_work_is_refused_by_its_key(tmp_path, kind):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(100))
+    with pytest.raises(TidalkinError, match=r"index\.kind.*does not work") as refusal:
+        build_index(files, Index(kind=kind), tmp_path / "index", seed=1)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "index" / "index.faiss").exists()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_a_vector_that_is_not_of_length_one_is_refused_by_object(tmp_path, bad):
+    vectors = unit_vectors(250)
+    vectors[123] = bad
+    files = write_shards(tmp_path / "embeddings", vectors)
+    with pytest.raises(TidalkinError, match=r"00001\.npy.*object 1123"):
+        build_index(files, Index(), tmp_path / "index", seed=1)
+
+
+def test_an_index_of_other_embeddings_is_refused(built):
+    write_shards(built / "embeddings", unit_vectors(350, seed=2))  # same ids and shapes: trained again
+    with pytest.raises(TidalkinError, match=r"was not built from the embeddings.*forcerun index"):
+        open_index(built / "index", built / "embeddings")
+
+
+def test_an_index_of_other_objects_is_refused(built):
+    write_shards(built / "embeddings", unit_vectors(350), first_id=5)
+    with pytest.raises(TidalkinError, match="was not built from the embeddings"):
+        open_index(built / "index", built / "embeddings")
+
+
+def test_files_of_two_indexes_are_refused_together(built):
+    files = write_shards(built / "other", unit_vectors(200))
+    build_index(files, Index(queries=5), built / "other_index", seed=1)
+    shutil.copy(built / "other_index" / "index.faiss", built / "index" / "index.faiss")
+    with pytest.raises(TidalkinError, match="200 vectors and 350 ids"):
+        open_index(built / "index", built / "embeddings")
+
+
+def test_damaged_files_are_refused_by_name(built):
+    whole = (built / "index" / "index.faiss").read_bytes()
+    (built / "index" / "index.faiss").write_bytes(whole[:100])
+    with pytest.raises(TidalkinError, match=r"index\.faiss: cannot be read"):
+        open_index(built / "index", built / "embeddings")
+    (built / "index" / "report.json").write_text("{}")
+    with pytest.raises(TidalkinError, match=r"report\.json: is damaged"):
+        read_report(built / "index")
+    shutil.rmtree(built / "index")
+    with pytest.raises(TidalkinError, match="no index is here"):
+        open_index(built / "index", built / "embeddings")
+
+
+def test_missing_or_unequal_shards_are_refused_by_name(tmp_path):
+    files = write_shards(tmp_path, unit_vectors(200))
+    np.save(files[1].with_suffix(".ids.npy"), np.arange(3))
+    with pytest.raises(TidalkinError, match=r"00001\.npy: has shape \(100, 16\)"):
+        Embeddings(files)
+    files[1].with_suffix(".ids.npy").unlink()
+    with pytest.raises(TidalkinError, match=r"00001\.ids\.npy: cannot be read"):
+        Embeddings(files)
+    with pytest.raises(TidalkinError, match="no embeddings"):
+        Embeddings([])

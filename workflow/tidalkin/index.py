@@ -1,0 +1,514 @@
+"""The FAISS index over all vectors: how it is built, checked against exact search, opened and asked.
+
+The vectors stay in the shards that embedding wrote; the index holds codes of them. Its best candidates are ranked
+again by the exact inner product with the vectors of the shards, so that similarities are exact for every kind of
+index. Building reads the shards in blocks and never holds all vectors at once, unless the index itself does (`Flat`).
+
+`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes: in
+`benchmarks/index.py` the smallest and fastest of those that reach a recall of 0.95 when ranked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from tidalkin import __version__, config
+from tidalkin.errors import TidalkinError
+from tidalkin.files import written_whole
+from tidalkin.randomness import generator
+
+EXACT_UP_TO = 100_000  # vectors: 20 ms a query and 51 MB at 128 dimensions
+RECALL_AIM = 0.95
+RECALL_AT = 10
+CANDIDATES = (100, 300, 1000)  # ranked again per query: the fewest that reach the aim
+TRAINING_VECTORS_PER_LIST = 40  # FAISS warns below 39
+LEAST_TRAINING_VECTORS = 50_000
+BLOCK_ROWS = 65_536
+OPEN_SHARDS = 256  # memory maps kept open: each holds a file descriptor
+LENGTH_TOLERANCE = 0.01  # float16 rows are off unit length by 1e-3
+
+Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
+
+
+class Report(config.Section):
+    """What was built from what, and how well and how fast it answers."""
+
+    kind: str
+    n: int
+    dimensions: int
+    index_bytes: int
+    bytes_per_vector: float
+    """Of index and ids, without the shards."""
+    candidates: int
+    """Candidates that are ranked again by their exact similarity; 0 for an index that is exact itself."""
+    nprobe: int | None
+    """Lists of an inverted file that a query looks into."""
+    recall_at_10: float
+    """Share of the 10 exact nearest neighbours found, the query itself not counted."""
+    queries: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    shards: tuple[str, ...]
+    embeddings_digest: str
+    config_digest: str
+    tidalkin_version: str
+
+
+# --- the vectors -------------------------------------------------------------------------------------------------
+
+
+class Embeddings:
+    """Shards of vectors, read from disk row by row as they are needed.
+
+    Parameters
+    ----------
+    files : sequence of path
+        The shards, each a (row, dimension) array of float32 or float16 in ``<shard>.npy`` with the object ids of its
+        rows in ``<shard>.ids.npy`` beside it.
+
+    Attributes
+    ----------
+    starts : (shard + 1,) int64
+        Row of the whole at which each shard starts.
+    dimensions : int
+        Length of the vectors.
+
+    Raises
+    ------
+    TidalkinError
+        If a file is missing or is no array, or if shards disagree with their ids or with each other.
+    """
+
+    def __init__(self, files: Sequence[str | Path]) -> None:
+        self.files = tuple(Path(file) for file in files)
+        if not self.files:
+            raise TidalkinError("there are no embeddings to index: make them with `snakemake --until embed`")
+        self._vectors = lru_cache(OPEN_SHARDS)(lambda shard: _load(self.files[shard]))
+        lengths = []
+        self.dimensions = 0
+        for shard, file in enumerate(self.files):
+            vectors, ids = self._vectors(shard), _load(_ids_file(file))
+            if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
+                raise TidalkinError(
+                    f"{file}: has shape {vectors.shape}, but its ids {ids.shape}: make both with `snakemake -R embed`"
+                )
+            if self.dimensions not in (0, vectors.shape[1]):
+                raise TidalkinError(
+                    f"{file}: has {vectors.shape[1]} dimensions, but the shards before it {self.dimensions}: "
+                    "make all of them with `snakemake -R embed`"
+                )
+            self.dimensions = vectors.shape[1]
+            lengths.append(len(ids))
+        self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def rows(self, rows: Rows) -> Vectors:
+        """The vectors of some rows, (row, dimension)."""
+        vectors = np.empty((len(rows), self.dimensions), np.float32)
+        shards = np.searchsorted(self.starts, rows, side="right") - 1
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            vectors[here] = self._vectors(int(shard))[rows[here] - self.starts[shard]]
+        return vectors
+
+    def blocks(self, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[int, Vectors]]:
+        """All vectors, in order: (first row, (row, dimension) vectors) of up to ``block_rows`` at a time."""
+        for first in range(0, len(self), block_rows):
+            yield first, self.rows(np.arange(first, min(first + block_rows, len(self))))
+
+    def ids(self) -> npt.NDArray[np.int64]:
+        """Object ids of all rows, (row,)."""
+        return np.concatenate([_load(_ids_file(file)) for file in self.files]).astype(np.int64)
+
+    def digest(self) -> str:
+        """Short digest of ids, shapes, and each shard's first and last vector: cheap, and no two trainings agree."""
+        digest = hashlib.sha256()
+        for shard, file in enumerate(self.files):
+            vectors = self._vectors(shard)
+            digest.update(f"{file.stem} {vectors.shape} {vectors.dtype}".encode())
+            digest.update(_load(_ids_file(file)).tobytes())
+            digest.update(vectors[:1].tobytes() + vectors[-1:].tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _ids_file(file: Path) -> Path:
+    return file.with_suffix(".ids.npy")
+
+
+def _load(file: Path) -> npt.NDArray[np.generic]:
+    """An array, memory-mapped."""
+    try:
+        array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise TidalkinError(f"{file}: cannot be read ({error}): make it with `snakemake -R embed`") from None
+    return array
+
+
+def _check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> None:
+    """Raise where a vector is not finite or not of length 1."""
+    length = np.linalg.norm(vectors, axis=1)
+    wrong = np.flatnonzero(~(np.abs(length - 1) < LENGTH_TOLERANCE))
+    if len(wrong):
+        shard = int(np.searchsorted(embeddings.starts, first + wrong[0], side="right")) - 1
+        file = embeddings.files[shard]
+        object_id = _load(_ids_file(file))[first + wrong[0] - embeddings.starts[shard]]
+        raise TidalkinError(
+            f"{file}: the vector of object {object_id} has length {length[wrong[0]]:.3g} instead of 1: "
+            "make it again with `snakemake -R embed`"
+        )
+
+
+# --- building ----------------------------------------------------------------------------------------------------
+
+
+def choose_kind(n: int, dimensions: int) -> str:
+    """The index_factory string that `auto` stands for.
+
+    Beyond `EXACT_UP_TO`, some 4 sqrt(n) lists (FAISS's guide advises 4 to 16), as a power of two, and 4-bit codes of
+    pairs of dimensions, which are scanned in registers.
+    """
+    if n <= EXACT_UP_TO:
+        return "Flat"
+    lists = 2 ** round(math.log2(4 * math.sqrt(n)))
+    return f"IVF{lists},PQ{dimensions // 2 if dimensions % 2 == 0 else dimensions}x4fs"
+
+
+def build_index(files: Sequence[str | Path], settings: config.Index, directory: str | Path, seed: int) -> Report:
+    """Build the index of all vectors and measure it.
+
+    Parameters
+    ----------
+    files : sequence of path
+        The shards of vectors, in catalog order; ids are beside them.
+    settings : config.Index
+        Kind of index, and number of queries for the report.
+    directory : path
+        Gets ``index.faiss``, ``ids.npy`` (int64 object ids of the index's rows) and ``report.json``.
+    seed : int
+        Of the samples that the index is trained and measured on.
+
+    Returns
+    -------
+    Report
+        What is in ``report.json``.
+
+    Raises
+    ------
+    TidalkinError
+        If FAISS refuses ``settings.kind`` for these vectors, or the shards are damaged.
+    """
+    directory = Path(directory)
+    embeddings = Embeddings(files)
+    if len(embeddings) == 0:
+        raise TidalkinError("none of the catalog's objects has an embedding: check the images' `good_fraction`")
+    kind = choose_kind(len(embeddings), embeddings.dimensions) if settings.kind == "auto" else settings.kind
+    logger.info("%d vectors of %d dimensions: index %s", len(embeddings), embeddings.dimensions, kind)
+    index = _filled(_trained(kind, embeddings, seed), kind, embeddings)
+
+    candidates = 0 if kind == "Flat" else _tune(index, embeddings, settings.queries, seed)
+    with written_whole(directory / "index.faiss") as partial:
+        faiss.write_index(index, str(partial))
+    with written_whole(directory / "ids.npy") as partial:
+        np.save(partial, embeddings.ids())
+    size = (directory / "index.faiss").stat().st_size
+    report = _measured(index, kind, candidates, size, embeddings, settings, seed)
+    with written_whole(directory / "report.json") as partial:
+        partial.write_text(report.model_dump_json(indent=2) + "\n")
+    logger.info(
+        "recall@10 %.3f, %.2f ms a query, %.0f bytes a vector",
+        report.recall_at_10,
+        report.latency_p50_ms,
+        report.bytes_per_vector,
+    )
+    return report
+
+
+@contextmanager
+def _faiss_faults(kind: str) -> Iterator[None]:
+    """What FAISS refuses, as a sentence."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[-1].split("Error: ")[-1] if str(error).strip() else "refused"
+        raise TidalkinError(
+            f"config: index.kind {kind!r} does not work for these vectors ({reason}): use `auto`, `Flat` or another "
+            "string of faiss.index_factory"
+        ) from None
+
+
+@contextmanager
+def _one_thread(kind: str) -> Iterator[None]:
+    """Build graphs with one thread: with several, they differ from run to run."""
+    threads = faiss.omp_get_max_threads()
+    if "HNSW" in kind or "NSG" in kind:
+        faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
+    """An empty index, trained on a sample of the vectors."""
+    with _faiss_faults(kind), _one_thread(kind):
+        index = faiss.index_factory(embeddings.dimensions, kind, faiss.METRIC_INNER_PRODUCT)
+        if not index.is_trained:
+            inverted = _inverted_file(index)
+            lists = inverted.nlist if inverted is not None else 0
+            size = min(len(embeddings), max(LEAST_TRAINING_VECTORS, TRAINING_VECTORS_PER_LIST * lists))
+            started = time.monotonic()
+            index.train(embeddings.rows(_sample(embeddings, size, seed, "training")))
+            logger.info("trained on %d vectors in %.0f s", size, time.monotonic() - started)
+        return index
+
+
+def _filled(index: faiss.Index, kind: str, embeddings: Embeddings) -> faiss.Index:
+    """The index with all vectors in it, block by block."""
+    with _faiss_faults(kind), _one_thread(kind):
+        for first, vectors in embeddings.blocks():
+            _check_unit_length(embeddings, first, vectors)
+            index.add(vectors)
+            logger.info("%d of %d vectors are in the index", index.ntotal, len(embeddings))
+        return index
+
+
+def _inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
+    """The inverted file inside an index, if it is one."""
+    return faiss.try_extract_index_ivf(index)
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+def _measured(
+    index: faiss.Index,
+    kind: str,
+    candidates: int,
+    index_bytes: int,
+    embeddings: Embeddings,
+    settings: config.Index,
+    seed: int,
+) -> Report:
+    """Ask the index, one query at a time, and compare with exact search."""
+    rows = _sample(embeddings, settings.queries, seed, "asked")
+    found, milliseconds = [], []
+    for row, vector in zip(rows, embeddings.rows(rows), strict=True):
+        started = time.perf_counter()
+        found.append(ranked(index, embeddings, candidates, vector, RECALL_AT, exclude=[row])[0])
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    inverted = _inverted_file(index)
+    return Report(
+        kind=kind,
+        n=len(embeddings),
+        dimensions=embeddings.dimensions,
+        index_bytes=index_bytes,
+        bytes_per_vector=round(index_bytes / len(embeddings) + 8, 2),
+        candidates=candidates,
+        nprobe=None if inverted is None else inverted.nprobe,
+        recall_at_10=round(recall(found, exact_neighbours(embeddings, rows, RECALL_AT)), 4),
+        queries=len(rows),
+        latency_p50_ms=round(float(np.percentile(milliseconds, 50)), 3),
+        latency_p99_ms=round(float(np.percentile(milliseconds, 99)), 3),
+        shards=tuple(file.stem for file in embeddings.files),
+        embeddings_digest=embeddings.digest(),
+        config_digest=config.config_digest(settings, seed),
+        tidalkin_version=__version__,
+    )
+
+
+def _sample(embeddings: Embeddings, size: int, seed: int, purpose: str) -> Rows:
+    """Rows drawn at random, in order."""
+    random = generator(seed, "index", purpose)
+    return np.sort(random.choice(len(embeddings), min(size, len(embeddings)), replace=False))
+
+
+def exact_neighbours(embeddings: Embeddings, rows: Rows, k: int) -> list[Rows]:
+    """Rows of the ``k`` nearest neighbours of each of ``rows`` by exhaustive search, themselves not counted."""
+    queries = embeddings.rows(rows)
+    similarity = np.full((len(rows), 0), -np.inf, np.float32)
+    neighbours = np.zeros((len(rows), 0), np.int64)
+    for first, vectors in embeddings.blocks():
+        found, at = faiss.knn(queries, vectors, min(k + 1, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
+        similarity = np.concatenate([similarity, found], axis=1)
+        neighbours = np.concatenate([neighbours, at + first], axis=1)
+        best = np.argsort(-similarity, axis=1, kind="stable")[:, : k + 1]
+        similarity = np.take_along_axis(similarity, best, axis=1)
+        neighbours = np.take_along_axis(neighbours, best, axis=1)
+    return [near[near != row][:k] for row, near in zip(rows, neighbours, strict=True)]
+
+
+def recall(found: Sequence[Rows], exact: Sequence[Rows]) -> float:
+    """Share of the exact neighbours that were found; 1 where there are none to find."""
+    hits = sum(len(np.intersect1d(some, true)) for some, true in zip(found, exact, strict=True))
+    possible = sum(len(true) for true in exact)
+    return hits / possible if possible else 1.0
+
+
+def _tune(index: faiss.Index, embeddings: Embeddings, queries: int, seed: int) -> int:
+    """Set the fewest lists, and return the fewest candidates, that reach the aim; or the most there are.
+
+    On queries of its own, so that the report's are not those it was made to fit.
+    """
+    rows = _sample(embeddings, queries, seed, "tuned on")
+    vectors, exact = embeddings.rows(rows), exact_neighbours(embeddings, rows, RECALL_AT)
+    inverted = _inverted_file(index)
+    lists = [1] if inverted is None else _doubling(inverted.nlist)
+    for nprobe in lists:
+        if inverted is not None:
+            inverted.nprobe = nprobe
+        for candidates in CANDIDATES:
+            found = [
+                ranked(index, embeddings, candidates, vector, RECALL_AT, exclude=[row])[0]
+                for row, vector in zip(rows, vectors, strict=True)
+            ]
+            if recall(found, exact) >= RECALL_AIM:
+                return candidates
+    return CANDIDATES[-1]
+
+
+def _doubling(largest: int) -> list[int]:
+    """1, 2, 4, ... and ``largest`` itself."""
+    return [2**power for power in range(largest.bit_length()) if 2**power < largest] + [largest]
+
+
+# --- asking ------------------------------------------------------------------------------------------------------
+
+
+def ranked(
+    index: faiss.Index,
+    embeddings: Embeddings,
+    candidates: int,
+    vector: Vectors,
+    k: int,
+    exclude: Sequence[int] = (),
+) -> tuple[Rows, Vectors]:
+    """The rows most similar to one vector.
+
+    Parameters
+    ----------
+    index, embeddings : faiss.Index, Embeddings
+        The index and the vectors it was built from.
+    candidates : int
+        How many of the index's answers are ranked again by exact similarity; 0 trusts the index.
+    vector : (dimension,) float32
+        The query; of length 1, if similarities are to be cosines.
+    k : int
+        How many rows.
+    exclude : sequence of int
+        Rows that are no answers.
+
+    Returns
+    -------
+    rows, similarities : (k,) int64, (k,) float32
+        Most similar first, equal ones by row; fewer than ``k`` only where the index has fewer.
+    """
+    wanted = min(k + len(exclude), index.ntotal)
+    rows = _candidates(index, vector, min(max(candidates, wanted), index.ntotal), wanted)
+    rows = rows[~np.isin(rows, exclude)]
+    similarity = embeddings.rows(rows) @ vector
+    best = np.lexsort((rows, -similarity))[:k]
+    return rows[best], similarity[best]
+
+
+def _candidates(index: faiss.Index, vector: Vectors, count: int, wanted: int) -> Rows:
+    """The index's best ``count`` rows; an inverted file looks into more lists where it finds fewer than ``wanted``."""
+    query = vector[None, :]
+    rows: Rows = index.search(query, count)[1][0]
+    nprobe, lists = (index.nprobe, index.nlist) if isinstance(index, faiss.IndexIVF) else (1, 1)
+    while (rows >= 0).sum() < wanted and nprobe < lists:
+        nprobe = min(2 * nprobe, lists)
+        parameters = faiss.SearchParametersIVF()
+        parameters.nprobe = nprobe
+        rows = index.search(query, count, params=parameters)[1][0]
+    return rows[rows >= 0]
+
+
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index with what belongs to it."""
+
+    index: faiss.Index
+    ids: npt.NDArray[np.int64]
+    """(row,) object ids."""
+    embeddings: Embeddings
+    report: Report
+
+    def rows_of(self, object_ids: Sequence[int]) -> dict[int, int]:
+        """Row of each object that has one."""
+        rows = np.flatnonzero(np.isin(self.ids, np.asarray(object_ids, np.int64)))
+        return dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
+
+    def nearest(self, vector: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
+        """Rows and similarities of the ``k`` objects most similar to one vector: see `ranked`."""
+        return ranked(self.index, self.embeddings, self.report.candidates, vector, k, exclude)
+
+
+def read_report(directory: str | Path) -> Report:
+    """The report of an index.
+
+    Raises
+    ------
+    TidalkinError
+        If there is none, or it is damaged.
+    """
+    path = Path(directory) / "report.json"
+    mend = "make it with `snakemake --until index`"
+    if not path.is_file():
+        raise TidalkinError(f"{directory}: no index is here: {mend}")
+    try:
+        return Report.model_validate_json(path.read_text())
+    except (ValidationError, UnicodeDecodeError):
+        raise TidalkinError(f"{path}: is damaged or of another tidalkin: {mend}") from None
+
+
+def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenIndex:
+    """Open an index with the embeddings it was built from; neither is read into memory.
+
+    Parameters
+    ----------
+    directory : path
+        What `build_index` wrote.
+    embeddings_directory : path
+        The folder of the shards that it was built from.
+
+    Raises
+    ------
+    TidalkinError
+        If there is no index, it is damaged, or it was built from other embeddings.
+    """
+    directory = Path(directory)
+    report = read_report(directory)
+    mend = "build the index again with `snakemake --forcerun index`"
+    embeddings = Embeddings([Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards])
+    if embeddings.digest() != report.embeddings_digest:
+        raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {mend}")
+    try:
+        index = faiss.read_index(str(directory / "index.faiss"), faiss.IO_FLAG_MMAP)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].split("Error: ")[-1]
+        raise TidalkinError(f"{directory / 'index.faiss'}: cannot be read ({reason}): {mend}") from None
+    ids = _load(directory / "ids.npy").astype(np.int64, copy=False)
+    if not len(embeddings) == index.ntotal == len(ids):
+        raise TidalkinError(
+            f"{directory}: has {index.ntotal} vectors and {len(ids)} ids, but there are {len(embeddings)} embeddings: "
+            f"{mend}"
+        )
+    return OpenIndex(index, ids, embeddings, report)
