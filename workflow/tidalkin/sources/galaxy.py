@@ -130,7 +130,7 @@ def draw_galaxy(survey: SimulatedSurvey, seed: int, object_id: int) -> Galaxy:
 
     # Drawn whether used or not, so that every draw below comes from the same place of the sequence.
     is_spiral = rng.random() < 0.6 and not early
-    arms, arm_fraction, pitch = int(rng.choice((1, 2, 2, 3))), rng.uniform(0.15, 0.45), rng.uniform(10.0, 30.0)
+    arms, arm_fraction, pitch = int(rng.choice((1, 2, 2, 3))), rng.uniform(0.2, 0.6), rng.uniform(12.0, 30.0)
     is_knotty = rng.random() < 0.5 and not early
     knots, knot_fraction = int(rng.integers(3, 20)), rng.uniform(0.03, 0.15)
     is_lopsided = rng.random() < 0.3

@@ -27,7 +27,7 @@ from tidalkin.sources.tidal_features import Feature, simulate
 MARGIN_PIXELS = 32  # Drawn around the cutout, so that light that leaves at one side does not come back at the other.
 DISC_THICKNESS = 0.2  # Axis ratio of a disc seen edge-on.
 GRAIN_ARCSEC = 0.2  # Particles are smoothed by this sigma, well under the seeing.
-FEATURE_REACH_ARCSEC = 8.0  # 85 % of a feature's particles lie within, so that it is on the cutout.
+FEATURE_REACH_ARCSEC = 8.0  # 70 % of a feature's particles lie within, so that it is on the cutout.
 HOST_RADII = 1.5  # A feature's surface brightness is measured outside this many half-light radii.
 ARM_PARTICLES = 3000
 CLEAR_ARCSEC = 1.5  # No star or field galaxy is put so near to the galaxy.
@@ -264,7 +264,7 @@ def _arms(galaxy: Galaxy, rng: np.random.Generator) -> Floats:
     radius = scale * rng.gamma(2.5, 1.0, ARM_PARTICLES)
     winding = np.log(radius / scale) / math.tan(math.radians(galaxy.pitch_angle))
     arm = rng.integers(galaxy.arms, size=ARM_PARTICLES) * 2 * np.pi / galaxy.arms
-    azimuth = winding + arm + rng.normal(0.0, 0.9 / galaxy.arms, ARM_PARTICLES) + rng.uniform(0, 2 * np.pi)
+    azimuth = winding + arm + rng.normal(0.0, 0.65 / galaxy.arms, ARM_PARTICLES) + rng.uniform(0, 2 * np.pi)
     return np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), np.zeros(ARM_PARTICLES)])
 
 
@@ -335,7 +335,7 @@ def _feature(galaxy: Galaxy, kind: Feature, seed: int, bands: Sequence[Band], on
     debris = simulate(kind, rng)
     places = _on_sky(debris.positions, galaxy) if kind == "tail" else debris.positions[:2]
     lit = debris.weights > 0
-    reach = np.percentile(np.hypot(*places[:, lit]), 85)
+    reach = np.percentile(np.hypot(*places[:, lit]), 70)
     places = places * min(galaxy.half_light_radius_arcsec, FEATURE_REACH_ARCSEC / reach)
     spectrum = on.bin(places + np.array(centre)[:, None], debris.weights)
 

@@ -1,0 +1,71 @@
+"""How fast the simulated survey is drawn, beside GalSim drawing a bulge and a disc one by one.
+
+    python benchmarks/simulation.py
+
+Both draw five bands of the same galaxies on one core in the same run, so that the ratio holds on any machine. Ours also
+draws neighbours, stars, arms and tidal features, and its noise has masks and a variance plane.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import galsim
+import typer
+from tidalkin.config import BANDS, PIXEL_SCALE_ARCSEC, SimulatedSurvey
+from tidalkin.sources.galaxy import Galaxy, draw_galaxy
+from tidalkin.sources.scene import draw_scene, galaxy_fluxes, psf
+from tidalkin.sources.simulated import FLUXMAG0, SimulatedSource, simulate_catalog, sky_sigma
+
+
+def one_by_one(galaxy: Galaxy, size_pixels: int, noise: galsim.BaseDeviate) -> None:
+    """Bulge and disc, convolved, drawn and given noise by GalSim, band by band."""
+    angle = galaxy.position_angle * galsim.degrees
+    light = galaxy_fluxes(galaxy, BANDS)
+    bulge = galsim.Sersic(galaxy.bulge_index, half_light_radius=galaxy.bulge_radius_arcsec)
+    disc = galsim.Exponential(half_light_radius=galaxy.disc_radius_arcsec).shear(q=0.6, beta=angle)
+    for band, bulge_flux, disc_flux in zip(BANDS, light.bulge, light.disc, strict=True):
+        profile = galsim.Convolve(
+            bulge.withFlux(bulge_flux * FLUXMAG0) + disc.withFlux(disc_flux * FLUXMAG0), psf(galaxy.psf_fwhm[band])
+        )
+        image = profile.drawImage(nx=size_pixels, ny=size_pixels, scale=PIXEL_SCALE_ARCSEC, method="no_pixel")
+        image.addNoise(galsim.GaussianNoise(noise, sigma=sky_sigma(band)))
+
+
+def galaxies_per_second(draw: Callable[[Galaxy], object], galaxies: Sequence[Galaxy]) -> float:
+    """Galaxies per second of processor time, after one to warm up."""
+    draw(galaxies[0])
+    start = time.process_time()
+    for galaxy in galaxies:
+        draw(galaxy)
+    return len(galaxies) / (time.process_time() - start)
+
+
+def main(
+    galaxies: Annotated[int, typer.Option(min=1, help="How many galaxies.")] = 200,
+    size_pixels: Annotated[int, typer.Option(min=8, help="Side of the cutouts, pixels.")] = 96,
+    tidal_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share with tidal features.")] = 0.25,
+) -> None:
+    """Print galaxies per second and core, ours and GalSim's one by one, and their ratio."""
+    galsim.utilities.set_omp_threads(1)
+    survey = SimulatedSurvey(galaxies=galaxies, tidal_fraction=tidal_fraction)
+    source = SimulatedSource(survey, size_pixels, seed=1)
+    catalog = simulate_catalog(survey, seed=1)
+    rows = {int(number): catalog[index : index + 1] for index, number in enumerate(catalog["object_id"])}
+    drawn = [draw_galaxy(survey, 1, number) for number in rows]
+    noise = galsim.BaseDeviate(1)
+
+    peer = galaxies_per_second(lambda galaxy: one_by_one(galaxy, size_pixels, noise), drawn)
+    scenes = galaxies_per_second(lambda galaxy: draw_scene(galaxy, survey, 1, BANDS, size_pixels), drawn)
+    exposed = galaxies_per_second(lambda galaxy: list(source.expose(galaxy, BANDS)), drawn)
+    written = galaxies_per_second(lambda galaxy: list(source.deliver(rows[galaxy.object_id], BANDS)), drawn)
+    print(f"five bands of {size_pixels} pixels, {tidal_fraction:.0%} with tidal features, galaxies/s and core")
+    print(f"GalSim, bulge and disc one by one    {peer:7.1f}   1.00")
+    for name, rate in (("scene, no noise", scenes), ("with noise and masks", exposed), ("written as FITS", written)):
+        print(f"tidalkin, {name:<26} {rate:7.1f}   {rate / peer:.2f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
