@@ -112,12 +112,12 @@ def test_cutouts_are_read_in_any_order_by_many_threads(tmp_path):
             chunk.read(7, "y")
 
 
-@pytest.mark.parametrize("kept", [0, 100, 512, 700, 1500, 2048])
+@pytest.mark.parametrize("kept", [0, 100, 512, 700, 1500, 2048, 3500])
 def test_a_tar_cut_short_is_refused(tmp_path, kept):
     write(tmp_path)
     path = tmp_path / "00000.tar"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(TidalkinError, match=r"00000.tar is cut short at"):
+    with pytest.raises(TidalkinError, match=r"00000.tar is cut short"):
         ChunkTar(path)
 
 
@@ -125,7 +125,7 @@ def test_files_that_are_no_chunk_are_refused(tmp_path):
     with pytest.raises(TidalkinError, match=r"nowhere.tar cannot be read"):
         ChunkTar(tmp_path / "nowhere.tar")
     (tmp_path / "text.tar").write_bytes(b"hello " * 1000 + bytes(2048))
-    with pytest.raises(TidalkinError, match=r"text.tar is not a tar of cutouts"):
+    with pytest.raises(TidalkinError, match=r"text.tar is cut short or no tar of cutouts"):
         ChunkTar(tmp_path / "text.tar")
     with tarfile.open(tmp_path / "other.tar", "w") as tar:
         tar.add(tmp_path / "text.tar", arcname="../evil-g.fits")

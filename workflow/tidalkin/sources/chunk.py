@@ -226,7 +226,9 @@ class ChunkTar:
             with tarfile.open(self.path, mode="r:") as tar:
                 members = tar.getmembers()
         except (tarfile.TarError, OSError, ValueError) as error:
-            raise TidalkinError(f"{self.path} is not a tar of cutouts ({error}): delete it to fetch it again") from None
+            raise TidalkinError(
+                f"{self.path} is cut short or no tar of cutouts ({error}): delete it to fetch it again"
+            ) from None
         found = {}
         for member in members:
             parts = re.fullmatch(r"(-?\d+)-([a-z]+)\.fits", member.name)
