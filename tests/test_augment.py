@@ -215,6 +215,8 @@ def test_zooming_out_keeps_the_seeing_where_it_is_known():
     for psf_fwhm, expected in ((fwhm, psf_sigma_pixels), (math.nan, 0.8 * psf_sigma_pixels)):
         view = augmented(star, zoom=(0.8, 0.8), psf_fwhm=psf_fwhm)
         assert moments(view[0, 2])[3] == pytest.approx(expected, rel=0.01)
+    blurred = augmented(star, zoom=(0.8, 0.8), psf_fwhm=fwhm, blur_arcsec=(fwhm, fwhm))
+    assert moments(blurred[0, 2])[3] == pytest.approx(math.sqrt(2) * psf_sigma_pixels, rel=0.01)
 
 
 # --- dust, brightness, colour --------------------------------------------------------------------------------------
