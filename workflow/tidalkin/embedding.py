@@ -183,8 +183,8 @@ def fit_whitening(features: Floats, dimensions: int, encoder: str) -> Whitening:
     pca = PCA(dimensions, svd_solver="covariance_eigh").fit(features.astype(np.float64))
     variance = np.maximum(pca.explained_variance_, SMALLEST_VARIANCE * pca.explained_variance_[0])
     scale = 1 / np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
-    as_float32 = (array.astype(np.float32) for array in (pca.mean_, pca.components_, scale))
-    return Whitening(*as_float32, encoder=encoder)
+    mean, components, scale = (array.astype(np.float32) for array in (pca.mean_, pca.components_, scale))
+    return Whitening(mean, components, scale, encoder)
 
 
 def whiten(

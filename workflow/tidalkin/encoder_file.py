@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import pickle
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,9 +129,9 @@ def load_encoder(path: str | Path, expected: config.Encoder | None = None) -> Lo
         raise TidalkinError(f"{path}: no encoder is here: {mend}")
     content = Path(path).read_bytes()
     try:
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise TidalkinError(f"{path}: is damaged or no torch checkpoint ({_first_line(error)}): {mend}") from None
+        saved = torch_loaded(content)
+    except ValueError as error:
+        raise TidalkinError(f"{path}: {error}: {mend}") from None
     if not isinstance(saved, dict) or "tidalkin_encoder" not in saved:
         raise TidalkinError(f"{path}: is a torch checkpoint, but not an encoder of tidalkin: {mend}")
     if saved["tidalkin_encoder"] != ENCODER_VERSION:
@@ -175,6 +176,23 @@ def random_encoder(
         encoder = Encoder(len(bands), settings, zero_residual=False)
     content = _content(encoder, bands, sigma, stretch, settings, image_size, config_digest="")
     return LoadedEncoder(encoder.eval(), tuple(bands), sigma, stretch, settings, image_size, _digest(content))
+
+
+def torch_loaded(content: bytes) -> Any:
+    """What ``torch.save`` put into these bytes, on the CPU; only tensors and plain values are unpickled.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are cut off, or were never written by torch.
+    """
+    # On other bytes torch's unpickler fails in more ways than could be told from its own faults.
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("is cut off or no torch checkpoint")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"is damaged or no torch checkpoint ({_first_line(error)})") from None
 
 
 def _digest(content: bytes) -> str:

@@ -209,12 +209,11 @@ def synchronise_batch_norm(model: nn.Module) -> nn.Module:
     """Make every batch norm use the statistics of the whole process group; names of parameters stay the same."""
     if next(model.parameters()).device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for name, child in model.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            assert child.momentum is not None
-            synced = _SyncedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
-            synced.load_state_dict(child.state_dict())
-            setattr(model, name, synced)
-        else:
-            synchronise_batch_norm(child)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.modules.batchnorm._BatchNorm):
+                assert child.momentum is not None
+                synced = _SyncedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+                synced.load_state_dict(child.state_dict())
+                setattr(module, name, synced)
     return model

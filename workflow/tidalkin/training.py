@@ -15,7 +15,6 @@ import hashlib
 import logging
 import math
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -37,7 +36,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tidalkin import config
 from tidalkin.augment import Views
 from tidalkin.device import choose_device, choose_precision
-from tidalkin.encoder_file import save_encoder
+from tidalkin.encoder_file import save_encoder, torch_loaded
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
 from tidalkin.images import array_of, open_store
@@ -372,9 +371,9 @@ def _resume(path: Path, digest: str, model: SimSiam, optimizer: torch.optim.Opti
     if not path.exists():
         return []
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        logger.warning("%s: cannot be read (%s): training starts anew", path, error)
+        state: dict[str, Any] = torch_loaded(path.read_bytes())
+    except ValueError as error:
+        logger.warning("%s: %s: training starts anew", path, error)
         return []
     if state["digest"] != digest:
         logger.info("%s: is of other images or another configuration: training starts anew", path)

@@ -1,0 +1,405 @@
+"""Training: the loop, its checkpoints, its faults, and several processes."""
+
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tidalkin import config
+from tidalkin.encoder_file import load_encoder, random_encoder
+from tidalkin.errors import TidalkinError
+from tidalkin.images import Shard, create_store, open_store, write_shard
+from tidalkin.training import rate_factor, train
+from tidalkin.training_data import TrainingImages, windows_of_epoch
+
+BANDS = ("g", "r", "i")
+SECTIONS = {
+    "stretch": config.Stretch(softening_sigma=1.0, maximum=3.0),
+    "augment": config.Augment(crop=16, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
+    "encoder": config.Encoder(width=4, projector_size=16, predictor_size=8),
+    "training": config.Training(epochs=4, batch_size=8, base_learning_rate=0.5),
+    "seed": 1,
+    "compute": config.Compute(device="cpu"),
+}
+
+# `tidalkin.training.train` in a process of its own, to be killed.
+TRAIN = """
+import json, logging, sys
+from tidalkin import config
+from tidalkin.training import train
+logging.basicConfig(level=logging.INFO)
+job = json.loads(sys.argv[1])
+names = {"stretch": "Stretch", "augment": "Augment", "encoder": "Encoder", "training": "Training", "compute": "Compute"}
+sections = {key: getattr(config, names[key])(**value) if key in names else value for key, value in job.items()}
+train(sections.pop("store"), sections.pop("output"), **sections)
+"""
+
+
+def small_store(path, n_objects=40, size=20, bad=()):
+    """Blobs of random brightness on noise of 1 nJy; images ``bad`` have no good pixel in the last band."""
+    random = np.random.default_rng(5)
+    store = create_store(
+        path, objects=n_objects, bands=BANDS, images=config.Images(size=size, shard_size=8, chunk_size=4)
+    )
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    for shard in range(math.ceil(n_objects / 8)):
+        rows = np.arange(shard * 8, min(shard * 8 + 8, n_objects))
+        width = random.uniform(1.5, 4, (len(rows), 1, 1, 1))
+        peak = random.uniform(2, 50, (len(rows), len(BANDS), 1, 1))
+        flux = peak * np.exp(-(x**2 + y**2) / width**2) + random.normal(size=(len(rows), len(BANDS), size, size))
+        good_fraction = np.ones((len(rows), len(BANDS)), np.float32)
+        flux[np.isin(rows, bad), -1] = np.nan
+        good_fraction[np.isin(rows, bad), -1] = 0
+        write_shard(
+            store,
+            shard,
+            Shard(
+                flux=flux.astype(np.float32),
+                sky_sigma=np.ones((len(rows), len(BANDS)), np.float32),
+                psf_fwhm=np.full((len(rows), len(BANDS)), 0.7, np.float32),
+                good_fraction=good_fraction,
+                object_id=rows + 100,
+            ),
+        )
+    return path
+
+
+def with_training(**values):
+    return SECTIONS | {"training": SECTIONS["training"].model_copy(update=values)}
+
+
+def with_compute(**values):
+    return SECTIONS | {"compute": SECTIONS["compute"].model_copy(update=values)}
+
+
+def started(store, output, sections):
+    """A training in a process of its own."""
+    plain = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in sections.items()}
+    job = json.dumps(plain | {"store": str(store), "output": str(output)})
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "workflow")}
+    return subprocess.Popen([sys.executable, "-c", TRAIN, job], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def history(output):
+    return pd.read_csv(output / "history.csv")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return small_store(tmp_path_factory.mktemp("store") / "images.zarr")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed") / "encoder"
+    train(store, output, **SECTIONS)
+    return output
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def test_training_leaves_an_encoder_a_history_and_a_tensorboard(undisturbed):
+    loaded = load_encoder(undisturbed / "encoder.pt", SECTIONS["encoder"])
+    assert loaded.bands == BANDS
+    assert loaded.sigma.tolist() == [1, 1, 1]
+    assert loaded.image_size == 20
+    table = history(undisturbed)
+    assert list(table) == ["epoch", "step", "loss", "learning_rate", "spread", "images_per_second"]
+    assert table.epoch.tolist() == [1, 2, 3, 4]
+    assert table.step.tolist() == [5, 10, 15, 20]
+    assert table.loss.between(-1, 1).all()
+    assert list((undisturbed / "tensorboard").glob("events.*"))
+    assert not undisturbed.with_name("encoder.partial").exists()
+
+
+def test_the_loss_falls_and_the_outputs_stay_spread(store, tmp_path):
+    train(store, tmp_path / "encoder", **with_training(epochs=30, base_learning_rate=2.0))
+    table = history(tmp_path / "encoder")
+    assert table.loss.iloc[-1] < -0.5
+    assert table.spread.iloc[-1] > 0.5
+
+
+def test_the_same_inputs_and_seed_give_a_byte_identical_encoder(store, undisturbed, tmp_path):
+    train(store, tmp_path / "again", **SECTIONS)
+    assert (tmp_path / "again/encoder.pt").read_bytes() == (undisturbed / "encoder.pt").read_bytes()
+
+
+def test_another_seed_gives_another_encoder(store, undisturbed, tmp_path):
+    train(store, tmp_path / "other", **SECTIONS | {"seed": 2})
+    assert (tmp_path / "other/encoder.pt").read_bytes() != (undisturbed / "encoder.pt").read_bytes()
+
+
+def test_streamed_images_give_the_same_encoder_as_images_in_memory(store, undisturbed, tmp_path):
+    train(store, tmp_path / "streamed", **with_compute(images_in="stream"))
+    assert (tmp_path / "streamed/encoder.pt").read_bytes() == (undisturbed / "encoder.pt").read_bytes()
+
+
+def test_galaxies_with_too_few_good_pixels_are_left_out_and_counted(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        bad = small_store(tmp_path / "images.zarr", n_objects=20, bad=(3, 4, 17))
+        train(bad, tmp_path / "encoder", **with_training(epochs=1))
+    assert "training on 17 of 20 galaxies; 3 have under 50 % good pixels in some band" in caplog.text
+    assert history(tmp_path / "encoder").step.tolist() == [2]
+
+
+def test_the_rate_warms_up_and_then_follows_half_a_cosine():
+    settings = config.Training(epochs=10, warmup_epochs=2)
+    assert [rate_factor(epoch, settings) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+# --- the order of images --------------------------------------------------------------------------------------------
+
+
+@given(n_rows=st.integers(1, 200), shard_size=st.integers(1, 40), window=st.integers(1, 100), seed=st.integers(0, 1000))
+def test_an_epoch_is_a_permutation_in_windows_of_whole_shards(n_rows, shard_size, window, seed):
+    rows = np.sort(np.random.default_rng(seed).permutation(300)[:n_rows])
+    windows = windows_of_epoch(rows, shard_size, window, seed, epoch=0)
+    assert np.array_equal(np.sort(np.concatenate(windows)), rows)
+    shards = [set((part // shard_size).tolist()) for part in windows]
+    assert sum(len(each) for each in shards) == len(set.union(*shards))
+    assert max(len(part) for part in windows) <= 2 * window + 2 * shard_size
+
+
+def test_every_epoch_has_another_order():
+    rows = np.arange(100)
+    orders = [np.concatenate(windows_of_epoch(rows, 10, 20, seed=1, epoch=epoch)).tolist() for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("batch_size", [5, 8, 24])
+def test_streaming_and_memory_deliver_the_same_batches(store, batch_size):
+    opened = open_store(store)
+    kept, streamed = (
+        TrainingImages(
+            opened,
+            np.arange(1, 39),
+            batch_size=batch_size,
+            window=12,
+            seed=3,
+            device=torch.device("cpu"),
+            images_in=images_in,
+        )
+        for images_in in ("memory", "stream")
+    )
+    pairs = list(zip(kept.batches(epoch=2), streamed.batches(epoch=2), strict=True))
+    assert len(pairs) == 38 // batch_size
+    for one, other in pairs:
+        assert torch.equal(one.flux, other.flux)
+        assert torch.equal(one.sky_sigma, other.sky_sigma)
+
+
+def test_streaming_reads_each_shard_once_per_epoch(store, monkeypatch):
+    from tidalkin import training_data
+
+    read, read_shard = [], training_data.read_shard
+    monkeypatch.setattr(
+        training_data, "read_shard", lambda store, shard: read.append(shard) or read_shard(store, shard)
+    )
+    images = TrainingImages(
+        *(open_store(store), np.arange(40)),
+        **{"batch_size": 8, "window": 12, "seed": 3, "device": torch.device("cpu"), "images_in": "stream"},
+    )
+    list(images.batches(epoch=0))
+    assert sorted(read) == [0, 1, 2, 3, 4]
+
+
+def test_images_that_do_not_fit_are_streamed_or_refused_with_the_sum(store, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tidalkin.training_data.free_memory", lambda device: 50_000)
+    with caplog.at_level(logging.INFO):
+        train(store, tmp_path / "auto", **with_training(epochs=1))
+    assert "streamed by shard" in caplog.text
+    with pytest.raises(TidalkinError, match=r"training images need .* GB"):
+        train(store, tmp_path / "memory", **with_compute(images_in="memory"))
+
+
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(store, undisturbed, tmp_path, caplog):
+    output = tmp_path / "encoder"
+    killed = started(store, output, SECTIONS)
+    for line in killed.stderr:
+        if "epoch 3/4" in line:  # the checkpoint of epoch 2 is written, that of 3 perhaps
+            killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert (tmp_path / "encoder.partial/last.pt").exists()
+    with caplog.at_level(logging.INFO):
+        train(store, output, **SECTIONS)
+    assert "training goes on after epoch" in caplog.text
+    assert (output / "encoder.pt").read_bytes() == (undisturbed / "encoder.pt").read_bytes()
+    columns = ["epoch", "step", "loss", "learning_rate", "spread"]
+    pd.testing.assert_frame_equal(history(output)[columns], history(undisturbed)[columns])
+
+
+def test_a_checkpoint_of_another_configuration_is_not_taken_up(store, tmp_path, monkeypatch, caplog):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tidalkin.training.save_encoder", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(store, tmp_path / "encoder", **with_training(epochs=1))
+    monkeypatch.undo()
+    assert (tmp_path / "encoder.partial/last.pt").exists()
+    with caplog.at_level(logging.INFO):
+        train(store, tmp_path / "encoder", **with_training(epochs=1, weight_decay=0.01))
+    assert "training starts anew" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_not_taken_up(store, tmp_path, caplog):
+    (tmp_path / "encoder.partial").mkdir()
+    (tmp_path / "encoder.partial/last.pt").write_bytes(b"torn")
+    train(store, tmp_path / "encoder", **with_training(epochs=1))
+    assert "is cut off or no torch checkpoint: training starts anew" in caplog.text
+    assert (tmp_path / "encoder/encoder.pt").exists()
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_larger_than_the_good_galaxies_is_refused(store, tmp_path):
+    with pytest.raises(TidalkinError, match=r"batch_size is 64, but only 40 of 40 galaxies"):
+        train(store, tmp_path / "encoder", **with_training(batch_size=64))
+
+
+def test_collapse_stops_training_and_says_what_to_change(tmp_path):
+    # Without light nor noise all images are one: the network can only give one output.
+    images = config.Images(size=20, shard_size=16, chunk_size=4)
+    store = create_store(tmp_path / "images.zarr", objects=16, bands=BANDS, images=images)
+    ones = np.ones((16, len(BANDS)), np.float32)
+    write_shard(store, 0, Shard(np.zeros((16, 3, 20, 20), np.float32), ones, ones, ones, np.arange(16)))
+    silent = {"augment": config.Augment(crop=16, noise_sigma=(0.0, 0.0))}
+    with pytest.raises(TidalkinError, match=r"collapsed .* lower training.base_learning_rate"):
+        train(tmp_path / "images.zarr", tmp_path / "encoder", **with_training(epochs=1) | silent)
+
+
+def test_divergence_stops_training_and_says_what_to_change(store, tmp_path):
+    with pytest.raises(TidalkinError, match=r"the loss is nan in epoch \d.*lower training.base_learning_rate"):
+        train(store, tmp_path / "encoder", **with_training(base_learning_rate=1e30, epochs=3))
+
+
+# --- several processes ----------------------------------------------------------------------------------------------
+
+
+def test_two_processes_have_the_loss_curve_of_one(store, undisturbed, tmp_path):
+    train(store, tmp_path / "encoder", **with_compute(processes=2))
+    one, two = history(undisturbed), history(tmp_path / "encoder")
+    np.testing.assert_allclose(two.loss, one.loss, atol=2e-3)
+    np.testing.assert_allclose(two.spread, one.spread, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_when_one_of_two_processes_is_killed_the_run_fails_and_the_next_goes_on(store, tmp_path, caplog):
+    output = tmp_path / "encoder"
+    longer = with_training(epochs=30) | {"compute": config.Compute(device="cpu", processes=2)}
+    run = started(store, output, longer)
+    for line in run.stderr:
+        if "epoch 3/30" in line:
+            break
+    members = [
+        child
+        for child in psutil.Process(run.pid).children(recursive=True)
+        if "tidalkin.training" in child.cmdline() and "torch.distributed.run" not in child.cmdline()
+    ]
+    assert len(members) == 2
+    members[1].kill()
+    fault = run.stderr.read()
+    assert run.wait() != 0
+    assert "one of the 2 processes ended early" in fault
+    _, alive = psutil.wait_procs(members, timeout=10)
+    assert alive == []
+    with caplog.at_level(logging.INFO):
+        train(store, output, **longer)
+    assert "training goes on after epoch" in caplog.text
+    assert history(output).epoch.tolist() == list(range(1, 31))
+
+
+@pytest.mark.slow
+def test_members_of_a_group_end_when_their_launcher_is_killed(store, tmp_path):
+    run = started(
+        store,
+        tmp_path / "encoder",
+        with_training(epochs=10_000) | {"compute": config.Compute(device="cpu", processes=2)},
+    )
+    for line in run.stderr:
+        if "epoch 1/" in line:
+            break
+    family = psutil.Process(run.pid).children(recursive=True)
+    assert len(family) >= 3
+    run.kill()
+    run.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+
+
+def test_a_fault_in_a_group_is_told_in_the_same_sentence(store, tmp_path):
+    with pytest.raises(TidalkinError, match=r"batch_size is 64, but only 40 of 40 galaxies"):
+        train(
+            store,
+            tmp_path / "encoder",
+            **with_training(batch_size=64) | {"compute": config.Compute(device="cpu", processes=2)},
+        )
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(store, tmp_path):
+    with pytest.raises(TidalkinError, match="batch_size 8 must be a multiple of the 3 processes"):
+        train(store, tmp_path / "encoder", **with_compute(processes=3))
+
+
+# --- the encoder's file ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "cut"])
+def test_a_damaged_encoder_is_refused(undisturbed, tmp_path, content):
+    whole = (undisturbed / "encoder.pt").read_bytes()
+    (tmp_path / "encoder.pt").write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
+    with pytest.raises(TidalkinError, match=r"encoder.pt: is cut off or no torch checkpoint: make it again"):
+        load_encoder(tmp_path / "encoder.pt")
+
+
+def test_other_checkpoints_and_missing_files_are_refused(tmp_path):
+    with pytest.raises(TidalkinError, match="no encoder is here"):
+        load_encoder(tmp_path / "encoder.pt")
+    torch.save({"state_dict": {}}, tmp_path / "encoder.pt")
+    with pytest.raises(TidalkinError, match="not an encoder of tidalkin"):
+        load_encoder(tmp_path / "encoder.pt")
+
+
+def test_an_encoder_of_another_architecture_is_refused_by_its_key(undisturbed):
+    with pytest.raises(TidalkinError, match=r"encoder.width is 4 there and 8 in the configuration"):
+        load_encoder(undisturbed / "encoder.pt", SECTIONS["encoder"].model_copy(update={"width": 8}))
+
+
+@pytest.mark.parametrize("key", ["meta", "state"])
+def test_an_encoder_that_lacks_a_part_is_refused(undisturbed, tmp_path, key):
+    saved = torch.load(undisturbed / "encoder.pt", weights_only=True)
+    del saved[key]
+    torch.save(saved, tmp_path / "encoder.pt")
+    with pytest.raises(TidalkinError, match=f"lacks what belongs to an encoder .*{key}"):
+        load_encoder(tmp_path / "encoder.pt")
+
+
+def test_an_encoder_that_lacks_weights_is_refused(undisturbed, tmp_path):
+    saved = torch.load(undisturbed / "encoder.pt", weights_only=True)
+    del saved["state"]["conv1.weight"]
+    torch.save(saved, tmp_path / "encoder.pt")
+    with pytest.raises(TidalkinError, match="its weights do not fit its architecture"):
+        load_encoder(tmp_path / "encoder.pt")
+
+
+def test_random_encoders_differ_by_seed_alone():
+    made_of = {"stretch": SECTIONS["stretch"], "settings": SECTIONS["encoder"], "image_size": 20}
+    sigma = np.ones(3, np.float32)
+    first, again, other = (random_encoder(BANDS, sigma, **made_of, seed=seed) for seed in (1, 1, 2))
+    assert first.digest == again.digest != other.digest
