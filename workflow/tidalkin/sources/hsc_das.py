@@ -30,7 +30,7 @@ from tidalkin.sources import Delivery
 from tidalkin.sources.connections import connection_slot, slots_folder
 from tidalkin.sources.hsc_account import Account, Refusals, find_account, where_looked
 from tidalkin.sources.hsc_answer import Fault, Line, Member, read_answer
-from tidalkin.sources.received import Key, Received
+from tidalkin.sources.received import Key, Received, keep_tar
 
 logger = logging.getLogger("tidalkin.download")
 
@@ -72,13 +72,14 @@ class Progress:
         self.received += request.received
         self.bytes += request.bytes
         seconds = max(time.monotonic() - self.began, 1e-9)
-        left = (self.asked - self.received) * seconds / self.received if self.received else float("nan")
+        left = f"{(self.asked - self.received) * seconds / self.received:.0f} s left" if self.received else "none yet"
+        megabytes = self.bytes / 1e6
         logger.info(
-            "%d of %d cutouts, %.1f MB at %.2f MB/s, %.0f s left",
+            "%d of %d cutouts, %.1f MB, %.2f MB/s, %s",
             self.received,
             self.asked,
-            self.bytes / 1e6,
-            self.bytes / 1e6 / seconds,
+            megabytes,
+            megabytes / seconds,
             left,
         )
 
@@ -110,6 +111,11 @@ def server_order(lines: Sequence[Line]) -> list[Line]:
         return (-1 if tract == "any" else int(tract), line.filter, float(ra), float(dec), line.object_id)
 
     return sorted(lines, key=position)
+
+
+def request_list(lines: Sequence[Line]) -> bytes:
+    """The file of a request: a header that names the columns, then the lines."""
+    return "\n".join([f"#? {' '.join(COLUMNS)}", *(line.text for line in lines), ""]).encode()
 
 
 class HscDasSource:
@@ -157,10 +163,9 @@ class HscDasSource:
                 else:
                     yield Delivery(line.object_id, line.band, "absent", reason="the archive has no such data")
 
-    def keep(self, objects: pd.DataFrame, bands: Sequence[str], tar_path: Path) -> None:
-        """After ``tar_path`` is written: keep it, by a hard link, for the next time the chunk is made."""
-        with Received(self._folder, chunk_lines(objects, bands, self._das, self._size)) as received:
-            received.keep(Path(tar_path))
+    def keep(self, objects: pd.DataFrame, bands: Sequence[str], tar_path: str | Path, ledger: pd.DataFrame) -> None:
+        """After the tar and ledger are written: keep the tar, by a hard link, for the next time the chunk is made."""
+        keep_tar(self._folder, chunk_lines(objects, bands, self._das, self._size), Path(tar_path), ledger)
 
     def _download(self, lines: Sequence[Line], received: Received) -> Mapping[Key, str]:
         """Ask for what is not here; return why cutouts are neither here nor known to be absent."""
@@ -247,7 +252,8 @@ class _Download:
 
     def _retrying(self) -> tenacity.Retrying:
         first = self._das.backoff_seconds
-        backoff = tenacity.wait_exponential_jitter(first, self._das.backoff_maximum_seconds, jitter=first)
+        doubling = tenacity.wait_exponential(multiplier=first, max=self._das.backoff_maximum_seconds)
+        backoff = doubling + tenacity.wait_random(0, first)
 
         def wait(state: tenacity.RetryCallState) -> float:
             fault = state.outcome.exception() if state.outcome else None
@@ -295,12 +301,11 @@ class _Download:
     def _ask(self, lines: Sequence[Line], request: Request) -> None:
         """Send one request and keep what comes."""
         self._refusals.stop_if_refused()
-        listed = "\n".join([f"#? {' '.join(COLUMNS)}", *(line.text for line in lines)]) + "\n"
         self._received.asked()
         has_answered = False
         try:
             with self._client.stream(
-                "POST", self._address, files={"list": ("coordlist.txt", listed.encode(), "text/plain")}
+                "POST", self._address, files={"list": ("coordlist.txt", request_list(lines), "text/plain")}
             ) as response:
                 has_answered = True
                 self._check(response)
@@ -341,8 +346,8 @@ class _Download:
         )
         for member in members:
             if isinstance(member, Member):
+                request.received += member.line.key not in self._received
                 self._received.add(member)
-                request.received += 1
                 request.bytes += len(member.content)
                 continue
             request.rejected += 1

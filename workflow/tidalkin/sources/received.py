@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from tidalkin.errors import TidalkinError
@@ -139,10 +140,7 @@ class Received:
         if written < place.size:
             raise TidalkinError(f"cannot write {self.folder / DATA}: the disk or your quota is full")
         self._end += written
-        self._record(self._member_event(key, place))
-
-    def _member_event(self, key: Key, place: Stored) -> dict[str, Any]:
-        return {"event": "member", "key": key, "line": self._digests[key], **vars(place)}
+        self._record(_member_event(key, self._digests[key], place))
 
     def settle(self, line: Line) -> None:
         """Nothing more comes for ``line``, which is stored."""
@@ -194,7 +192,7 @@ class Received:
             self._settled.add(self._latest)
         self._latest = None
 
-    # --- restart and finish --------------------------------------------------------------------------------------
+    # --- restart --------------------------------------------------------------------------------------
 
     def _load(self) -> None:
         journal = self.folder / JOURNAL
@@ -239,33 +237,46 @@ class Received:
                         damaged.append(key)
         return damaged
 
-    def keep(self, tar_path: Path) -> None:
-        """Let the finished tar take the place of the received data: no byte is on disk twice.
 
-        Parameters
-        ----------
-        tar_path : Path
-            The chunk's tar, whose members are called ``<object_id>-<band>.fits``.
-        """
-        link, journal = self.folder / f"{KEPT}.new", self.folder / f"{JOURNAL}.new"
-        link.unlink(missing_ok=True)
-        try:
-            link.hardlink_to(tar_path)
-        except OSError as error:
-            logger.warning("no hard link to %s (%s): made anew, this chunk is downloaded again", tar_path, error)
-            for name in (DATA, KEPT, JOURNAL):
-                (self.folder / name).unlink(missing_ok=True)
-            return
-        with tarfile.open(tar_path) as tar, journal.open("w") as events:
-            events.write(json.dumps({"event": "asked"}) + "\n")
-            for info in tar:
-                object_id, _, band = info.name.removesuffix(".fits").rpartition("-")
-                key = (int(object_id), band)
-                stored = self._stored[key]
-                moved = Stored(KEPT, info.offset_data, info.size, stored.sha256, stored.tract)
-                events.write(json.dumps(self._member_event(key, moved)) + "\n")
-            events.write(json.dumps({"event": "answered"}) + "\n")
-        # Killed between these, the SHA-256s do not fit, and the chunk, which is finished, would be asked for again.
-        link.replace(self.folder / KEPT)
-        journal.replace(self.folder / JOURNAL)
-        (self.folder / DATA).unlink(missing_ok=True)
+def keep_tar(folder: Path, lines: Iterable[Line], tar_path: Path, ledger: pd.DataFrame) -> None:
+    """Let a finished tar take the place of the data received for it: no byte is on disk twice.
+
+    Parameters
+    ----------
+    folder : Path
+        The chunk's own folder.
+    lines : iterable of Line
+        The lines of the chunk.
+    tar_path : Path
+        The chunk's tar, on the same file system.
+    ledger : pandas.DataFrame
+        The chunk's ledger.
+    """
+    link, journal = folder / f"{KEPT}.new", folder / f"{JOURNAL}.new"
+    link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(tar_path)
+    except OSError as error:
+        logger.warning("no hard link to %s (%s): made anew, this chunk is downloaded again", tar_path, error)
+        for name in (DATA, KEPT, JOURNAL):
+            (folder / name).unlink(missing_ok=True)
+        return
+    digests = {line.key: line_digest(line) for line in lines}
+    with tarfile.open(tar_path) as tar, journal.open("w") as events:
+        present = ledger[ledger["status"] == "ok"]
+        events.write(json.dumps({"event": "asked"}) + "\n")
+        for info, object_id, band, sha256 in zip(
+            tar, present["object_id"], present["band"], present["sha256"], strict=True
+        ):
+            place = Stored(KEPT, info.offset_data, info.size, sha256, tract=0)
+            key = (int(object_id), str(band))
+            events.write(json.dumps(_member_event(key, digests[key], place)) + "\n")
+        events.write(json.dumps({"event": "answered"}) + "\n")
+    # Killed between these, the SHA-256s do not fit, and the chunk, which is finished, would be asked for again.
+    link.replace(folder / KEPT)
+    journal.replace(folder / JOURNAL)
+    (folder / DATA).unlink(missing_ok=True)
+
+
+def _member_event(key: Key, digest: str, place: Stored) -> dict[str, Any]:
+    return {"event": "member", "key": key, "line": digest, **vars(place)}

@@ -1,0 +1,92 @@
+"""One chunk fetched from the test server, in this process or in one that can be killed."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import SecretStr
+from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
+from tidalkin.sources.chunk import write_chunk
+from tidalkin.sources.hsc_account import Account
+from tidalkin.sources.hsc_answer import Line
+from tidalkin.sources.hsc_das import HscDasSource, chunk_lines, server_order
+
+ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
+
+
+def galaxies(number: int) -> pd.DataFrame:
+    """Catalog rows in no order a server would like."""
+    generator = np.random.default_rng(number)
+    object_id = 40_000_000_000_000_000 + generator.permutation(number)
+    return pd.DataFrame(
+        {"object_id": object_id, "ra": generator.uniform(30, 40, number), "dec": generator.uniform(-7, 2, number)}
+    )
+
+
+def serve(server: HscServer, **options: float) -> CutoutService:
+    """Mount a cutout service."""
+    service = CutoutService(**options)
+    server.mount(CUTOUT_PATH, service.answer)
+    return service
+
+
+def settings(server: HscServer, **changes: object) -> Cutouts:
+    """The configuration for the test server: small images, short waits."""
+    das = {"url": server.url("/das_cutout/pdr3"), "lines_per_request": 100, "timeout_seconds": 0.5, "attempts": 5}
+    das |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.05}
+    return Cutouts(size_arcsec=8 * PIXEL_SCALE_ARCSEC, hsc_das=HscDas(**(das | changes)))
+
+
+def ordered_lines(objects: pd.DataFrame, cutouts: Cutouts) -> list[Line]:
+    """The lines of a chunk in the order they are asked for."""
+    return server_order(chunk_lines(objects, cutouts.bands, cutouts.hsc_das, cutouts.size_pixels))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A chunk on disk."""
+
+    tar: bytes
+    ledger: pd.DataFrame
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        return self.ledger["status"].value_counts().to_dict()
+
+
+def fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, account: Account | None = ACCOUNT) -> Fetched:
+    """Fetch a chunk, as the workflow's job does."""
+    tar = folder / "cutouts" / "00000.tar"
+    source = HscDasSource(cutouts, folder / "received", account, folder / "slots")
+    ledger = write_chunk(
+        source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, tar.with_suffix(".ledger.parquet")
+    )
+    source.keep(objects, cutouts.bands, tar, ledger)
+    return Fetched(tar.read_bytes(), ledger)
+
+
+def start_fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path) -> subprocess.Popen:
+    """The same in a process of its own, which logs to ``folder``."""
+    folder.mkdir(exist_ok=True)
+    objects.to_parquet(folder / "objects.parquet")
+    (folder / "cutouts.json").write_text(cutouts.model_dump_json())
+    with (folder / "log").open("a") as log:
+        command = [sys.executable, "-m", "servers.hsc_run", str(folder)]
+        return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    chosen = Path(sys.argv[1])
+    fetch(
+        pd.read_parquet(chosen / "objects.parquet"),
+        Cutouts.model_validate_json((chosen / "cutouts.json").read_text()),
+        chosen,
+    )

@@ -1,0 +1,471 @@
+"""A small server that speaks the protocol of HSC's cutout service, on loopback, with faults by plan.
+
+`HscServer` is the HTTP side: it counts connections, checks the password, and hands a request to the service mounted at
+its path. `CutoutService` is the service: simulated cutouts, cheap to make and the same every time for the same line.
+
+    with HscServer() as server:
+        service = CutoutService()
+        server.mount("/das_cutout/pdr3/cgi-bin/cutout", service.answer)
+        ... server.url("/das_cutout/pdr3") ...
+
+As a command it serves until its standard input closes, at most ``--seconds``: see `main`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import re
+import socket
+import struct
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+from tidalkin.cutouts import write_cutout
+
+USER, PASSWORD = "astronomer", "a-very-secret-passphrase"
+CUTOUT_PATH = "/das_cutout/pdr3/cgi-bin/cutout"
+PIXEL_SCALE_ARCSEC = 0.168
+GATHER_BYTES = 1 << 18
+TEN_GIGABYTES = 10 * 1000**3
+
+ANSWER_FAULTS = (
+    "401",
+    "403",
+    "429",
+    "429-retry-after",
+    "500",
+    "503",
+    "html",
+    "html-as-tar",
+    "refused",
+    "slow-first-byte",
+)
+"""Faults of a whole answer."""
+STREAM_FAULTS = (
+    "slow-stream",
+    "stalled",
+    "reset",
+    "truncated",
+    "truncated-between-members",
+    "damaged-header",
+    "huge-member",
+    "huge-pax-header",
+)
+"""Faults that end (or slow) the stream at one line's member."""
+MEMBER_FAULTS = (
+    "missing-member",
+    "double-member",
+    "duplicate-line",
+    "foreign-member",
+    "path-traversal",
+    "absolute-path",
+    "symlink",
+    "hard-link",
+    "wrong-filter",
+    "corrupt-fits",
+    "not-fits",
+    "short-fits",
+    "empty-member",
+)
+"""Faults of one line's member, in a stream that ends as it should."""
+
+
+class Reset(Exception):
+    """The connection is to be reset, without a good-bye."""
+
+
+class HscServer:
+    """The HTTP side: loopback only, and gone with the block that opened it.
+
+    Parameters
+    ----------
+    connection_limit : int, optional
+        Connections beyond this are refused.
+    """
+
+    def __init__(self, connection_limit: int | None = None) -> None:
+        self.routes: dict[tuple[str, str], Callable[[Handler], None]] = {}
+        self.most_connections = 0
+        self.refused = 0
+        self.user_agents: set[str] = set()
+        self._open = 0
+        self._lock = threading.Lock()
+        self._limit = connection_limit
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._http.block_on_close = False
+        self._http.hsc = self
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> HscServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._http.server_address[1]}"
+
+    def url(self, path: str = "") -> str:
+        return f"http://{self.host}{path}"
+
+    def mount(self, path: str, answer: Callable[[Handler], None], method: str = "POST") -> None:
+        """Let ``answer`` answer requests for paths that begin with ``path``."""
+        self.routes[method, path] = answer
+
+    def opened(self) -> bool:
+        """Count a new connection; false if it is one too many."""
+        with self._lock:
+            if self._limit is not None and self._open >= self._limit:
+                self.refused += 1
+                return False
+            self._open += 1
+            self.most_connections = max(self.most_connections, self._open)
+            return True
+
+    def closed(self) -> None:
+        with self._lock:
+            self._open -= 1
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        hsc: HscServer = self.server.hsc
+        if not hsc.opened():
+            self.reset()
+            return
+        try:
+            super().handle()
+        except (Reset, ConnectionError):
+            self.reset()
+        finally:
+            hsc.closed()
+
+    def reset(self) -> None:
+        self.close_connection = True
+        # Linger of zero seconds: the other side sees a reset instead of an end.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def do_POST(self) -> None:
+        self._dispatch("POST")
+
+    def do_GET(self) -> None:
+        self._dispatch("GET")
+
+    def do_DELETE(self) -> None:
+        self._dispatch("DELETE")
+
+    def _dispatch(self, method: str) -> None:
+        hsc: HscServer = self.server.hsc
+        hsc.user_agents.add(self.headers.get("User-Agent", ""))
+        for (its_method, path), answer in hsc.routes.items():
+            if its_method == method and self.path.startswith(path):
+                answer(self)
+                return
+        self.reply(404, b"no such page", "text/plain")
+
+    def authorized(self) -> bool:
+        expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        return self.headers.get("Authorization") == expected
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def reply(self, status: int, content: bytes, kind: str, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def send_chunked(self, pieces: Iterator[bytes], kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class Request:
+    """A request as the server saw it."""
+
+    lines: list[str]
+    finished: bool = False
+
+
+@dataclass
+class CutoutService:
+    """The cutout service.
+
+    Lines are known by their whole text. The archive has no data for about one line in ``absent_every``, and one
+    position in ``overlap_every`` comes from two tracts, the higher first; both are fixed by a hash of the position.
+    """
+
+    absent_every: int = 0
+    overlap_every: int = 0
+    seconds_per_member: float = 0.0
+    stall_seconds: float = 2.0
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    """Kinds of faults by line, each used up by the first request that comes to the line."""
+    requests: list[Request] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # --- the sky ---------------------------------------------------------------------------------------------------
+
+    def tracts(self, line: dict[str, str]) -> list[int]:
+        """Tracts that have data for a line, in the order they are sent."""
+        position = hashlib.blake2b(f"{line['ra']} {line['dec']}".encode(), digest_size=8).digest()
+        number = int.from_bytes(position[:4])
+        of_line = int.from_bytes(hashlib.blake2b(position + line["filter"].encode(), digest_size=4).digest())
+        if self.absent_every and of_line % self.absent_every == 0:
+            return []
+        tract = 8000 + number % 2000
+        overlaps = self.overlap_every and int.from_bytes(position[4:]) % self.overlap_every == 0
+        return [tract + 1, tract] if overlaps else [tract]
+
+    def expected(self, text: str) -> bytes | None:
+        """The cutout a client should end up with for a line, sent with the usual columns; none if there is none."""
+        line = dict(zip(_COLUMNS, text.split(), strict=True))
+        tracts = self.tracts(line)
+        return cutout(line, min(tracts)) if tracts else None
+
+    # --- the protocol ----------------------------------------------------------------------------------------------
+
+    def answer(self, handler: Handler) -> None:
+        lines = list(_parse(handler.headers["Content-Type"], handler.body()))
+        texts = [line["text"] for line in lines]
+        request = Request(texts)
+        with self._lock:
+            self.requests.append(request)
+        whole = next((kind for text in texts if (kind := self._fault(text, ANSWER_FAULTS))), "")
+        if not handler.authorized() or whole == "401":
+            handler.reply(401, b"<html>Unauthorized</html>", "text/html", WWW_Authenticate='Basic realm="HSC"')
+            return
+        if len(lines) > 1000:
+            handler.reply(500, b"too many lines", "text/plain")
+            return
+        if whole.startswith(("4", "5")):
+            headers = {"Retry_After": "1"} if whole == "429-retry-after" else {}
+            handler.reply(int(whole[:3]), b"no", "text/plain", **headers)
+        elif whole == "refused":
+            raise Reset
+        elif whole == "html":
+            handler.reply(200, b"<html>The service is under maintenance</html>", "text/html; charset=utf-8")
+        elif whole == "html-as-tar":
+            handler.reply(200, b"<html>" + b"The service is under maintenance" * 40, "application/x-tar")
+        else:
+            if whole == "slow-first-byte":
+                time.sleep(0.1)
+            handler.send_chunked(_gathered(self._tar(lines)), "application/x-tar")
+            request.finished = True
+
+    def _fault(self, text: str, kinds: Sequence[str]) -> str:
+        """Use up the fault planned for a line, if it is one of ``kinds``; empty if there is none."""
+        with self._lock:
+            planned = self.faults.get(text)
+            return planned.pop(0) if planned and planned[0] in kinds else ""
+
+    def _tar(self, lines: Sequence[dict[str, str]]) -> Iterator[bytes]:
+        """The pieces of the tar stream; an empty piece asks to send what was gathered so far."""
+        for number, line in enumerate(lines, start=2):
+            kind = self._fault(line["text"], STREAM_FAULTS + MEMBER_FAULTS) if self.faults else ""
+            if self.seconds_per_member:
+                time.sleep(self.seconds_per_member)
+                yield b""
+            members = [(_name(number, line, tract), cutout(line, tract)) for tract in self.tracts(line)]
+            if not kind or kind == "missing-member":
+                for name, content in members if not kind else ():
+                    yield from _member(name, content)
+                continue
+            whole = b"".join(part for name, content in members for part in _member(name, content))
+            if kind == "slow-stream":
+                for start in range(0, len(whole), 2048):
+                    yield whole[start : start + 2048]
+                    yield b""
+                    time.sleep(0.002)
+            elif kind in STREAM_FAULTS:
+                yield from self._broken(kind, whole)
+                return
+            else:
+                yield from self._odd(kind, number, line, members, whole)
+        yield bytes(2 * tarfile.BLOCKSIZE)
+
+    def _broken(self, kind: str, whole: bytes) -> Iterator[bytes]:
+        """The end of a stream that breaks off."""
+        if kind in ("truncated", "reset", "stalled"):
+            yield whole[: len(whole) // 2]
+        if kind == "damaged-header":
+            yield b"\x07" * tarfile.BLOCKSIZE + whole
+        if kind in ("huge-member", "huge-pax-header"):
+            info = tarfile.TarInfo("arch-1-1/2-cutout-HSC-G-1-pdr3_wide.fits")
+            info.size = TEN_GIGABYTES
+            info.type = tarfile.XHDTYPE if kind == "huge-pax-header" else tarfile.REGTYPE
+            yield info.tobuf(tarfile.GNU_FORMAT)
+            for _ in range(3000):
+                yield bytes(1 << 14)
+        yield b""
+        if kind == "stalled":
+            time.sleep(self.stall_seconds)
+            raise Reset
+        if kind == "reset":
+            raise Reset
+
+    def _odd(
+        self, kind: str, number: int, line: dict[str, str], members: list[tuple[str, bytes]], whole: bytes
+    ) -> Iterator[bytes]:
+        """What comes for a line instead of, or beside, its members."""
+        name, content = members[-1] if members else (_name(number, line, 8000), cutout(line, 8000))
+        if kind == "double-member":  # the same position, from one more tract
+            tract = max(self.tracts(line), default=8000) + 1
+            yield whole
+            yield from _member(_name(number, line, tract), cutout(line, tract))
+        elif kind == "duplicate-line":
+            yield whole + whole
+        elif kind == "foreign-member":
+            yield from _member(_name(90_000, line, 8000), content)
+            yield whole
+        elif kind in ("path-traversal", "absolute-path"):
+            yield from _member("../../escaped" if kind == "path-traversal" else "/tmp/escaped", content)
+            yield whole
+        elif kind in ("symlink", "hard-link"):
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.SYMTYPE if kind == "symlink" else tarfile.LNKTYPE
+            info.linkname = "/etc/passwd"
+            yield info.tobuf(tarfile.USTAR_FORMAT)
+        else:
+            for name, content in members:
+                yield from _member(*_spoiled(kind, name, content))
+
+
+def _spoiled(kind: str, name: str, content: bytes) -> tuple[str, bytes]:
+    """A member with a fault."""
+    if kind == "wrong-filter":
+        return re.sub(r"HSC-.", "HSC-X", name), content
+    if kind == "corrupt-fits":  # the image's NAXIS1 is overwritten
+        position = content.index(b"NAXIS1")
+        return name, content[:position] + b"\xff" * 40 + content[position + 40 :]
+    if kind == "not-fits":
+        return name, b"<html>internal error</html>"
+    if kind == "short-fits":
+        return name, content[: len(content) * 2 // 3]
+    assert kind == "empty-member", kind
+    return name, b""
+
+
+_COLUMNS = ("rerun", "type", "filter", "tract", "ra", "dec", "sw", "sh", "image", "mask", "variance")
+
+
+def _parse(content_type: str, body: bytes) -> Iterator[dict[str, str]]:
+    """The lines of a request, columns in any order, as the service's manual says."""
+    boundary = re.search(r'boundary="?([^";]+)', content_type)[1].encode()
+    part = next(part for part in body.split(b"--" + boundary) if b'name="list"' in part)
+    listed = part.split(b"\r\n\r\n", 1)[1].decode().strip().splitlines()
+    columns = re.fullmatch(r"#\?\s*(.*)", listed[0])[1].split()
+    for text in listed[1:]:
+        yield {"text": text, **dict(zip(columns, text.split(), strict=True))}
+
+
+def _name(number: int, line: dict[str, str], tract: int) -> str:
+    kind = {"coadd": "cutout", "coadd/bg": "coadd+bg"}[line["type"]]
+    return f"arch-210101-120000/{number}-{kind}-{line['filter']}-{tract}-{line['rerun']}.fits"
+
+
+@lru_cache(1)
+def _header(size: int) -> tuple[bytes, int]:
+    info = tarfile.TarInfo()
+    info.size = size
+    buffer = info.tobuf(tarfile.USTAR_FORMAT)
+    return buffer, sum(buffer[:148]) + sum(buffer[156:]) + 8 * 32
+
+
+def _member(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """A tar member: header, content, padding. The header is patched, because this server is to be fast."""
+    buffer, base = _header(len(content))
+    encoded = name.encode()
+    checksum = b"%06o\0 " % (base + sum(encoded))
+    header = encoded.ljust(100, b"\0") + buffer[100:148] + checksum + buffer[156:]
+    return header, content, bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+@lru_cache(64)
+def _template(filter_name: str, width: int, mask: bool, variance: bool) -> tuple[bytes, bytes]:
+    """A cutout, in two parts between which eight bytes of the image are left out."""
+    image = np.random.default_rng(width).normal(0, 0.03, (width, width)).astype(np.float32)
+    content = write_cutout(
+        image,
+        np.zeros((width, width), np.int32) if mask else None,
+        np.full((width, width), 9e-4, np.float32) if variance else None,
+        band=filter_name[-1].lower(),
+        ra=150.0,
+        dec=2.0,
+        fluxmag0=10 ** (0.4 * 27),
+        mask_planes={"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "NO_DATA": 8},
+    )
+    start = content.index(image.astype(">f4").tobytes())
+    return content[:start], content[start + 8 :]
+
+
+def cutout(line: dict[str, str], tract: int) -> bytes:
+    """The cutout of a line: the same bytes each time, other bytes for every other line and tract."""
+    width = round(2 * float(line["sw"]) * 3600 / PIXEL_SCALE_ARCSEC)
+    before, after = _template(line["filter"], width, line["mask"] == "true", line["variance"] == "true")
+    stamp = hashlib.blake2b(f"{line['ra']} {line['dec']} {line['filter']} {tract}".encode(), digest_size=4).digest()
+    return before + struct.pack(">2f", int.from_bytes(stamp[:2]), int.from_bytes(stamp[2:])) + after
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Pieces joined to larger ones; an empty piece sends what there is."""
+    buffer = io.BytesIO()
+    for piece in pieces:
+        buffer.write(piece)
+        if buffer.tell() and (not piece or buffer.tell() >= GATHER_BYTES):
+            yield buffer.getvalue()
+            buffer = io.BytesIO()
+    if buffer.tell():
+        yield buffer.getvalue()
+
+
+def main() -> None:
+    """Serve cutouts: print the address, end when standard input does or after ``--seconds``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--connection-limit", type=int)
+    arguments = parser.parse_args()
+    with HscServer(arguments.connection_limit) as server:
+        server.mount(CUTOUT_PATH, CutoutService().answer)
+        print(server.url("/das_cutout/pdr3"), flush=True)
+        waiting = threading.Thread(target=sys.stdin.read, daemon=True)
+        waiting.start()
+        waiting.join(arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()
