@@ -15,6 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tidalkin.config import BANDS, PIXEL_SCALE_ARCSEC, SimulatedSurvey
 from tidalkin.cutouts import read_cutout
 from tidalkin.sources.galaxy import draw_galaxy

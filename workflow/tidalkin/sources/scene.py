@@ -24,7 +24,7 @@ from tidalkin.randomness import generator
 from tidalkin.sources.galaxy import Galaxy, band_fluxes
 from tidalkin.sources.tidal_features import Feature, simulate
 
-MARGIN_PIXELS = 32  # Drawn around the cutout, so that light that leaves at one side does not come back at the other.
+MARGIN_PIXELS = 24  # Drawn around the cutout, so that light that leaves at one side does not come back at the other.
 DISC_THICKNESS = 0.2  # Axis ratio of a disc seen edge-on.
 GRAIN_ARCSEC = 0.2  # Particles are smoothed by this sigma, well under the seeing.
 FEATURE_REACH_ARCSEC = 8.0  # 70 % of a feature's particles lie within, so that it is on the cutout.
@@ -64,9 +64,9 @@ class Grid:
         return self.crop.start + (self.size - 1) / 2
 
     @property
-    def half_arcsec(self) -> float:
-        """Half the side with margins."""
-        return self.side * PIXEL_SCALE_ARCSEC / 2
+    def field_arcsec(self) -> float:
+        """Side of the field whose galaxies and stars are drawn: those outside it hardly reach the cutout."""
+        return (self.size + MARGIN_PIXELS) * PIXEL_SCALE_ARCSEC
 
     def kernel(self, profile: galsim.GSObject) -> Spectrum:
         """The spectrum of a GalSim profile about the first pixel, to multiply others with: (ky, kx)."""
@@ -186,10 +186,11 @@ def draw_scene(
     components = host + list(_field(galaxy, survey, seed, bands, on, offset_arcsec))
     if galaxy.label != "none":
         components.append(_feature(galaxy, galaxy.label, seed, bands, on, offset_arcsec))
-    total = np.zeros_like(psfs)
+    total, share = np.zeros_like(psfs), np.empty_like(psfs)
     for component in components:
-        total += component.fluxes.astype(np.float32)[:, None, None] * component.spectrum
-    return np.ascontiguousarray(on.image(total * psfs)[:, on.crop, on.crop])
+        total += np.multiply(component.fluxes.astype(np.float32)[:, None, None], component.spectrum, out=share)
+    total *= psfs
+    return np.ascontiguousarray(on.image(total)[:, on.crop, on.crop])
 
 
 def _disc_axis_ratio(inclination: float) -> float:
@@ -296,7 +297,7 @@ def _field(
         fluxes = band_fluxes(galaxy.companion_magnitude, rng.normal(1.1, 0.35), chosen)
         shape = _field_galaxy(rng, galaxy.companion_magnitude)
         yield _Component(on.draw(shape, place), fluxes)
-    area = (2 * on.half_arcsec / 60) ** 2
+    area = (on.field_arcsec / 60) ** 2
     for place in _places(rng, rng.poisson(survey.neighbours_per_arcmin2 * area), on, centre):
         magnitude = _rising(rng, FIELD_MAGNITUDE, 0.35)
         shape = _field_galaxy(rng, magnitude)
@@ -313,7 +314,7 @@ def _rising(rng: np.random.Generator, bounds: Place, slope: float) -> float:
 
 def _places(rng: np.random.Generator, number: int, on: Grid, centre: Place) -> Iterator[Place]:
     """Random places, arcsec from the image's middle, but none upon the galaxy."""
-    for x, y in rng.uniform(-on.half_arcsec, on.half_arcsec, (number, 2)):
+    for x, y in rng.uniform(-on.field_arcsec / 2, on.field_arcsec / 2, (number, 2)):
         if math.hypot(x - centre[0], y - centre[1]) > CLEAR_ARCSEC:
             yield float(x), float(y)
 

@@ -64,9 +64,9 @@ class _Host:
     flattening: float = 1.0
 
     def pull(self, positions: Vectors) -> Vectors:
-        stretched = positions.copy()
-        stretched[2] *= 1 / self.flattening**2
-        return stretched * (-1 / (np.einsum("in,in->n", positions, stretched) + self.core**2))
+        pull = positions * np.array([[1], [1], [1 / self.flattening**2]], positions.dtype)
+        pull *= -1 / (np.einsum("in,in->n", positions, pull) + self.core**2)
+        return pull
 
 
 def _galaxy_pull(offsets: Vectors, mass: float, scale: float) -> Vectors:
