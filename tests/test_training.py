@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tidalkin import config
 from tidalkin.encoder_file import load_encoder, random_encoder
 from tidalkin.errors import TidalkinError
@@ -292,11 +293,13 @@ def test_divergence_stops_training_and_says_what_to_change(store, tmp_path):
 # --- several processes ----------------------------------------------------------------------------------------------
 
 
-def test_two_processes_have_the_loss_curve_of_one(store, undisturbed, tmp_path):
-    train(store, tmp_path / "encoder", **with_compute(processes=2))
-    one, two = history(undisturbed), history(tmp_path / "encoder")
-    np.testing.assert_allclose(two.loss, one.loss, atol=2e-3)
-    np.testing.assert_allclose(two.spread, one.spread, atol=2e-3)
+def test_two_processes_have_the_loss_curve_of_one(store, tmp_path):
+    alone = with_training(batch_size=20)
+    train(store, tmp_path / "one", **alone)
+    train(store, tmp_path / "two", **alone | {"compute": config.Compute(device="cpu", processes=2)})
+    one, two = history(tmp_path / "one"), history(tmp_path / "two")
+    np.testing.assert_allclose(two.loss, one.loss, atol=1e-4)
+    np.testing.assert_allclose(two.spread, one.spread, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -1,0 +1,248 @@
+"""Images to vectors: symmetries, whitening, shards."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from tidalkin import config
+from tidalkin.embedding import embed_shard, features, fit_whitening, load_whitening, whiten
+from tidalkin.encoder_file import load_encoder, random_encoder, save_encoder
+from tidalkin.errors import TidalkinError
+from tidalkin.images import Shard, create_store, write_shard
+
+BANDS = ("g", "r")
+SIZE = 24
+NETWORK = config.Encoder(width=4, projector_size=16, predictor_size=8)
+STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
+SETTINGS = config.Embedding(dimensions=4, whitening_sample=16)
+CPU = config.Compute(device="cpu", embed_batch_size=5)
+SIGMA = np.array([1.0, 2.0], np.float32)
+
+
+def an_encoder(seed=1, bands=BANDS):
+    return random_encoder(bands, SIGMA[: len(bands)], stretch=STRETCH, settings=NETWORK, image_size=SIZE, seed=seed)
+
+
+def galaxies(n_objects):
+    """Lopsided blobs on noise: no image is its own mirror image."""
+    random = np.random.default_rng(n_objects)
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    width = random.uniform(2, 5, (n_objects, 1, 1, 1))
+    blobs = 20 * np.exp(-((x - 3) ** 2 + (y - 1) ** 2) / width**2)
+    return (blobs + random.normal(size=(n_objects, len(BANDS), SIZE, SIZE))).astype(np.float32)
+
+
+def write_encoder(path, seed=1, bands=BANDS):
+    made = an_encoder(seed, bands)
+    save_encoder(
+        path,
+        made.encoder,
+        bands=made.bands,
+        sigma=made.sigma,
+        stretch=STRETCH,
+        settings=NETWORK,
+        image_size=SIZE,
+        config_digest="test",
+    )
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder with 20 galaxies in shards of 8, of which 105 and 119 have no good image, and an encoder."""
+    images = config.Images(size=SIZE, shard_size=8, chunk_size=4)
+    store = create_store(tmp_path / "images.zarr", objects=20, bands=BANDS, images=images)
+    flux, good_fraction, ids = galaxies(20), np.ones((20, len(BANDS)), np.float32), np.arange(100, 120)
+    flux[[5, 19]], good_fraction[[5, 19], 1] = np.nan, 0.1
+    for shard in range(3):
+        rows = slice(shard * 8, min(shard * 8 + 8, 20))
+        ones = np.ones((len(ids[rows]), len(BANDS)), np.float32)
+        write_shard(store, shard, Shard(flux[rows], ones, ones, good_fraction[rows], ids[rows]))
+    write_encoder(tmp_path / "encoder.pt")
+    return tmp_path
+
+
+def embedded(run, shard, settings=SETTINGS, encoder="encoder.pt"):
+    embed_shard(
+        *(run / "images.zarr", shard, run / encoder, run / "whitening.npz", run / "out.npy", run / "out.ids.npy"),
+        settings=settings,
+        compute=CPU,
+    )
+    return np.load(run / "out.npy"), np.load(run / "out.ids.npy")
+
+
+def fit(run, settings=SETTINGS, **compute):
+    whiten(
+        *(run / "images.zarr", run / "encoder.pt", run / "whitening.npz"),
+        settings=settings,
+        seed=1,
+        compute=CPU.model_copy(update=compute),
+    )
+
+
+# --- features -------------------------------------------------------------------------------------------------------
+
+
+def test_features_are_the_readout_of_the_stretched_image():
+    loaded, flux = an_encoder(), galaxies(3)
+    scaled = np.arcsinh(flux / SIGMA[:, None, None]).clip(max=3)
+    with torch.inference_mode():
+        expected = loaded.encoder.readout(torch.from_numpy(scaled)).numpy()
+    found = features(loaded, flux, config.Embedding(symmetries=1), CPU)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("symmetries", "unseen"),
+    [(2, [np.fliplr]), (4, [np.rot90]), (8, [np.fliplr, np.flipud, np.rot90, np.transpose])],
+)
+def test_features_do_not_see_the_symmetries_averaged_over(symmetries, unseen):
+    loaded, flux = an_encoder(), galaxies(2)
+    settings = config.Embedding(symmetries=symmetries)
+    as_is = features(loaded, flux, settings, CPU)
+    assert not np.allclose(as_is, features(loaded, flux, config.Embedding(symmetries=1), CPU), rtol=1e-4, atol=1e-5)
+    for transform in unseen:
+        turned = np.ascontiguousarray([[transform(band) for band in image] for image in flux])
+        np.testing.assert_allclose(features(loaded, turned, settings, CPU), as_is, rtol=1e-3, atol=1e-4)
+
+
+def test_features_do_not_depend_on_the_batch():
+    loaded, flux = an_encoder(), galaxies(7)
+    whole, single = (
+        features(loaded, flux, SETTINGS, CPU.model_copy(update={"embed_batch_size": size})) for size in (7, 1)
+    )
+    np.testing.assert_allclose(single, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_centre_is_seen_where_a_crop_is_given():
+    loaded, flux = an_encoder(), galaxies(2)
+    noisy_edge = flux.copy()
+    noisy_edge[..., :4], noisy_edge[..., -4:, :] = 1e3, np.nan
+    settings = config.Embedding(crop=16)
+    assert np.array_equal(features(loaded, flux, settings, CPU), features(loaded, noisy_edge, settings, CPU))
+
+
+def test_missing_pixels_give_finite_features():
+    flux = galaxies(2)
+    flux[0, :, :12], flux[1] = np.nan, np.nan
+    assert np.isfinite(features(an_encoder(), flux, SETTINGS, CPU)).all()
+
+
+def test_no_images_give_no_features():
+    assert features(an_encoder(), galaxies(2)[:0], SETTINGS, CPU).shape == (0, an_encoder().encoder.readout_dim)
+
+
+def test_images_in_other_bands_and_too_large_crops_are_refused():
+    with pytest.raises(TidalkinError, match="the images have 1 bands, but the encoder was trained on g, r"):
+        features(an_encoder(), galaxies(2)[:, :1], SETTINGS, CPU)
+    with pytest.raises(TidalkinError, match=r"embedding.crop 32 must not exceed the 24 pixels"):
+        features(an_encoder(), galaxies(2), config.Embedding(crop=32), CPU)
+
+
+# --- whitening ------------------------------------------------------------------------------------------------------
+
+
+def correlated(n_objects=200, n_features=6):
+    random = np.random.default_rng(3)
+    mixed = random.normal(size=(n_objects, n_features)) @ random.normal(size=(n_features, n_features))
+    return (mixed + 10).astype(np.float32)
+
+
+def test_whitened_features_are_uncorrelated_and_the_vectors_have_length_one():
+    sample = correlated()
+    whitening = fit_whitening(sample, 4, encoder="")
+    white = (sample - whitening.mean) @ whitening.components.T * whitening.scale
+    np.testing.assert_allclose(np.cov(white.T), np.eye(4), atol=1e-3)
+    vectors = whitening.apply(sample)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    assert vectors.dtype == np.float32
+
+
+def test_a_constant_feature_does_no_harm():
+    sample = np.column_stack([correlated(), np.full(200, 7, np.float32)])
+    assert np.isfinite(fit_whitening(sample, 7, encoder="").apply(sample)).all()
+
+
+def test_more_dimensions_than_galaxies_allow_are_refused():
+    with pytest.raises(TidalkinError, match=r"dimensions is 6, but 6 galaxies with 6 features allow at most 5"):
+        fit_whitening(correlated(6), 6, encoder="")
+
+
+def test_the_whitening_is_written_and_read_byte_identical(run):
+    fit(run)
+    first = (run / "whitening.npz").read_bytes()
+    fit(run)
+    assert (run / "whitening.npz").read_bytes() == first
+    again = load_whitening(run / "whitening.npz")
+    assert again.encoder == load_encoder(run / "encoder.pt").digest
+    assert again.components.shape == (4, again.mean.size)
+
+
+def test_the_whitening_is_fitted_on_as_many_good_galaxies_as_asked_for(run, caplog):
+    with caplog.at_level(logging.INFO):
+        fit(run, SETTINGS.model_copy(update={"whitening_sample": 17}))
+        fit(run, SETTINGS.model_copy(update={"whitening_sample": 500}))
+    counts = [record.getMessage() for record in caplog.records if "features of" in record.getMessage()]
+    assert "whitening: features of 17 galaxies" in counts
+    assert counts[-1] == "whitening: features of 18 galaxies"  # all but the two without an image
+
+
+def test_something_else_named_whitening_is_refused(run):
+    for content in (b"", b"PK no", b"text"):
+        (run / "whitening.npz").write_bytes(content)
+        with pytest.raises(TidalkinError, match=r"whitening.npz: is missing or no whitening"):
+            embedded(run, 0)
+
+
+# --- shards ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_shard_becomes_vectors_with_their_ids_and_the_left_out_are_listed(run, caplog):
+    fit(run)
+    with caplog.at_level(logging.INFO):
+        vectors, ids = embedded(run, 0)
+    assert ids.tolist() == [100, 101, 102, 103, 104, 106, 107]
+    assert ids.dtype == np.int64
+    assert vectors.shape == (7, 4)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    assert "shard 0: 1 of 8 galaxies are left out, with under 50 % good pixels in some band: 105" in caplog.text
+
+
+def test_the_vectors_of_a_shard_are_those_of_its_images(run):
+    fit(run)
+    vectors, _ = embedded(run, 2)
+    loaded, whitening = load_encoder(run / "encoder.pt"), load_whitening(run / "whitening.npz")
+    expected = whitening.apply(features(loaded, galaxies(20)[16:19], SETTINGS, CPU))
+    np.testing.assert_allclose(vectors, expected, atol=1e-4)
+
+
+def test_vectors_can_be_half_precision(run):
+    fit(run)
+    half, _ = embedded(run, 1, SETTINGS.model_copy(update={"dtype": "float16"}))
+    full, _ = embedded(run, 1)
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half, full, atol=1e-3)
+
+
+def test_embedding_again_gives_the_same_bytes(run):
+    fit(run)
+    embedded(run, 1)
+    first = (run / "out.npy").read_bytes()
+    embedded(run, 1)
+    assert (run / "out.npy").read_bytes() == first
+
+
+def test_a_whitening_of_another_encoder_is_refused(run):
+    fit(run)
+    write_encoder(run / "other.pt", seed=2)
+    with pytest.raises(TidalkinError, match=r"whitening.npz: was fitted on features of another encoder"):
+        embedded(run, 0, encoder="other.pt")
+
+
+def test_images_in_another_order_of_bands_than_the_encoders_are_refused(run):
+    fit(run)
+    write_encoder(run / "swapped.pt", bands=("r", "g"))
+    with pytest.raises(TidalkinError, match="has the bands g, r, but the encoder was trained on r, g"):
+        embedded(run, 0, encoder="swapped.pt")
