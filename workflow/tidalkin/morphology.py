@@ -13,6 +13,7 @@ from astropy.convolution import Gaussian2DKernel, convolve_fft
 from astropy.utils import lazyproperty
 from numpy.typing import NDArray
 from photutils.segmentation import deblend_sources, detect_sources  # type: ignore[import-untyped]
+from scipy.optimize import minimize
 
 MEASUREMENTS = (
     "concentration",
@@ -37,6 +38,7 @@ DETECTION_SIGMA = 2.0
 MINIMUM_PIXELS = 10
 CONTRAST = 0.01
 """A part with less than this share of the flux is no source of its own: a stream stays with its galaxy."""
+CENTRE_PIXELS = 0.01
 SENTINEL = -99.0
 """What statmorph writes for what it could not measure."""
 
@@ -72,19 +74,34 @@ def central_source(image: NDArray[np.floating], sky_sigma: float) -> tuple[NDArr
     return galaxy, detected & ~galaxy
 
 
-class CoarseMultimode(statmorph.SourceMorphology):
-    """statmorph with the multimode statistic on its grid of 50 thresholds only.
-
-    That is the grid of the statistic's original program (see `statmorph.SourceMorphology.multimode`); statmorph goes on
-    to 3,150 thresholds wherever there is but one clump, which took half of all time.
-    """
+class QuickMorphology(statmorph.SourceMorphology):
+    """statmorph without two searches that are finer than the noise and took three quarters of all time."""
 
     @lazyproperty
     def multimode(self) -> float:
-        """Area of the second clump over that of the first, at the threshold where their product is greatest."""
+        """Area of the second clump over that of the first, at the threshold where their product is greatest.
+
+        On the grid of 50 thresholds of the statistic's original program (see statmorph's `multimode`), which statmorph
+        refines up to 3,150 thresholds wherever there is but one clump.
+        """
         threshold = min(np.arange(0.0, 1.0, 0.02), key=self._multimode_ratio)
         areas = self._multimode_function(threshold)
         return float(areas[1] / areas[0]) if areas.size > 1 else 0.0
+
+    @lazyproperty
+    def _asymmetry_center(self) -> NDArray[np.float64]:
+        """The centre of least asymmetry, to a hundredth of a pixel (statmorph: a millionth); else the centroid."""
+        centroid = np.array([self._xc_stamp, self._yc_stamp])
+        found = minimize(
+            self._asymmetry_function,
+            centroid,
+            args=(self._cutout_stamp_maskzeroed, "cas"),
+            method="Nelder-Mead",
+            options={"xatol": CENTRE_PIXELS, "fatol": 1e-3, "initial_simplex": centroid + np.eye(3, 2)},
+        ).x
+        # As in statmorph: a centre that drifted off belongs to something else.
+        drift = np.linalg.norm(found - centroid)
+        return centroid if drift > self._petro_fraction_cas * self._rpetro_circ_centroid else found
 
 
 def measure(flux: NDArray[np.floating], sky_sigma: float) -> NDArray[np.float64]:
@@ -113,7 +130,7 @@ def measure(flux: NDArray[np.floating], sky_sigma: float) -> NDArray[np.float64]
         galaxy, others = central_source(image, sky_sigma)
         if not galaxy.any():
             return failed
-        morphology = CoarseMultimode(
+        morphology = QuickMorphology(
             image, galaxy.astype(np.int64), 1, mask=others | missing, weightmap=np.full(image.shape, sky_sigma)
         )
     measured = np.array([getattr(morphology, name) for name in MEASUREMENTS], dtype=np.float64)
