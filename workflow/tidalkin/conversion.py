@@ -44,6 +44,7 @@ from tidalkin.sources.chunk import ChunkTar, member_name
 logger = logging.getLogger("tidalkin.conversion")
 
 SECONDS_BETWEEN_PROGRESS = 5.0
+SECONDS_BETWEEN_WARNINGS = 60.0
 PROBLEMS_LOGGED = 20
 
 
@@ -155,6 +156,7 @@ def convert(
     _prepare(conversion, n_objects)
     n_shards = -(-n_objects // images.shard_size)
     with _client(dask, min(dask.workers or threads, n_shards)) as client:
+        _wait_for_a_worker(client)
         _run(client, conversion, chunks, n_objects)
     _finish(conversion, n_shards, output, problems)
 
@@ -328,6 +330,17 @@ def _client(dask: Dask, n_workers: int) -> Iterator[Client]:
             yield client
 
 
+def _wait_for_a_worker(client: Client) -> None:
+    """A cluster's queue may take hours, and its jobs may fail: say so instead of being silent."""
+    while True:
+        try:
+            return client.wait_for_workers(1, timeout=SECONDS_BETWEEN_WARNINGS)
+        except TimeoutError:
+            logger.warning(
+                "still no Dask worker at %s: look at the cluster's queue and job logs", client.scheduler.addr
+            )
+
+
 @contextmanager
 def _slurm_cluster(dask: Dask, n_workers: int) -> Iterator[object]:
     # Imported here: it brings its own configuration, and most runs have no SLURM.
@@ -335,11 +348,11 @@ def _slurm_cluster(dask: Dask, n_workers: int) -> Iterator[object]:
 
     # The workers find this package where the driver found it, installed or not.
     package = Path(tidalkin.__file__).resolve().parents[1]
-    settings: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "4GiB"} | dask.slurm
-    prologue = [f'export PYTHONPATH="{package}:$PYTHONPATH"']
-    settings["job_script_prologue"] = prologue + settings.get("job_script_prologue", [])
+    ours = {"cores": 1, "processes": 1, "memory": "4GiB", "scheduler_options": {"dashboard_address": ":0"}}
+    job: dict[str, Any] = ours | dask.slurm
+    job["job_script_prologue"] = [f'export PYTHONPATH="{package}:$PYTHONPATH"', *job.get("job_script_prologue", [])]
     try:
-        cluster = SLURMCluster(**settings)
+        cluster = SLURMCluster(**job)
     except (TypeError, ValueError) as error:
         raise TidalkinError(f"config: compute.dask.slurm: {error}") from error
     with cluster:
