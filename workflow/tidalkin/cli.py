@@ -1,0 +1,153 @@
+"""Asking at the command line, outside the workflow: `tidalkin search --like 42`.
+
+Only what every command needs is imported here, so that the answer comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from tidalkin import __version__, config
+from tidalkin.errors import TidalkinError
+
+if TYPE_CHECKING:
+    from tidalkin.search import Answer, CutoutSettings
+
+RESULTS = Path("results")
+DEFAULTS = config.Search()
+
+app = typer.Typer(
+    help="Find galaxies that look like the one you point at.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+
+def main() -> None:
+    """The command `tidalkin`: a `TidalkinError` ends it with its sentence and status 1."""
+    try:
+        app()
+    except TidalkinError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"tidalkin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _tidalkin(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def search(
+    like: Annotated[list[int] | None, typer.Option(help="object_id of an example; may be given several times.")] = None,
+    unlike: Annotated[list[int] | None, typer.Option(help="object_id of a counter-example; also several.")] = None,
+    position: Annotated[
+        tuple[float, float] | None, typer.Option(help="Example at this place: RA DEC, degrees, ICRS.")
+    ] = None,
+    cutout: Annotated[
+        str | None,
+        typer.Option(help="Example of your own: a FITS file with HDUs G, R, ..., or a name with {band} or {BAND}."),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="How many look-alikes.")] = DEFAULTS.k,
+    run: Annotated[
+        Path | None, typer.Option(help="Results of a run [default: the newest index below results/].")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write neighbours.csv, neighbours.fits and mosaic.png to this folder.")
+    ] = None,
+    radius_arcsec: Annotated[
+        float, typer.Option(min=0.001, help="How far from the position the galaxy may be, arcsec.")
+    ] = DEFAULTS.radius_arcsec,
+    configfile: Annotated[Path, typer.Option(help="Configuration the run was made with; for --cutout only.")] = Path(
+        "config/config.yaml"
+    ),
+) -> None:
+    """List the galaxies that look most like the examples, and not like the counter-examples."""
+    from tidalkin.search import RunFiles, answer, write_answer
+
+    query = _query(like, unlike, position, cutout)
+    folder = run or newest_run(RESULTS)
+    if not folder.is_dir():
+        raise TidalkinError(f"--run {folder}: is not a folder: name the results of a run, like results/demo")
+    cutouts = _cutout_settings(configfile, folder) if cutout else None
+    files = RunFiles.of(folder)
+    found = answer(query, files, k=k, radius_arcsec=radius_arcsec, cutouts=cutouts)
+    _print(found, folder)
+    if output is not None:
+        write_answer(found, files.images, output)
+        print(f"written: {output}/neighbours.csv, neighbours.fits, mosaic.png")
+
+
+def _query(
+    like: Sequence[int] | None, unlike: Sequence[int] | None, position: tuple[float, float] | None, cutout: str | None
+) -> config.Query:
+    """The question, checked."""
+    try:
+        return config.Query(like=tuple(like or ()), unlike=tuple(unlike or ()), position=position, cutout=cutout)
+    except ValidationError as error:
+        raise TidalkinError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def newest_run(results: Path) -> Path:
+    """The run whose index was built last.
+
+    Raises
+    ------
+    TidalkinError
+        If there is no run with an index.
+    """
+    reports = list(results.glob("*/index/report.json"))
+    if not reports:
+        raise TidalkinError(
+            f"no run with an index is below {results.resolve()}: make one with `snakemake`, or name one with --run"
+        )
+    return max(reports, key=lambda report: report.stat().st_mtime).parents[1]
+
+
+def _cutout_settings(configfile: Path, run: Path) -> CutoutSettings:
+    """How the run embeds: a cutout from outside must be read in the same way."""
+    import yaml
+
+    from tidalkin.search import CutoutSettings
+
+    try:
+        content = yaml.safe_load(configfile.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise TidalkinError(
+            f"--configfile {configfile}: cannot be read ({reason}): name the configuration that {run} was made with"
+        ) from None
+    settings = config.load_settings(content or {})
+    if settings.run != run.resolve().name:
+        raise TidalkinError(
+            f"--configfile {configfile}: is of run {settings.run!r}, not of {run.resolve().name!r}: name the "
+            f"configuration that {run} was made with"
+        )
+    return CutoutSettings(settings.images, settings.embedding, settings.compute)
+
+
+def _print(found: Answer, run: Path) -> None:
+    """The answer as a table for people."""
+    table = Table(title=f"{len(found.neighbours)} of {found.searched:,} galaxies of {run}", title_justify="left")
+    for name in found.neighbours.column_names:
+        table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
+    formats = {"ra": ".5f", "dec": ".5f", "similarity": ".3f"}
+    for row in found.neighbours.to_pylist():
+        table.add_row(*("" if value is None else format(value, formats.get(name, "")) for name, value in row.items()))
+    Console().print(table)
