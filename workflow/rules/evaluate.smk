@@ -8,18 +8,16 @@ def evaluation():
     return [f"{RESULTS}/evaluation/metrics.csv"]
 
 
-rule baseline:
+rule baseline_random:
     input:
         catalog=f"{RESULTS}/catalog.parquet",
         images=f"{RESULTS}/images.zarr",
     output:
-        f"{RESULTS}/baselines/{{baseline}}.npz",
+        f"{RESULTS}/baselines/random.npz",
     log:
-        f"{RESULTS}/logs/baseline/{{baseline}}.log",
+        f"{RESULTS}/logs/baseline_random.log",
     benchmark:
-        f"{RESULTS}/benchmarks/baseline/{{baseline}}.tsv"
-    wildcard_constraints:
-        baseline="random|pca|morphology",
+        f"{RESULTS}/benchmarks/baseline_random.tsv"
     conda:
         ENVIRONMENT
     threads: 8
@@ -30,10 +28,59 @@ rule baseline:
         stretch=settings.stretch.model_dump(),
         encoder=settings.encoder.model_dump(),
         embedding=settings.embedding.model_dump(),
-        evaluation=settings.evaluation.model_dump(),
+        evaluation=settings.evaluation.model_dump(include=["negative_label", "morphology_sample"]),
         seed=settings.seed,
     script:
-        "../scripts/baseline.py"
+        "../scripts/baseline_random.py"
+
+
+rule baseline_pca:
+    input:
+        catalog=f"{RESULTS}/catalog.parquet",
+        images=f"{RESULTS}/images.zarr",
+    output:
+        f"{RESULTS}/baselines/pca.npz",
+    log:
+        f"{RESULTS}/logs/baseline_pca.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/baseline_pca.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(8000),
+        runtime=4 * 60,
+    params:
+        stretch=settings.stretch.model_dump(),
+        embedding=settings.embedding.model_dump(),
+        evaluation=settings.evaluation.model_dump(include=["negative_label", "morphology_sample"]),
+        seed=settings.seed,
+    script:
+        "../scripts/baseline_pca.py"
+
+
+rule baseline_morphology:
+    input:
+        catalog=f"{RESULTS}/catalog.parquet",
+        images=f"{RESULTS}/images.zarr",
+    output:
+        f"{RESULTS}/baselines/morphology.npz",
+    log:
+        f"{RESULTS}/logs/baseline_morphology.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/baseline_morphology.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(8000),
+        runtime=4 * 60,
+    params:
+        minimum_good_fraction=settings.embedding.minimum_good_fraction,
+        evaluation=settings.evaluation.model_dump(include=["negative_label", "morphology_sample"]),
+        seed=settings.seed,
+    script:
+        "../scripts/baseline_morphology.py"
 
 
 rule evaluate:
@@ -70,6 +117,14 @@ rule evaluate:
             category="Evaluation",
             labels={"figure": "Probe against number of labels"},
         ),
+        completeness=report(
+            f"{RESULTS}/evaluation/completeness.png",
+            caption="../report/completeness.rst",
+            category="Evaluation",
+            labels={"figure": "Completeness by kind and surface brightness"},
+        ),
+        curves=f"{RESULTS}/evaluation/curves.csv",
+        completeness_table=f"{RESULTS}/evaluation/completeness.csv",
     log:
         f"{RESULTS}/logs/evaluate.log",
     benchmark:

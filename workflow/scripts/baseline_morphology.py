@@ -1,0 +1,22 @@
+"""Measure the labelled galaxies' classical morphology.
+
+In: the catalog, the images. Out: vectors, and the measurements as they are.
+"""
+
+from pathlib import Path
+
+from tidalkin.baselines import morphology_baseline
+from tidalkin.catalog import read_catalog
+from tidalkin.config import Embedding, Evaluation
+from tidalkin.stage import stage
+
+with stage(snakemake.log):
+    morphology_baseline(
+        Path(snakemake.input.images),
+        read_catalog(snakemake.input.catalog),
+        Path(snakemake.output[0]),
+        embedding=Embedding(minimum_good_fraction=snakemake.params.minimum_good_fraction),
+        evaluation=Evaluation(**snakemake.params.evaluation),
+        seed=snakemake.params.seed,
+        processes=snakemake.threads,
+    )

@@ -1,0 +1,24 @@
+"""Embed the labelled galaxies with the encoder as it was before training.
+
+In: the catalog, the images. Out: vectors.
+"""
+
+from pathlib import Path
+
+from tidalkin.baselines import random_baseline
+from tidalkin.catalog import read_catalog
+from tidalkin.config import Embedding, Encoder, Evaluation, Stretch, load_settings
+from tidalkin.stage import stage
+
+with stage(snakemake.log):
+    random_baseline(
+        Path(snakemake.input.images),
+        read_catalog(snakemake.input.catalog),
+        Path(snakemake.output[0]),
+        stretch_settings=Stretch(**snakemake.params.stretch),
+        encoder=Encoder(**snakemake.params.encoder),
+        embedding=Embedding(**snakemake.params.embedding),
+        evaluation=Evaluation(**snakemake.params.evaluation),
+        seed=snakemake.params.seed,
+        compute=load_settings(snakemake.config).compute,
+    )

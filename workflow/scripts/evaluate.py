@@ -1,0 +1,31 @@
+"""Measure how well labelled galaxies are found, beside the baselines.
+
+In: the catalog, the embeddings, the baselines. Out: tables and curves.
+"""
+
+from pathlib import Path
+
+from tidalkin.catalog import read_catalog
+from tidalkin.config import Evaluation
+from tidalkin.evaluation import evaluate, labelled_galaxies, read_baseline, read_embeddings, write_evaluation
+from tidalkin.figures_evaluation import draw_completeness, draw_precision_recall, draw_probe, draw_roc
+from tidalkin.stage import stage
+
+with stage(snakemake.log):
+    catalog = read_catalog(snakemake.input.catalog)
+    settings = Evaluation(**snakemake.params.evaluation)
+    wanted = labelled_galaxies(catalog, settings.negative_label).object_id
+    methods = {
+        "encoder": read_embeddings(
+            [Path(file) for file in snakemake.input.vectors],
+            [Path(file) for file in snakemake.input.vector_ids],
+            wanted,
+        )
+    }
+    methods |= {Path(file).stem: read_baseline(Path(file)) for file in snakemake.input.baselines}
+    found = evaluate(methods, catalog, settings, processes=snakemake.threads)
+    write_evaluation(found, Path(snakemake.output.metrics).parent)
+    draw_roc(found.curves, found.metrics, Path(snakemake.output.roc))
+    draw_precision_recall(found.curves, found.metrics, Path(snakemake.output.precision_recall))
+    draw_probe(found.metrics, Path(snakemake.output.probe))
+    draw_completeness(found.completeness, Path(snakemake.output.completeness))

@@ -1,0 +1,32 @@
+"""Answer one question of the configuration.
+
+In: the run's files. Out: the look-alikes as a table and as a mosaic.
+"""
+
+from pathlib import Path
+
+from tidalkin.config import Embedding, Images, Query, load_settings
+from tidalkin.search import CutoutSettings, RunFiles, answer, write_answer
+from tidalkin.stage import stage
+
+with stage(snakemake.log):
+    files = RunFiles(
+        catalog=Path(snakemake.input.catalog),
+        embeddings=Path(snakemake.input.vectors[0]).parent,
+        index=Path(snakemake.input.index).parent,
+        images=Path(snakemake.input.images),
+        encoder=Path(snakemake.input.encoder),
+        whitening=Path(snakemake.input.whitening),
+    )
+    found = answer(
+        Query(**snakemake.params.query),
+        files,
+        k=snakemake.params.k,
+        radius_arcsec=snakemake.params.radius_arcsec,
+        cutouts=CutoutSettings(
+            Images(**snakemake.params.images),
+            Embedding(**snakemake.params.embedding),
+            load_settings(snakemake.config).compute,
+        ),
+    )
+    write_answer(found, files.images, Path(snakemake.output.mosaic).parent)
