@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
+
 from tidalkin import config
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation import (

@@ -51,10 +51,16 @@ def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **m
 def labelled_rows(
     store: zarr.Group, catalog: pd.DataFrame, evaluation: config.Evaluation, minimum_good_fraction: float
 ) -> Rows:
-    """Rows of the store with a label and enough good pixels, ascending."""
+    """Rows of the store with a label and enough good pixels, ascending; at least one."""
     labels = labelled_galaxies(catalog, evaluation.negative_label)
     rows = np.flatnonzero(np.isin(np.asarray(array_of(store, "object_id")), labels.object_id))
-    return np.intersect1d(rows, good_rows(store, minimum_good_fraction))
+    rows = np.intersect1d(rows, good_rows(store, minimum_good_fraction))
+    if not rows.size:
+        raise TidalkinError(
+            f"{store.store_path}: no labelled galaxy of the catalog has an image with {minimum_good_fraction:.0%} good "
+            "pixels in every band: bring images of them, or lower embedding.minimum_good_fraction"
+        )
+    return rows
 
 
 def sample_rows(rows: Rows, largest: int, random: np.random.Generator) -> Rows:
@@ -237,20 +243,15 @@ def morphology_baseline(
     store = open_store(images)
     rows = labelled_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
     rows = sample_rows(rows, evaluation.morphology_sample, generator(seed, "morphology baseline"))
-    if not rows.size:
-        raise TidalkinError(
-            "no labelled galaxy is left to measure: raise evaluation.morphology_sample "
-            f"({evaluation.morphology_sample}) or lower embedding.minimum_good_fraction "
-            f"({embedding.minimum_good_fraction})"
-        )
     bands = list(map(str, store.attrs["bands"]))  # type: ignore[arg-type]
     band = next((bands.index(name) for name in MORPHOLOGY_BANDS if name in bands), 0)
     ids, measurements = [], []
     with Parallel(n_jobs=processes) as pool:
         for part in images_of(store, rows):
             ids.append(part.object_id)
-            galaxies = zip(part.flux[:, band], part.sky_sigma[:, band], strict=True)
-            measurements.extend(pool(delayed(measure)(flux, float(sky_sigma)) for flux, sky_sigma in galaxies))
+            psf_fwhm_pixels = part.psf_fwhm[:, band] / config.PIXEL_SCALE_ARCSEC
+            galaxies = zip(part.flux[:, band], part.sky_sigma[:, band], psf_fwhm_pixels, strict=True)
+            measurements.extend(pool(delayed(measure)(*map(np.asarray, galaxy)) for galaxy in galaxies))
             logger.info("%d of %d galaxies measured", len(measurements), rows.size)
     table = np.array(measurements)
     logger.info("%d of them could not be measured at all", np.isnan(table).all(axis=1).sum())
@@ -271,7 +272,7 @@ def comparable(measurements: NDArray[np.float64]) -> Floats:
     measured = np.isfinite(measurements).any(axis=0)
     if not measured.any():
         raise TidalkinError(
-            "statmorph could measure no galaxy at all: look at the images, or set evaluation.morphology_sample to 0"
+            "statmorph could measure no galaxy at all: look at the images (is there a galaxy in the middle of each?)"
         )
     values = measurements[:, measured]
     values = values - np.nanmedian(values, axis=0)

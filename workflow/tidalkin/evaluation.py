@@ -32,6 +32,7 @@ from tidalkin import config
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
 from tidalkin.randomness import generator
+from tidalkin.search import direction
 
 logger = logging.getLogger("tidalkin.evaluation")
 
@@ -321,8 +322,9 @@ def single_scores(unit: Floats, parts: Split) -> Floats:
 
 
 def set_scores(unit: Floats, parts: Split, set_size: int) -> Floats:
-    """Similarity of the test to the first ``set_size`` galaxies with a feature: (test,)."""
-    return unit[parts.test] @ unit[parts.pool_positive[:set_size]].mean(axis=0)
+    """Similarity of the test to the first ``set_size`` galaxies with a feature, as in `tidalkin.search`: (test,)."""
+    examples = unit[parts.pool_positive[:set_size]]
+    return unit[parts.test] @ direction(examples, examples[:0])
 
 
 Probe = Callable[[Floats, Booleans, Floats], Floats]

@@ -38,6 +38,7 @@ DETECTION_SIGMA = 2.0
 MINIMUM_PIXELS = 10
 CONTRAST = 0.01
 """A part with less than this share of the flux is no source of its own: a stream stays with its galaxy."""
+FWHM_PER_SIGMA = 2.3548
 CENTRE_PIXELS = 0.01
 SENTINEL = -99.0
 """What statmorph writes for what it could not measure."""
@@ -104,7 +105,7 @@ class QuickMorphology(statmorph.SourceMorphology):
         return centroid if drift > self._petro_fraction_cas * self._rpetro_circ_centroid else found
 
 
-def measure(flux: NDArray[np.floating], sky_sigma: float) -> NDArray[np.float64]:
+def measure(flux: NDArray[np.floating], sky_sigma: float, psf_fwhm_pixels: float) -> NDArray[np.float64]:
     """Measure the galaxy in the middle of an image.
 
     Parameters
@@ -113,12 +114,15 @@ def measure(flux: NDArray[np.floating], sky_sigma: float) -> NDArray[np.float64]
         nJy, NaN where missing.
     sky_sigma : float
         Noise of a pixel, nJy.
+    psf_fwhm_pixels : float
+        Of the PSF that the Sérsic profile is fitted through, taken as Gaussian; NaN if unknown: fitted without.
 
     Returns
     -------
     (measurement,) float64
         `MEASUREMENTS`, radii in pixels; NaN for what could not be measured.
     """
+    psf = Gaussian2DKernel(psf_fwhm_pixels / FWHM_PER_SIGMA).array if psf_fwhm_pixels > 0 else None
     failed = np.full(len(MEASUREMENTS), np.nan)
     missing = ~np.isfinite(flux)
     if missing.all() or not sky_sigma > 0:
@@ -131,7 +135,7 @@ def measure(flux: NDArray[np.floating], sky_sigma: float) -> NDArray[np.float64]
         if not galaxy.any():
             return failed
         morphology = QuickMorphology(
-            image, galaxy.astype(np.int64), 1, mask=others | missing, weightmap=np.full(image.shape, sky_sigma)
+            image, galaxy.astype(np.int64), 1, mask=others | missing, weightmap=np.full(image.shape, sky_sigma), psf=psf
         )
     measured = np.array([getattr(morphology, name) for name in MEASUREMENTS], dtype=np.float64)
     return np.where(np.isfinite(measured) & (measured != SENTINEL), measured, np.nan)
