@@ -228,16 +228,17 @@ def test_images_that_do_not_fit_are_streamed_or_refused_with_the_sum(store, tmp_
 # --- interruptions --------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(store, undisturbed, tmp_path, caplog):
-    output = tmp_path / "encoder"
-    killed = started(store, output, SECTIONS)
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(store, tmp_path, caplog):
+    undisturbed, output, sections = tmp_path / "undisturbed", tmp_path / "encoder", with_training(epochs=20)
+    train(store, undisturbed, **sections)
+    killed = started(store, output, sections)
     for line in killed.stderr:
-        if "epoch 3/4" in line:  # the checkpoint of epoch 2 is written, that of 3 perhaps
+        if "epoch 3/20" in line:  # the checkpoint of epoch 2 is written, that of 3 perhaps
             killed.kill()
     assert killed.wait() == -signal.SIGKILL
     assert (tmp_path / "encoder.partial/last.pt").exists()
     with caplog.at_level(logging.INFO):
-        train(store, output, **SECTIONS)
+        train(store, output, **sections)
     assert "training goes on after epoch" in caplog.text
     assert (output / "encoder.pt").read_bytes() == (undisturbed / "encoder.pt").read_bytes()
     columns = ["epoch", "step", "loss", "learning_rate", "spread"]

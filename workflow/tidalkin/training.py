@@ -200,7 +200,7 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
 
     for epoch in range(len(history), settings.epochs):
         began = time.perf_counter()
-        totals = torch.zeros(2, device=device, dtype=torch.float64)
+        totals = torch.zeros(2, device=device)
         for step, batch in enumerate(images.batches(epoch)):
             _end_with_launcher(job)
             rate = highest_rate * rate_factor(epoch + step / len(images), settings)
@@ -286,8 +286,8 @@ def _rows_to_train_on(store: zarr.Group, settings: config.Training) -> Rows:
 
 def _monitored(batch_loss: Tensor, z: Tensor, processes: int) -> Tensor:
     """Loss and spread of one batch, over all processes; stays on the device."""
-    z = F.normalize(z.detach().double(), dim=1)
-    sums = torch.cat([batch_loss.detach().double()[None], z.mean(0), (z**2).mean(0)])
+    z = F.normalize(z.detach().float(), dim=1)
+    sums = torch.cat([batch_loss.detach()[None], z.mean(0), (z**2).mean(0)])
     if processes > 1:
         dist.all_reduce(sums)
         sums /= processes
