@@ -37,6 +37,7 @@ import psutil
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
+
 from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
 from tidalkin.sources.chunk import write_chunk
 from tidalkin.sources.hsc_account import Account

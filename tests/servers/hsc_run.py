@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pydantic import SecretStr
+
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
 from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
 from tidalkin.sources.chunk import write_chunk
 from tidalkin.sources.hsc_account import Account
 from tidalkin.sources.hsc_answer import Line
 from tidalkin.sources.hsc_das import HscDasSource, chunk_lines, server_order
+from tidalkin.sources.received import received_folder
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 
@@ -61,10 +64,17 @@ class Fetched:
         return self.ledger["status"].value_counts().to_dict()
 
 
-def fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, account: Account | None = ACCOUNT) -> Fetched:
+def fetch(
+    objects: pd.DataFrame,
+    cutouts: Cutouts,
+    folder: Path,
+    account: Account | None = ACCOUNT,
+    slots: Path | None = None,
+    chunk: str = "00000",
+) -> Fetched:
     """Fetch a chunk, as the workflow's job does."""
-    tar = folder / "cutouts" / "00000.tar"
-    source = HscDasSource(cutouts, folder / "received", account, folder / "slots")
+    tar = folder / "cutouts" / f"{chunk}.tar"
+    source = HscDasSource(cutouts, received_folder(tar), account, slots or folder / "slots")
     ledger = write_chunk(
         source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, tar.with_suffix(".ledger.parquet")
     )
@@ -72,21 +82,24 @@ def fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, account: Accoun
     return Fetched(tar.read_bytes(), ledger)
 
 
-def start_fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path) -> subprocess.Popen:
-    """The same in a process of its own, which logs to ``folder``."""
+def start_fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Path | None = None) -> subprocess.Popen:
+    """The same in a process of its own, with the credentials in its environment; it logs everything to ``folder``."""
     folder.mkdir(exist_ok=True)
     objects.to_parquet(folder / "objects.parquet")
     (folder / "cutouts.json").write_text(cutouts.model_dump_json())
+    environment = os.environ | {"HSC_SSP_USER": USER, "HSC_SSP_PASSWORD": PASSWORD}
     with (folder / "log").open("a") as log:
-        command = [sys.executable, "-m", "servers.hsc_run", str(folder)]
-        return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log)
+        command = [sys.executable, "-m", "servers.hsc_run", str(folder), str(slots or folder / "slots")]
+        return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log, env=environment)
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
+    logging.basicConfig(level=logging.DEBUG)
     chosen = Path(sys.argv[1])
     fetch(
         pd.read_parquet(chosen / "objects.parquet"),
         Cutouts.model_validate_json((chosen / "cutouts.json").read_text()),
         chosen,
+        account=None,
+        slots=Path(sys.argv[2]),
     )

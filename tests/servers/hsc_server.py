@@ -30,6 +30,7 @@ from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+
 from tidalkin.cutouts import write_cutout
 
 USER, PASSWORD = "astronomer", "a-very-secret-passphrase"
@@ -95,6 +96,7 @@ class HscServer:
 
     def __init__(self, connection_limit: int | None = None) -> None:
         self.routes: dict[tuple[str, str], Callable[[Handler], None]] = {}
+        self.connections = 0
         self.most_connections = 0
         self.refused = 0
         self.user_agents: set[str] = set()
@@ -133,6 +135,7 @@ class HscServer:
                 self.refused += 1
                 return False
             self._open += 1
+            self.connections += 1
             self.most_connections = max(self.most_connections, self._open)
             return True
 

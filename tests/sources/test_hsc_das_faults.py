@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from servers.hsc_run import Fetched, fetch, galaxies, ordered_lines, serve, settings, start_fetch
 from servers.hsc_server import ANSWER_FAULTS, MEMBER_FAULTS, STREAM_FAULTS, HscServer
 from tidalkin.errors import TidalkinError
@@ -65,10 +66,10 @@ def check_fault(kind: str, objects: pd.DataFrame, expected: Fetched, folder: Pat
     assert files_below(folder) == {
         "cutouts/00000.tar",
         "cutouts/00000.ledger.parquet",
-        "received/journal.jsonl",
-        "received/kept.tar",
-        "received/lock",
-        "received/requests.csv",
+        "cutouts/.received/00000/journal.jsonl",
+        "cutouts/.received/00000/kept.tar",
+        "cutouts/.received/00000/lock",
+        "cutouts/.received/00000/requests.csv",
         f"slots/{server.host.replace(':', '_')}/0.lock",
     }
 
@@ -160,7 +161,7 @@ def check_kills(number: int, kills: int, seconds_per_member: float, folder: Path
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             killed_while_downloading += not (run / "cutouts" / "00000.tar").exists()
-            with Received(run / "received", lines) as received:
+            with Received(run / "cutouts" / ".received" / "00000", lines) as received:
                 safe = {line.text for line in lines if received.settled(line)}
             safe_after.append((len(service.requests), safe))
         assert killed_while_downloading == kills

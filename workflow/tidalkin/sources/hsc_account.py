@@ -96,7 +96,9 @@ def _from_netrc(host: str, environment: Mapping[str, str], user: str) -> Account
         raise TidalkinError(f"{path} cannot be read as a netrc file: it is not UTF-8 text") from None
     if entry is None or (user and entry[0] != user):
         return None
-    return Account(entry[0], SecretStr(entry[2] or ""), str(path))
+    if not entry[0] or not entry[2]:
+        raise TidalkinError(f"{path} has an entry for {host} without login or password: complete it")
+    return Account(entry[0], SecretStr(entry[2]), str(path))
 
 
 class Refusals:

@@ -13,13 +13,15 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Self, cast
 
 FITS_BLOCK = 2880
 _CARD = 80
 _END = b"END".ljust(_CARD)
-_SLACK = 1 << 20
-"""Bytes of the stream that headers, padding and read-ahead may take between two members."""
+# A filter's first letter counts: HSC-R2 and HSC-I2 are HSC-R and HSC-I.
+_FILTER = re.compile(rb"FILTER  = '(HSC-[A-Z])")
+_END_OF_ARCHIVE = bytes(tarfile.BLOCKSIZE)
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_LARGEST_EXTENDED = 1 << 16
 
 MEMBER_KINDS = {"coadd": "cutout", "coadd/bg": "coadd+bg"}
 """The service's word for an image type in a member's name."""
@@ -78,49 +80,47 @@ class Rejected:
     why: str
 
 
-class _Header(tarfile.TarInfo):
-    """A member's header that never lets a broken stream pass for a finished one.
-
-    `tarfile` ends its loop in silence on an empty, short or damaged header, as long as it is not the first.
-    """
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        if len(buf) != tarfile.BLOCKSIZE:
-            raise Fault("the tar stream ended before its end-of-archive block")
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if not any(buf):  # the end-of-archive block, which tarfile handles
-                raise
-            raise Fault(f"not a tar header: {error}") from None
-
-
-class _BoundedStream:
-    """The pieces of an HTTP body as the file `tarfile` reads, with a bound on what is read before the next check."""
+class _Stream:
+    """The pieces of an HTTP body, taken in the sizes one asks for: no more of it is in memory than that and a piece."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._taken = 0
-        self._limit = 0
+        self._piece = memoryview(b"")
 
-    def allow(self, size: int) -> None:
-        """Let ``size`` more bytes be read."""
-        self._limit = self._taken + size
+    def take(self, size: int) -> bytes:
+        """The next ``size`` bytes.
 
-    def read(self, _size: int = -1) -> bytes:
-        """The next piece, whatever its size: `tarfile` joins and cuts pieces itself."""
-        if self._taken > self._limit:
-            raise Fault("the stream holds more bytes than its members claim")
-        piece = next(self._pieces, b"")
-        self._taken += len(piece)
-        return piece
+        Raises
+        ------
+        Fault
+            Where the stream ends before.
+        """
+        parts, missing = [self._piece[:size]], size - len(self._piece)
+        while missing > 0:
+            piece = next(self._pieces, None)
+            if piece is None:
+                raise Fault("the tar stream ended before its end-of-archive block")
+            self._piece = memoryview(piece)
+            parts.append(self._piece[:missing])
+            missing -= len(piece)
+        self._piece = self._piece[len(parts[-1]) :]
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+
+    def drain(self, at_most: int) -> None:
+        """Read what follows the archive, so that the connection can be used again."""
+        for piece in self._pieces:
+            at_most -= len(piece)
+            if at_most < 0:
+                raise Fault("the stream goes on after its end-of-archive block")
 
 
 def read_answer(
     pieces: Iterator[bytes], asked: Sequence[Line], *, image_type: str, rerun: str, largest: int
 ) -> Iterator[Member | Rejected]:
     """Read a tar stream, and hand on each member when it is complete and checked.
+
+    `tarfile` reads the headers; its own loop over a stream would take a damaged header for the end, in silence, and
+    hold whatever an extended header claims to be in memory.
 
     Parameters
     ----------
@@ -138,26 +138,25 @@ def read_answer(
     Fault
         Where the stream breaks, is no tar, or claims a member that cannot be.
     """
-    stream = _BoundedStream(pieces)
-    stream.allow(_SLACK)
-    try:
-        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", tarinfo=_Header) as tar:
-            for info in tar:
-                if info.size > largest:
-                    raise Fault(f"member {info.name[:80]!r} claims {info.size} bytes, and {largest} are possible")
-                stream.allow(info.size + largest + _SLACK)
-                if not info.isdir():
-                    yield _checked(tar, info, asked, MEMBER_KINDS[image_type], rerun)
-        stream.allow(_SLACK)
-        while stream.read():  # what follows the archive, so that the connection can be used again
-            pass
-    except tarfile.TarError as error:
-        raise Fault(f"the tar stream is damaged: {error}") from None
+    stream = _Stream(pieces)
+    kind = MEMBER_KINDS[image_type]
+    while (header := stream.take(tarfile.BLOCKSIZE)) != _END_OF_ARCHIVE:
+        try:
+            info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            raise Fault(f"not a tar header: {error}") from None
+        is_extended = info.type in _EXTENDED
+        if info.size > (_LARGEST_EXTENDED if is_extended else largest):
+            raise Fault(f"member {info.name[:80]!r} claims {info.size} bytes, which cannot be")
+        content = stream.take(info.size)
+        stream.take(-info.size % tarfile.BLOCKSIZE)
+        # Extended headers hold times, and names and sizes larger than a cutout's can be.
+        if not is_extended and info.type != tarfile.DIRTYPE:
+            yield _checked(info, content, asked, kind, rerun)
+    stream.drain(_LARGEST_EXTENDED)
 
 
-def _checked(
-    tar: tarfile.TarFile, info: tarfile.TarInfo, asked: Sequence[Line], kind: str, rerun: str
-) -> Member | Rejected:
+def _checked(info: tarfile.TarInfo, content: bytes, asked: Sequence[Line], kind: str, rerun: str) -> Member | Rejected:
     """The member ``info``, if it is a regular file, answers a line that was asked, and is a whole FITS file."""
     name = _MEMBER.fullmatch(info.name)
     index = int(name[1]) - 2 if name else -1
@@ -168,8 +167,6 @@ def _checked(
         return Rejected(line, "the member is no regular file")
     if (name[2], name[3], name[5]) != (kind, line.filter, rerun):
         return Rejected(line, f"member {info.name[-60:]!r} answers another question")
-    extracted = tar.extractfile(info)
-    content = extracted.read() if extracted else b""
     fault = fits_fault(content, line.filter)
     return Rejected(line, fault) if fault else Member(line, int(name[4]), content)
 
@@ -191,14 +188,15 @@ def fits_fault(content: bytes, filter_name: str) -> str:
             end = content.find(_END, end + 1)
         if end == -1:
             return f"the file is cut short in the header of HDU {n_hdus}"
-        header = content[position:end]
+        if not n_hdus:
+            found = _FILTER.search(content, 0, end)
+            if found and found[1].decode() != filter_name:
+                return f"the file is of filter {found[1].decode()}"
         try:
-            data_bytes = _data_bytes(header)
+            size = _data_bytes(content, position)
         except ValueError:
             return f"the header of HDU {n_hdus} is damaged"
-        if not n_hdus and (found := _other_filter(header, filter_name)):
-            return f"the file is of filter {found}"
-        position += _padded(len(header) + _CARD) + _padded(data_bytes)
+        position += _padded(end + _CARD - position) + _padded(size)
         n_hdus += 1
     if position != len(content):
         return f"the file is cut short: {len(content)} of {position} bytes"
@@ -209,29 +207,28 @@ def _padded(size: int) -> int:
     return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
-def _card_value(header: bytes, number: int, keyword: bytes) -> int:
-    card = header[number * _CARD : (number + 1) * _CARD]
-    if not card.startswith(keyword):
-        raise ValueError(keyword)
-    return int(card[10:30])
+def _data_bytes(content: bytes, header: int) -> int:
+    """Bytes of the data of the HDU whose header begins at ``header``, from its mandatory keywords.
 
+    Raises
+    ------
+    ValueError
+        Where one of them is not a number.
+    """
 
-def _data_bytes(header: bytes) -> int:
-    """Bytes of an HDU's data, from its mandatory keywords."""
-    bits = abs(_card_value(header, 1, b"BITPIX  ="))
-    axes = _card_value(header, 2, b"NAXIS   =")
+    def value(card: int) -> int:
+        start = header + card * _CARD
+        return int(content[start + 10 : start + 30])
+
+    axes = value(2)
     if not axes:
         return 0
     elements = 1
     for axis in range(axes):
-        elements *= _card_value(header, 3 + axis, b"NAXIS")
-    if header.startswith(b"XTENSION"):
-        extra = _card_value(header, 3 + axes, b"PCOUNT  =")
-        elements = (elements + extra) * _card_value(header, 4 + axes, b"GCOUNT  =")
-    return elements * bits // 8
-
-
-def _other_filter(header: bytes, filter_name: str) -> str:
-    """The filter the primary header names, if it is another than ``filter_name`` (HSC-R2 and HSC-I2 count as R, I)."""
-    found = re.search(rb"FILTER  = '(HSC-[A-Z])", header)
-    return found[1].decode() if found and found[1].decode() != filter_name else ""
+        elements *= value(3 + axis)
+    if header:  # an extension: PCOUNT and GCOUNT
+        elements = (elements + value(3 + axes)) * value(4 + axes)
+    size = elements * abs(value(1)) // 8
+    if size < 0:
+        raise ValueError(size)
+    return size

@@ -366,7 +366,7 @@ class _Download:
                 else:
                     self._holes[line.key] = line
         if rejected:
-            raise Fault(f"{request.rejected} members rejected, the last: {list(rejected.values())[-1]}")
+            raise Fault(f"a member was rejected: {list(rejected.values())[-1]}")
 
     def _paced(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The pieces, no faster than this connection's share of ``bytes_per_second``."""

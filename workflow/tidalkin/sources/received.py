@@ -43,6 +43,12 @@ Key = tuple[int, str]
 DATA, KEPT, JOURNAL = "received.data", "kept.tar", "journal.jsonl"
 
 
+def received_folder(tar_path: str | Path) -> Path:
+    """Where the job of a chunk keeps what it receives: beside the tars, out of sight."""
+    tar_path = Path(tar_path)
+    return tar_path.parent / ".received" / tar_path.stem
+
+
 @dataclass(frozen=True)
 class Stored:
     """Where a cutout is."""
@@ -262,14 +268,18 @@ def keep_tar(folder: Path, lines: Iterable[Line], tar_path: Path, ledger: pd.Dat
             (folder / name).unlink(missing_ok=True)
         return
     digests = {line.key: line_digest(line) for line in lines}
-    with tarfile.open(tar_path) as tar, journal.open("w") as events:
-        present = ledger[ledger["status"] == "ok"]
+    present = ledger[ledger["status"] == "ok"]
+    with journal.open("w") as events:
         events.write(json.dumps({"event": "asked"}) + "\n")
-        for info, object_id, band, sha256 in zip(
-            tar, present["object_id"], present["band"], present["sha256"], strict=True
+        end = 0
+        for object_id, band, size, sha256 in zip(
+            present["object_id"], present["band"], present["bytes"], present["sha256"], strict=True
         ):
-            place = Stored(KEPT, info.offset_data, info.size, sha256, tract=0)
+            # A chunk's tar has one block of header before each cutout; were it otherwise, the SHA-256s would tell.
+            offset = end + tarfile.BLOCKSIZE
+            end = offset + -(-int(size) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             key = (int(object_id), str(band))
+            place = Stored(KEPT, offset, int(size), sha256, tract=0)
             events.write(json.dumps(_member_event(key, digests[key], place)) + "\n")
         events.write(json.dumps({"event": "answered"}) + "\n")
     # Killed between these, the SHA-256s do not fit, and the chunk, which is finished, would be asked for again.

@@ -1,0 +1,437 @@
+"""The download of HSC cutouts: what is asked, what is kept, and what is asked again."""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import tarfile
+import time
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from servers.hsc_run import ACCOUNT, Fetched, fetch, galaxies, ordered_lines, serve, settings, start_fetch
+from servers.hsc_server import PASSWORD, USER, CutoutService, HscServer
+from tidalkin.config import Cutouts, HscDas
+from tidalkin.download_report import download_report, failed_chunks, print_report, write_report
+from tidalkin.errors import TidalkinError
+from tidalkin.sources.connections import connection_slot
+from tidalkin.sources.hsc_account import find_account
+from tidalkin.sources.hsc_answer import Fault, Line, Member, fits_fault, read_answer
+from tidalkin.sources.hsc_das import HscDasSource, _retry_after, chunk_lines, server_order
+from tidalkin.sources.received import Received
+
+BANDS = ("g", "r", "i", "z", "y")
+
+
+def asked(service: CutoutService, first_request: int = 0) -> list[str]:
+    return [text for request in service.requests[first_request:] for text in request.lines]
+
+
+def members(result: Fetched) -> dict[str, bytes]:
+    with tarfile.open(fileobj=BytesIO(result.tar)) as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar}
+
+
+def delete_outputs(folder: Path) -> None:
+    """What Snakemake does before it makes a chunk anew."""
+    for path in (folder / "cutouts").glob("00000.*"):
+        path.unlink()
+
+
+# --- what is asked ---------------------------------------------------------------------------------------------------
+
+
+def test_a_line_asks_for_one_object_in_one_band_with_a_pixel_to_spare_on_each_side() -> None:
+    objects = pd.DataFrame({"object_id": [7], "ra": [30.25], "dec": [-1.5]})
+    (line,) = chunk_lines(objects, ("i",), HscDas(rerun="pdr3_dud_rev", image_type="coadd/bg", variance=False), 128)
+    assert line.text == (
+        "pdr3_dud_rev coadd/bg HSC-I any 30.2500000000 -1.5000000000 0.00303333 0.00303333 true true false"
+    )
+    assert float(line.text.split()[6]) * 3600 / 0.168 == pytest.approx(65, abs=1e-3)
+
+
+def test_a_catalog_that_knows_the_tract_asks_for_it() -> None:
+    objects = pd.DataFrame({"object_id": [7], "ra": [30.25], "dec": [-1.5], "tract": [9812]})
+    (line,) = chunk_lines(objects, ("i",), HscDas(), 128)
+    assert line.text.split()[3] == "9812"
+
+
+def test_lines_are_asked_in_the_order_of_the_public_client() -> None:
+    objects = pd.DataFrame(
+        {"object_id": [1, 2, 3], "ra": [33.0, 31.0, 32.0], "dec": [0.0, 0.0, 0.0], "tract": [9000, 10000, 9000]}
+    )
+    order = [line.key for line in server_order(chunk_lines(objects, ("r", "g"), HscDas(), 128))]
+    assert order == [(3, "g"), (1, "g"), (3, "r"), (1, "r"), (2, "g"), (2, "r")]
+
+
+def test_a_chunk_is_asked_for_over_one_connection_that_names_the_project(tmp_path: Path) -> None:
+    objects = galaxies(50)
+    with HscServer() as server:
+        service = serve(server)
+        fetch(objects, settings(server), tmp_path)
+        assert [len(request.lines) for request in service.requests] == [100, 100, 50]
+        assert server.connections == 1
+        assert all(agent.startswith("tidalkin/") for agent in server.user_agents)
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("image_type", ["coadd", "coadd/bg"])
+def test_every_cutout_is_the_one_asked_for_from_the_lowest_tract(image_type: str, tmp_path: Path) -> None:
+    objects = galaxies(40)
+    with HscServer() as server:
+        service = serve(server, absent_every=20, overlap_every=3)
+        cutouts = settings(server, image_type=image_type)
+        result = fetch(objects, cutouts, tmp_path)
+        lines = chunk_lines(objects, BANDS, cutouts.hsc_das, cutouts.size_pixels)
+        expected = {f"{line.object_id}-{line.band}.fits": service.expected(line.text) for line in lines}
+    assert members(result) == {name: content for name, content in expected.items() if content}
+    assert list(members(result)) == [name for name, content in expected.items() if content]
+    absent = result.ledger[result.ledger["status"] == "absent"]
+    assert len(absent) == list(expected.values()).count(None) > 0
+    assert set(absent["reason"]) == {"the archive has no such data"}
+
+
+def test_the_result_does_not_depend_on_the_size_of_the_requests(tmp_path: Path) -> None:
+    objects = galaxies(30)
+    tars = set()
+    for lines_per_request in (7, 40, 990):
+        with HscServer() as server:
+            serve(server, overlap_every=3)
+            cutouts = settings(server, lines_per_request=lines_per_request)
+            tars.add(fetch(objects, cutouts, tmp_path / str(lines_per_request)).tar)
+    assert len(tars) == 1
+
+
+def test_a_chunk_made_anew_asks_only_for_what_is_not_there(tmp_path: Path) -> None:
+    objects = galaxies(40)
+    with HscServer() as server:
+        service = serve(server, absent_every=20)
+        cutouts = settings(server)
+        first = fetch(objects, cutouts, tmp_path)
+        delete_outputs(tmp_path)
+        n_requests = len(service.requests)
+        again = fetch(objects, cutouts, tmp_path)
+        assert set(asked(service, n_requests)) == {text for text in asked(service) if not service.expected(text)}
+    assert again.tar == first.tar
+    assert again.ledger.equals(first.ledger)
+
+
+def test_a_finished_chunk_is_on_disk_once(tmp_path: Path) -> None:
+    with HscServer() as server:
+        serve(server)
+        fetch(galaxies(10), settings(server), tmp_path)
+    kept = tmp_path / "cutouts" / ".received" / "00000" / "kept.tar"
+    assert kept.samefile(tmp_path / "cutouts" / "00000.tar")
+    assert not kept.with_name("received.data").exists()
+
+
+def test_a_change_of_the_size_asks_for_everything_again(tmp_path: Path) -> None:
+    objects = galaxies(10)
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server)
+        fetch(objects, cutouts, tmp_path)
+        larger = cutouts.model_copy(update={"size_arcsec": 2 * cutouts.size_arcsec})
+        result = fetch(objects, larger, tmp_path)
+        assert len(asked(service)) == 100
+        line = chunk_lines(objects, BANDS, larger.hsc_das, larger.size_pixels)[0]
+        assert members(result)[f"{line.object_id}-{line.band}.fits"] == service.expected(line.text)
+
+
+def test_failed_cutouts_are_asked_for_again_and_nothing_else(tmp_path: Path) -> None:
+    objects = galaxies(20)
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server)
+        poison = [ordered_lines(objects, cutouts)[number].text for number in (0, 50, 99)]
+        service.faults = {text: ["corrupt-fits"] * 1000 for text in poison}
+        assert fetch(objects, cutouts, tmp_path).statuses == {"ok": 97, "failed": 3}
+        assert failed_chunks(tmp_path) == ["00000"]
+        service.faults.clear()
+        delete_outputs(tmp_path)
+        n_requests = len(service.requests)
+        assert fetch(objects, cutouts, tmp_path).statuses == {"ok": 100}
+        assert sorted(asked(service, n_requests)) == sorted(poison)
+        assert failed_chunks(tmp_path) == []
+
+
+def test_damage_on_disk_is_noticed_and_asked_for_again(tmp_path: Path) -> None:
+    objects = galaxies(20)
+    folder = tmp_path / "cutouts" / ".received" / "00000"
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server, lines_per_request=50)
+        lines = ordered_lines(objects, cutouts)
+        service.faults[lines[60].text] = ["401"]
+        with pytest.raises(TidalkinError):
+            fetch(objects, cutouts, tmp_path)
+        data = bytearray((folder / "received.data").read_bytes())
+        data[len(data) // 2] ^= 1
+        (folder / "received.data").write_bytes(data)
+        journal = (folder / "journal.jsonl").read_bytes().rstrip(b"\n").rpartition(b"\n")[0].rpartition(b"\n")[0]
+        (folder / "journal.jsonl").write_bytes(journal[:-20])
+        with Received(folder, lines) as received:
+            here = [line.text for line in lines if received.settled(line)]
+        assert len(here) in (47, 48)
+        n_requests = len(service.requests)
+        for refusal in (tmp_path / "slots").rglob("refused.json"):
+            refusal.unlink()
+        result = fetch(objects, cutouts, tmp_path)
+        assert not set(here) & set(asked(service, n_requests))
+    with HscServer() as server:
+        serve(server)
+        assert result.tar == fetch(objects, settings(server), tmp_path / "faultless").tar
+
+
+def test_two_processes_at_one_chunk_are_refused(tmp_path: Path) -> None:
+    with Received(tmp_path, []), pytest.raises(TidalkinError, match="another process"), Received(tmp_path, []):
+        pass
+
+
+# --- the tar stream --------------------------------------------------------------------------------------------------
+
+
+def small_fits(number: int) -> bytes:
+    image = (
+        b"XTENSION= 'IMAGE   '",
+        b"BITPIX  =                  -32",
+        b"NAXIS   =                    1",
+        b"NAXIS1  =                   10",
+        b"PCOUNT  =                    0",
+        b"GCOUNT  =                    1",
+        b"END",
+    )
+    primary = (
+        b"SIMPLE  =                    T",
+        b"BITPIX  =                    8",
+        b"NAXIS   =                    0",
+        b"FILTER  = 'HSC-G   '",
+        b"END",
+    )
+    headers = [b"".join(card.ljust(80) for card in cards).ljust(2880) for cards in (primary, image)]
+    return headers[0] + headers[1] + np.full(10, number, ">f4").tobytes().ljust(2880, b"\0")
+
+
+def stream_of(n_members: int, tar_format: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar as Python's own `tarfile` writes it, extended headers for fractions of seconds included."""
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tar_format) as tar:
+        folder = tarfile.TarInfo("arch-1-2")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for number in range(n_members):
+            info = tarfile.TarInfo(f"arch-1-2/{number + 2}-cutout-HSC-G-9000-pdr3_wide.fits")
+            info.size, info.mtime = 3 * 2880, 1700000000.25
+            tar.addfile(info, BytesIO(small_fits(number)))
+    return buffer.getvalue()
+
+
+LINES = [Line(number, "g", "HSC-G", f"line {number}") for number in range(4)]
+
+
+def read(stream: bytes, piece: int = 65536) -> list[Member]:
+    pieces = (stream[start : start + piece] for start in range(0, len(stream), piece))
+    return list(read_answer(pieces, LINES, image_type="coadd", rerun="pdr3_wide", largest=20_000))
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_every_common_kind_of_tar_is_read(tar_format: int) -> None:
+    assert read(stream_of(4, tar_format)) == [Member(line, 9000, small_fits(line.object_id)) for line in LINES]
+
+
+@given(piece=st.integers(1, 30_000), cut=st.integers(0, len(stream_of(4)) - 1))
+def test_a_stream_cut_anywhere_gives_whole_members_and_then_a_fault(piece: int, cut: int) -> None:
+    stream = stream_of(4)
+    end_of_archive = stream.rindex(small_fits(3)) + -(-3 * 2880 // 512) * 512 + 512
+    if cut >= end_of_archive:
+        assert len(read(stream[:cut], piece)) == 4
+        return
+    taken = []
+    pieces = (stream[:cut][start : start + piece] for start in range(0, cut, piece))
+    with pytest.raises(Fault):
+        taken.extend(read_answer(pieces, LINES, image_type="coadd", rerun="pdr3_wide", largest=20_000))
+    assert taken == [Member(line, 9000, small_fits(line.object_id)) for line in LINES[: len(taken)]]
+
+
+@given(cut=st.integers(0, 3 * 2880 - 1))
+def test_fits_cut_short_anywhere_is_noticed(cut: int) -> None:
+    assert fits_fault(small_fits(1), "HSC-G") == ""
+    assert fits_fault(small_fits(1)[:cut], "HSC-G")
+
+
+@given(st.binary(max_size=6000))
+def test_no_bytes_at_all_make_the_check_fail(content: bytes) -> None:
+    assert fits_fault(content, "HSC-G")
+    assert isinstance(fits_fault(small_fits(1)[:2880] + content, "HSC-G"), str)
+
+
+def test_a_file_of_another_filter_is_noticed() -> None:
+    assert fits_fault(small_fits(1), "HSC-R") == "the file is of filter HSC-G"
+
+
+def test_real_hsc_cutouts_pass_the_check(real_hsc_cutouts: Path) -> None:
+    paths = sorted((real_hsc_cutouts / "cutouts").glob("*.fits"))
+    assert len(paths) > 100
+    for path in paths:
+        assert fits_fault(path.read_bytes(), path.stem[-5:]) == ""
+
+
+# --- politeness ------------------------------------------------------------------------------------------------------
+
+
+def test_the_connection_limit_holds_over_processes(tmp_path: Path) -> None:
+    with HscServer(connection_limit=2) as server:
+        serve(server, seconds_per_member=0.002)
+        cutouts = settings(server, connections=2, timeout_seconds=30)
+        runs = [start_fetch(galaxies(20), cutouts, tmp_path / str(run), tmp_path / "slots") for run in range(4)]
+        assert [run.wait(60) for run in runs] == [0] * 4
+        assert server.refused == 0
+        assert server.most_connections == 2
+
+
+def test_a_slot_is_free_again_after_it_was_used(tmp_path: Path) -> None:
+    for _ in range(3):
+        with connection_slot("host", 1, tmp_path):
+            pass
+    with connection_slot("host", 2, tmp_path), connection_slot("host", 2, tmp_path):
+        assert sorted(path.name for path in (tmp_path / "host").iterdir()) == ["0.lock", "1.lock"]
+
+
+def test_retry_after_is_honoured(tmp_path: Path) -> None:
+    objects = galaxies(4)
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server)
+        service.faults[ordered_lines(objects, cutouts)[0].text] = ["429-retry-after"]
+        began = time.monotonic()
+        assert fetch(objects, cutouts, tmp_path).statuses == {"ok": 20}
+        assert time.monotonic() - began >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        (email.utils.formatdate(time.time() + 3600, usegmt=True), 3600),
+        (email.utils.formatdate(0, usegmt=True), 0),
+        ("soon", 0),
+        ("", 0),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) -> None:
+    response = httpx.Response(503, headers={"Retry-After": header})
+    assert _retry_after(response) == pytest.approx(seconds, abs=60 if seconds == 3600 else 0)
+
+
+def test_the_rate_stays_under_the_limit(tmp_path: Path) -> None:
+    objects = galaxies(20)
+    with HscServer() as server:
+        serve(server)
+        cutouts = settings(server, bytes_per_second=4e6, connections=2)
+        began = time.monotonic()
+        result = fetch(objects, cutouts, tmp_path)
+        assert len(result.tar) / (time.monotonic() - began) < 2e6
+
+
+# --- credentials -----------------------------------------------------------------------------------------------------
+
+
+def test_refused_credentials_stop_at_once_and_say_where_they_are_looked_for(tmp_path: Path) -> None:
+    wrong = find_account("127.0.0.1", {"HSC_SSP_USER": USER, "HSC_SSP_PASSWORD": "wrong"})
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server)
+        with pytest.raises(TidalkinError, match=r"HTTP 401.*HSC_SSP_USER.*HSC_SSP_PASSWORD.*netrc"):
+            fetch(galaxies(50), cutouts, tmp_path, wrong)
+        assert len(service.requests) == 1
+        with pytest.raises(TidalkinError, match="were refused"):
+            fetch(galaxies(50), cutouts, tmp_path / "another job", wrong, tmp_path / "slots")
+        assert len(service.requests) == 1
+        assert fetch(galaxies(50), cutouts, tmp_path, ACCOUNT).statuses == {"ok": 250}
+
+
+def test_forbidden_twice_stops(tmp_path: Path) -> None:
+    objects = galaxies(50)
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server)
+        service.faults[ordered_lines(objects, cutouts)[0].text] = ["403", "403"]
+        with pytest.raises(TidalkinError, match=r"pdr3_wide \(HTTP 403, twice\)"):
+            fetch(objects, cutouts, tmp_path)
+        assert len(service.requests) == 2
+
+
+def test_no_file_a_run_writes_holds_the_credentials(tmp_path: Path) -> None:
+    objects = galaxies(20)
+    with HscServer() as server:
+        service = serve(server, stall_seconds=1.0)
+        cutouts = settings(server, attempts=20)
+        kinds = ["500", "reset", "stalled", "html", "truncated", "corrupt-fits", "401"]
+        service.faults = {ordered_lines(objects, cutouts)[0].text: kinds}
+        assert start_fetch(objects, cutouts, tmp_path / "run").wait(60) != 0
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"log", "refused.json", "journal.jsonl", "requests.csv"} <= {path.name for path in files}
+    log = (tmp_path / "run" / "log").read_bytes()
+    assert b"Traceback" in log
+    assert b"DEBUG" in log
+    secrets = [PASSWORD.encode(), base64.b64encode(f"{USER}:{PASSWORD}".encode())]
+    for path in files:
+        assert not any(secret in path.read_bytes() for secret in secrets), path
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", "must start with https"),
+        ("https://me:hunter2@hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", "holds credentials"),
+    ],
+)
+def test_an_address_that_would_give_credentials_away_is_refused(url: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(TidalkinError, match=sentence) as caught:
+        HscDasSource(Cutouts(hsc_das=HscDas(url=url)), tmp_path)
+    assert "hunter2" not in str(caught.value)
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_tells_how_far_a_run_is_and_why_something_failed(tmp_path: Path) -> None:
+    (tmp_path / "chunks").mkdir()
+    chunks = {name: galaxies(number) for name, number in (("00000", 10), ("00001", 20), ("00002", 30))}
+    for name, objects in chunks.items():
+        objects.to_parquet(tmp_path / "chunks" / f"{name}.parquet")
+    assert download_report(tmp_path, BANDS).seconds_left is None
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server, attempts=2)
+        poison, once = (ordered_lines(chunks["00000"], cutouts)[number].text for number in (3, 30))
+        service.faults = {poison: ["not-fits"] * 1000, once: ["503"]}
+        first = fetch(chunks["00000"], cutouts, tmp_path)
+        second = ordered_lines(chunks["00001"], cutouts)
+        service.faults = {second[-1].text: ["401"]}
+        small = settings(server, lines_per_request=50)
+        with pytest.raises(TidalkinError):
+            fetch(chunks["00001"], small, tmp_path, chunk="00001")
+    report = download_report(tmp_path, BANDS)
+    assert [chunk.state for chunk in report.chunks] == ["done", "under way", "waiting"]
+    assert [chunk.cutouts for chunk in report.chunks] == [49, 50, 0]
+    assert (report.objects, report.total("complete"), report.total("failed")) == (60, 9, 1)
+    assert report.reasons == {"the file is not FITS": 1}
+    assert report.faults["HTTP 503"] == 1
+    assert report.total("bytes") == sum(map(len, members(first).values()))
+    assert report.seconds_left == pytest.approx((300 - 100) / report.cutouts_per_second)
+    write_report(report, tmp_path / "download.csv", tmp_path / "download.json")
+    assert pd.read_csv(tmp_path / "download.csv")["cutouts"].sum() == 99
+    console = Console(width=120, record=True, file=StringIO())
+    print_report(report, console)
+    assert "9 of 60" in console.export_text()
