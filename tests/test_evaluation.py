@@ -25,7 +25,7 @@ from tidalkin.evaluation import (
     split,
     write_evaluation,
 )
-from tidalkin.figures_evaluation import draw_evaluation
+from tidalkin.figures_evaluation import draw_completeness, draw_precision_recall, draw_probe, draw_roc
 
 FEW = config.Evaluation(probe_labels=(5, 20), repeats=3, set_size=5)
 
@@ -247,7 +247,10 @@ def test_the_same_evaluation_is_written_byte_for_byte_the_same(tmp_path):
     for name in ("first", "second"):
         evaluation = evaluate({"encoder": vectors_of(catalog, 0.5), "pca": vectors_of(catalog, 0.0)}, catalog, FEW)
         write_evaluation(evaluation, tmp_path / name)
-        draw_evaluation(evaluation, tmp_path / name)
+        draw_roc(evaluation.curves, evaluation.metrics, tmp_path / name / "roc.png")
+        draw_precision_recall(evaluation.curves, evaluation.metrics, tmp_path / name / "precision_recall.png")
+        draw_probe(evaluation.metrics, tmp_path / name / "probe.png")
+        draw_completeness(evaluation.completeness, tmp_path / name / "completeness.png")
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {

@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tidalkin.evaluation import Evaluation
 from tidalkin.files import written_whole
 
 # Okabe & Ito's colours, told apart by colour-blind people, and a line and a marker each, told apart in print.
@@ -64,14 +63,6 @@ def _save(figure: Figure, path: Path) -> None:
     # Without matplotlib's version in it, equal figures are equal files.
     with written_whole(path) as partial:
         figure.savefig(partial, metadata={"Software": None})
-
-
-def draw_evaluation(evaluation: Evaluation, directory: Path) -> None:
-    """Draw `roc.png`, `precision_recall.png`, `probe.png` and `completeness.png`."""
-    draw_roc(evaluation.curves, evaluation.metrics, directory / "roc.png")
-    draw_precision_recall(evaluation.curves, evaluation.metrics, directory / "precision_recall.png")
-    draw_probe(evaluation.metrics, directory / "probe.png")
-    draw_completeness(evaluation.completeness, directory / "completeness.png")
 
 
 def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
