@@ -41,8 +41,8 @@ Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 MINIMUM_OF_EACH_CLASS = 10
-FALSE_POSITIVE_RATE = 0.2  # Desmons et al. 2024 (MNRAS 531, 4070) compare at this rate
-COMPLETENESS = 0.96
+FALSE_POSITIVE_RATE = 0.2  # completeness is compared at this rate
+COMPLETENESS = 0.96  # what Desmons et al. (arXiv:2308.07962) reach
 SINGLE_QUERIES = 50  # examples asked with, one by one, per repeat
 REGULARISATIONS = (1e-3, 1e-2, 1e-1, 1.0)
 REGULARISATION_OF_FEW_LABELS = 1e-3
