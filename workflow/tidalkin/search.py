@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -157,7 +157,7 @@ def answer(
     known = _known(files.catalog, (*like, *unlike, *opened.ids[found].tolist()))
     asked, others, answers = _cut(known, len(like), len(unlike))
     return Answer(
-        _table(answers, similarity), answers["row"].to_numpy(), asked, others, outside, len(opened.ids), made_by
+        _table(answers, similarity), _values(answers["row"]), asked, others, outside, len(opened.ids), made_by
     )
 
 
@@ -231,11 +231,11 @@ def _cut(table: pa.Table, first: int, second: int) -> tuple[pa.Table, pa.Table, 
 def _table(answers: pa.Table, similarity: Vectors) -> pa.Table:
     """The answer's columns."""
     columns = {
-        "rank": pa.array(range(1, len(answers) + 1), pa.int32()),
+        "rank": _column(np.arange(1, len(answers) + 1, dtype=np.int32)),
         "object_id": answers["object_id"],
         "ra": answers["ra"],
         "dec": answers["dec"],
-        "similarity": pa.array(np.round(similarity, SIMILARITY_DIGITS), pa.float32()),
+        "similarity": _column(np.round(similarity, SIMILARITY_DIGITS)),
     }
     return pa.table(columns | ({"label": answers["label"]} if "label" in answers.column_names else {}))
 
@@ -276,16 +276,29 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
     with _open_catalog(catalog) as file:
         columns = [name for name in ("object_id", "ra", "dec", "label") if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
-            ids = file.read_row_group(group, ["object_id"])["object_id"].to_numpy()
+            ids = _values(file.read_row_group(group, ["object_id"])["object_id"])
             here = np.flatnonzero(np.isin(ids, wanted))
             if len(here):
-                part = file.read_row_group(group, columns).take(pa.array(here))
-                parts.append(part.append_column("row", pa.array(first + here)))
+                part = file.read_row_group(group, columns).take(_column(here))
+                parts.append(part.append_column("row", _column(first + here)))
             first += len(ids)
-        none = file.schema_arrow.empty_table().select(columns).append_column("row", pa.array([], pa.int64()))
+        schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+    none = pa.Table.from_batches([], schema).append_column("row", _column(np.zeros(0, np.int64)))
     found = pa.concat_tables([none, *parts])
     place = {object_id: row for row, object_id in enumerate(found["object_id"].to_pylist())}
-    return found.take(pa.array([place[object_id] for object_id in wanted.tolist() if object_id in place], pa.int64()))
+    order = [place[object_id] for object_id in wanted.tolist() if object_id in place]
+    return found.take(_column(np.array(order, np.int64)))
+
+
+def _column(values: npt.NDArray[np.generic]) -> pa.Array:
+    """An array as Arrow's. Much of pyarrow, like `pa.array` and `to_numpy`, imports pandas: a quarter of the time of an answer."""
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def _values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """A column of numbers, as an array."""
+    return np.from_dlpack(column.combine_chunks())
 
 
 def nearest_object(catalog: str | Path, position: tuple[float, float], radius_arcsec: float) -> int:
@@ -309,7 +322,7 @@ def nearest_object(catalog: str | Path, position: tuple[float, float], radius_ar
     with _open_catalog(catalog) as file:
         for group in range(file.num_row_groups):
             part = file.read_row_group(group, ["object_id", "ra", "dec"])
-            distance = separation_arcsec(*position, part["ra"].to_numpy(), part["dec"].to_numpy())
+            distance = separation_arcsec(*position, _values(part["ra"]), _values(part["dec"]))
             nearest = int(distance.argmin())
             if distance[nearest] < best_distance:
                 best_distance, best_object = float(distance[nearest]), part["object_id"][nearest].as_py()

@@ -1,0 +1,134 @@
+"""The command line: what it prints, how fast, and how it refuses."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tidalkin import __version__
+from tidalkin.catalog import write_catalog
+from tidalkin.config import Images, Index
+from tidalkin.images import Shard, create_store, write_shard
+from tidalkin.index import build_index
+from tidalkin.search import RunFiles
+
+N = 2000  # of the size of the demo
+TIDALKIN = str(Path(sys.executable).with_name("tidalkin"))
+BANDS = ("g", "r", "i")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with the run results/small."""
+    folder = tmp_path_factory.mktemp("work")
+    files = RunFiles.of(folder / "results" / "small")
+    files.embeddings.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    ids = np.arange(1, N + 1)
+    position = {"ra": random.uniform(0, 360, N), "dec": random.uniform(-60, -50, N)}
+    write_catalog(pd.DataFrame({"object_id": ids, **position, "label": "shell"}), files.catalog)
+    vectors = random.standard_normal((N, 128)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.save(files.embeddings / "00000.npy", vectors)
+    np.save(files.embeddings / "00000.ids.npy", ids)
+    build_index([files.embeddings / "00000.npy"], Index(queries=5), files.index, seed=1)
+    images = Images(size=16, shard_size=N, chunk_size=50)
+    ones = np.ones((N, 3), np.float32)
+    flux = random.standard_normal((N, 3, 16, 16)).astype(np.float32)
+    store = create_store(files.images, objects=N, bands=BANDS, images=images)
+    write_shard(store, 0, Shard(flux, ones, ones, ones, ids))
+    return folder
+
+
+def tidalkin(folder, *arguments):
+    return subprocess.run(
+        [TIDALKIN, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "120"},
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(folder, *arguments):
+    done = tidalkin(folder, *arguments)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def children_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_an_example_is_answered_from_the_newest_run_in_under_two_seconds(folder):
+    before = children_seconds()  # of the processor, so that it holds on a busy machine too
+    done = tidalkin(folder, "search", "--like", 42, "--k", 24)
+    assert children_seconds() - before < 2.0
+    assert done.returncode == 0, done.stderr
+    assert "24 of 2,000 galaxies of results/small" in done.stdout
+    assert done.stdout.count("shell") == 24
+
+
+def test_an_example_is_answered_without_the_heavy_libraries(folder):
+    code = (
+        "import sys; from tidalkin.cli import app; app(['search', '--like', '42'], standalone_mode=False);"
+        "print({'torch', 'snakemake', 'matplotlib', 'pandas', 'sklearn', 'zarr', 'dask', 'astropy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_several_examples_and_a_position_are_one_question(folder):
+    catalog = pd.read_parquet(folder / "results" / "small" / "catalog.parquet")
+    ra, dec = catalog[["ra", "dec"]].iloc[99]  # object 100, south of the equator
+    done = tidalkin(
+        *(folder, "search", "--run", "results/small", "--like", 42, "--like", 7, "--unlike", 3),
+        *("--position", ra, dec, "--k", 5, "--output", "answer"),
+    )
+    assert done.returncode == 0, done.stderr
+    neighbours = pd.read_csv(folder / "answer" / "neighbours.csv", comment="#")
+    assert len(neighbours) == 5
+    assert not set(neighbours.object_id) & {42, 7, 3, 100}
+    assert (folder / "answer" / "neighbours.fits").is_file()
+    assert (folder / "answer" / "mosaic.png").is_file()
+
+
+def test_the_version_is_printed(folder):
+    assert tidalkin(folder, "--version").stdout == f"tidalkin {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--like", 77777], "object 77777 is not in results/small/catalog.parquet"),
+        (["--like", 1, "--unlike", 1], "object 1 is both in `like` and in `unlike`"),
+        ([], "a query needs `like`"),
+        (["--position", 400, 0], r"position [400.0, 0.0] must be"),
+        (["--position", 10, 80], "the nearest"),
+        (["--like", 1, "--run", "results/no"], "--run results/no: is not a folder"),
+        (["--like", 1, "--run", "results"], "no index is here"),
+        (["--cutout", "mine-{band}.fits"], "--configfile config/config.yaml: cannot be read"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_one_sentence(folder, arguments, sentence):
+    assert sentence in refused(folder, "search", *arguments)
+
+
+def test_a_configuration_of_another_run_is_refused(folder):
+    (folder / "other.yaml").write_text("run: other\n")
+    sentence = refused(folder, "search", "--cutout", "mine-{band}.fits", "--configfile", "other.yaml")
+    assert "is of run 'other', not of 'small'" in sentence
+
+
+def test_a_folder_without_runs_is_refused(tmp_path):
+    assert "no run with an index is below" in refused(tmp_path, "search", "--like", 1)
