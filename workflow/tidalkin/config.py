@@ -46,6 +46,24 @@ class Section(BaseModel):
 # --- catalog and cutouts -----------------------------------------------------------------------------------------
 
 
+class CatalogServer(Section):
+    """HSC's catalog server (CAS), with `source: hsc_sql`. Credentials come from the environment or ~/.netrc."""
+
+    url: str = Field(
+        "https://hsc-release.mtk.nao.ac.jp/datasearch/api/catalog_jobs", description="Base address of the server."
+    )
+    maximum_rows: int = Field(
+        2_000_000, ge=1, description="A query that finds more rows than this is refused before it is sent in full."
+    )
+    skip_syntax_check: bool = Field(False, description="Skip the server's syntax check, which can time out (HTTP 502).")
+    attempts: int = Field(8, ge=1, le=100, description="Tries of one question to the server.")
+    backoff_seconds: Positive = Field(10.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(600.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+    poll_seconds: Positive = Field(300.0, description="Longest pause between two looks at the job's status, seconds.")
+    wait_seconds: Positive = Field(86_400.0, description="How long the job may take before it is given up, seconds.")
+
+
 class Catalog(Section):
     """Which galaxies."""
 
@@ -54,16 +72,19 @@ class Catalog(Section):
     )
     path: str | None = Field(None, description="CSV, FITS, VOTable or Parquet file, with `source: file`.")
     query: str | None = Field(None, description="File with the SQL, with `source: hsc_sql`.")
-    rerun: str = Field("pdr3", description="Release the SQL is sent to, with `source: hsc_sql`: `pdr2` or `pdr3`.")
+    rerun: Literal["pdr1", "pdr2", "pdr2-citus", "pdr3", "pdr3-citus", "pdr3-citus-columnar"] = Field(
+        "pdr3", description="Release the SQL is sent to, with `source: hsc_sql`."
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Your column for each of ours, where the usual aliases do not find it: `{object_id: MY_ID}`.",
     )
     chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
+    server: CatalogServer = CatalogServer()
 
     def content(self) -> dict[str, Any]:
         """What decides the catalog's rows, apart from the file they are read from."""
-        return self.model_dump(exclude={"path", "query"})
+        return self.model_dump(exclude={"path", "query", "server"})
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
@@ -146,10 +167,74 @@ class HscDas(Section):
     bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
 
 
+class HscPatches(Section):
+    """Whole coadd patches of HSC, cut here; for dense samples. The catalog needs the columns `tract` and `patch`."""
+
+    url: str = Field(
+        "https://hsc-release.mtk.nao.ac.jp/archive/filetree", description="Base address of the archive's file tree."
+    )
+    rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
+    cache: str = Field("", description="Folder the patches are kept in while they are cut; empty: the user's cache.")
+    cache_gigabytes: Positive = Field(
+        20.0, description="Size of that folder; what was used longest ago goes first. One patch has 0.2 in each band."
+    )
+    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; the server wants few.")
+    attempts: int = Field(
+        8, ge=1, le=100, description="Tries of one patch that bring nothing new before it is given up."
+    )
+    backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+
+
+class Hips2fits(Section):
+    """CDS's hips2fits service: resampled images of HSC, without an account, without mask and variance."""
+
+    url: str = Field(
+        "https://alasky.cds.unistra.fr/hips-image-services/hips2fits", description="Address of the service."
+    )
+    hips: str = Field("CDS/P/HSC/DR2/wide/{band}", description="Name of the HiPS. Fields: `{band}` (g), `{BAND}` (G).")
+    zero_point: float | None = Field(
+        None,
+        ge=0.0,
+        le=40.0,
+        description="AB magnitude of one count in the HiPS. The service does not say; HSC's coadds have 27.0. Needed.",
+    )
+    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs.")
+    attempts: int = Field(6, ge=1, le=100, description="Tries of one image before it counts as failed.")
+    backoff_seconds: Positive = Field(2.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(120.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(60.0, description="How long the service may stay silent.")
+
+    @model_validator(mode="after")
+    def _hips_names_the_band(self) -> Self:
+        try:
+            fields = {field for _, field, _, _ in Formatter().parse(self.hips) if field is not None}
+        except ValueError as error:
+            raise ValueError(f"hips {self.hips!r} cannot be filled in: {error}") from None
+        if not fields or fields - {"band", "BAND"}:
+            raise ValueError(f"hips {self.hips!r} must contain {{band}} or {{BAND}}, and no other field")
+        return self
+
+
+class MmuHsc(Section):
+    """A local copy of the Multimodal Universe's HSC set: 160 pixels a side, with masks and variance."""
+
+    path: str = Field("", description="The folder that holds `healpix=*/*.hdf5`.")
+    zero_point: float = Field(
+        27.0,
+        ge=0.0,
+        le=40.0,
+        description="AB magnitude of one count; HSC's coadds, whose pixels the set keeps, have 27.",
+    )
+
+
 class Cutouts(Section):
     """Where the images come from."""
 
-    source: Literal["simulated", "folder", "hsc_das"] = Field("simulated", description="Which source.")
+    source: Literal["simulated", "folder", "hsc_das", "hsc_patches", "hips2fits", "mmu_hsc"] = Field(
+        "simulated", description="Which source."
+    )
     bands: tuple[Band, ...] = Field(BANDS, min_length=1, description="Bands, in the order of the network's channels.")
     size_arcsec: Positive = Field(
         21.504, le=300.0, description="Side of the cutouts to draw or ask for, arcsec (128 pixels are 21.504)."
@@ -157,6 +242,9 @@ class Cutouts(Section):
     simulated: SimulatedSurvey = SimulatedSurvey()
     folder: Folder = Folder()
     hsc_das: HscDas = HscDas()
+    hsc_patches: HscPatches = HscPatches()
+    hips2fits: Hips2fits = Hips2fits()
+    mmu_hsc: MmuHsc = MmuHsc()
 
     @model_validator(mode="after")
     def _bands_are_distinct_and_source_is_complete(self) -> Self:
@@ -164,6 +252,13 @@ class Cutouts(Section):
             raise ValueError(f"bands {list(self.bands)} names a band twice")
         if self.source == "folder" and not self.folder.path:
             raise ValueError("source `folder` needs `folder.path`: name the folder with your FITS files")
+        if self.source == "mmu_hsc" and not self.mmu_hsc.path:
+            raise ValueError("source `mmu_hsc` needs `mmu_hsc.path`: name the folder that holds healpix=*/*.hdf5")
+        if self.source == "hips2fits" and self.hips2fits.zero_point is None:
+            raise ValueError(
+                "source `hips2fits` needs `hips2fits.zero_point`, since the service does not say what its pixels are: "
+                "27.0 for HSC's coadds (docs/hsc.md tells how to check it)"
+            )
         if self.size_pixels < 8:
             raise ValueError(f"size_arcsec {self.size_arcsec} is under 8 pixels of {PIXEL_SCALE_ARCSEC} arcsec")
         return self
@@ -171,10 +266,10 @@ class Cutouts(Section):
     def content(self) -> dict[str, Any]:
         """What decides the bytes of a cutout: not how many there are, nor how they are transported."""
         transport = {"connections", "lines_per_request", "attempts", "timeout_seconds", "bytes_per_second"}
-        transport |= {"backoff_seconds", "backoff_maximum_seconds"}
+        transport |= {"backoff_seconds", "backoff_maximum_seconds", "cache", "cache_gigabytes"}
         chosen = getattr(self, self.source).model_dump(exclude=transport | {"galaxies"})
         content = {"source": self.source, "bands": self.bands, self.source: chosen}
-        return content if self.source == "folder" else content | {"size_arcsec": self.size_arcsec}
+        return content if self.source in ("folder", "mmu_hsc") else content | {"size_arcsec": self.size_arcsec}
 
     @property
     def size_pixels(self) -> int:

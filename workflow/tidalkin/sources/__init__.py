@@ -53,6 +53,18 @@ def open_source(cutouts: Cutouts, seed: int) -> Source:
         from tidalkin.sources.simulated import SimulatedSource
 
         return SimulatedSource(cutouts.simulated, cutouts.size_pixels, seed)
+    if cutouts.source == "hsc_patches":
+        from tidalkin.sources.hsc_patches import HscPatchesSource
+
+        return HscPatchesSource(cutouts)
+    if cutouts.source == "hips2fits":
+        from tidalkin.sources.hips2fits import Hips2fitsSource
+
+        return Hips2fitsSource(cutouts)
+    if cutouts.source == "mmu_hsc":
+        from tidalkin.sources.mmu_hsc import MmuHscSource
+
+        return MmuHscSource(cutouts.mmu_hsc)
     from tidalkin.sources.folder import FolderSource
 
     return FolderSource(cutouts.folder)
