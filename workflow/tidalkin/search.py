@@ -291,7 +291,7 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
 
 
 def _column(values: npt.NDArray[np.generic]) -> pa.Array:
-    """An array as Arrow's. Much of pyarrow, like `pa.array` and `to_numpy`, imports pandas: a quarter of the time of an answer."""
+    """An array as Arrow's; `pa.array` and others import pandas, which would take a quarter of an answer's time."""
     values = np.ascontiguousarray(values)
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 

@@ -1,0 +1,250 @@
+"""Recall, speed, size and memory of kinds of index, on vectors like the pipeline's own.
+
+    python benchmarks/index.py 100000 1000000
+    python benchmarks/index.py 10000000 --kind auto --embeddings results/hsc/embeddings
+
+Vectors are drawn from the distribution of real embeddings, if a folder of them is given: a real vector, moved at random
+within the spread of its nearest neighbours (a Parzen window that follows the manifold, Vincent & Bengio 2003). Without
+any, they are a random smooth function of 16 latent parameters, as a galaxy has them (magnitude, size, colours, ...),
+plus noise, whitened as the pipeline does. Noise makes neighbours harder to find: real embeddings are noisy.
+
+Every kind is built, and asked, in a process of its own: its peak of resident memory counts pages of mapped files too.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+from tidalkin import config
+from tidalkin.index import RECALL_AT, Embeddings, build_index, exact_neighbours, open_index, recall
+
+Vectors = npt.NDArray[np.float32]
+Result = TypeVar("Result")
+
+SHARD_ROWS = 100_000
+LATENT, HIDDEN, FEATURES = 16, 512, 512
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one kind of index."""
+
+    kind: str
+    recall_at_10: float
+    p50_ms: float
+    p99_ms: float
+    build_seconds: float
+    build_gib: float
+    search_gib: float
+    bytes_per_vector: float
+
+
+# --- vectors -----------------------------------------------------------------------------------------------------
+
+
+def _unit(vectors: npt.NDArray[np.floating]) -> Vectors:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def latent_vectors(n: int, dimensions: int, noise: float) -> Iterator[Vectors]:
+    """Whitened random features of latent parameters, shard by shard."""
+    random = np.random.default_rng(1)
+    to_hidden = random.standard_normal((LATENT, HIDDEN), dtype=np.float32) * np.float32(1.5 / LATENT**0.5)
+    offset = random.uniform(-1, 1, HIDDEN).astype(np.float32)
+    to_features = random.standard_normal((HIDDEN, FEATURES), dtype=np.float32) / np.float32(HIDDEN**0.5)
+
+    def features(rows: int) -> Vectors:
+        latent = random.standard_normal((rows, LATENT), dtype=np.float32)
+        smooth = np.maximum(np.maximum(latent @ to_hidden + offset, 0) @ to_features, 0)
+        return smooth + np.float32(noise * smooth.std()) * random.standard_normal(smooth.shape, dtype=np.float32)
+
+    sample = features(20_000)
+    variance, components = np.linalg.eigh(np.cov(sample.T))
+    whiten = (components[:, ::-1][:, :dimensions] / np.sqrt(variance[::-1][:dimensions])).astype(np.float32)
+    for first in range(0, n, SHARD_ROWS):
+        yield _unit((features(min(SHARD_ROWS, n - first)) - sample.mean(axis=0)) @ whiten)
+
+
+def resampled_vectors(n: int, real: Embeddings) -> Iterator[Vectors]:
+    """Real vectors, each moved within the spread of its nearest neighbours, shard by shard."""
+    random = np.random.default_rng(1)
+    rows = np.sort(random.choice(len(real), min(len(real), SHARD_ROWS), replace=False))
+    sample = real.rows(rows)
+    neighbours = _neighbours(sample)
+    for first in range(0, n, SHARD_ROWS):
+        chosen = random.integers(0, len(sample), min(SHARD_ROWS, n - first))
+        moved = sample[chosen].copy()
+        for near in neighbours[chosen].T:
+            step = random.standard_normal((len(chosen), 1), dtype=np.float32) / np.float32(NEIGHBOURS**0.5)
+            moved += step * (sample[near] - sample[chosen])
+        yield _unit(moved)
+
+
+def _neighbours(sample: Vectors) -> npt.NDArray[np.int64]:
+    """Rows of the nearest neighbours of each vector, (row, neighbour)."""
+    import faiss
+
+    _, found = faiss.knn(sample, sample, NEIGHBOURS + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    return np.asarray(found[:, 1:])
+
+
+def write_shards(vectors: Iterator[Vectors], folder: Path) -> list[Path]:
+    """Float16 shards with ids, as embedding writes them."""
+    folder.mkdir(parents=True)
+    files, first = [], 0
+    for shard, part in enumerate(vectors):
+        files.append(folder / f"{shard:05d}.npy")
+        np.save(files[-1], part.astype(np.float16))
+        np.save(files[-1].with_suffix(".ids.npy"), np.arange(first, first + len(part)))
+        first += len(part)
+    return files
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+def _peak_gib() -> float:
+    """Peak of resident memory of this process; VmHWM, since ru_maxrss counts the parent's before the start too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
+
+
+def _build(files: list[Path], kind: str, directory: Path, queries: int) -> tuple[float, float]:
+    """Seconds and peak GiB of building, the report's exact search included."""
+    started = time.monotonic()
+    build_index(files, config.Index(kind=kind, queries=queries), directory, seed=1)
+    return time.monotonic() - started, _peak_gib()
+
+
+def _search(files: list[Path], directory: Path, queries: int) -> float:
+    """Peak GiB of a process that only asks."""
+    opened = open_index(directory, files[0].parent)
+    rows = np.random.default_rng(2).integers(0, len(opened.ids), queries)
+    for row, vector in zip(rows, opened.embeddings.rows(rows), strict=True):
+        opened.nearest(vector, RECALL_AT, exclude=[int(row)])
+    return _peak_gib()
+
+
+def _hnswlib(files: list[Path], directory: Path, queries: int) -> Row:
+    """The peer: all vectors and the graph in memory."""
+    import hnswlib
+
+    embeddings = Embeddings(files)
+    started = time.monotonic()
+    index = hnswlib.Index("ip", embeddings.dimensions)
+    index.init_index(len(embeddings), M=32, ef_construction=200)
+    for first, vectors in embeddings.blocks():
+        index.add_items(vectors, np.arange(first, first + len(vectors)))
+    seconds = time.monotonic() - started
+    index.save_index(str(directory / "hnswlib"))
+    rows = np.sort(np.random.default_rng(2).choice(len(embeddings), queries, replace=False))
+    exact = exact_neighbours(embeddings, rows, RECALL_AT)
+    found_recall, milliseconds = 0.0, [0.0]
+    for breadth in (32, 64, 128, 256, 512, 1024):
+        index.set_ef(breadth)
+        found, milliseconds = [], []
+        for row, vector in zip(rows, embeddings.rows(rows), strict=True):
+            asked = time.perf_counter()
+            near = index.knn_query(vector[None], RECALL_AT + 1)[0][0].astype(np.int64)
+            milliseconds.append(1000 * (time.perf_counter() - asked))
+            found.append(near[near != row][:RECALL_AT])
+        found_recall = recall(found, exact)
+        if found_recall >= 0.95:
+            break
+    size = (directory / "hnswlib").stat().st_size / len(embeddings)
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    return Row("hnswlib M=32", found_recall, float(p50), float(p99), seconds, _peak_gib(), _peak_gib(), size)
+
+
+def _alone(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call in a new process, whose memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def measure(files: list[Path], kind: str, directory: Path, queries: int) -> Row:
+    """Build an index and ask it."""
+    seconds, build_gib = _alone(_build, files, kind, directory, queries)
+    search_gib = _alone(_search, files, directory, queries)
+    report = open_index(directory, files[0].parent).report
+    name = f"auto: {report.kind}" if kind == "auto" else report.kind
+    if report.nprobe is not None:
+        name += f", {report.nprobe} lists, {report.candidates} ranked"
+    latency = (report.latency_p50_ms, report.latency_p99_ms)
+    return Row(name, report.recall_at_10, *latency, seconds, build_gib, search_gib, report.bytes_per_vector)
+
+
+def _print(n: int, dimensions: int, rows: list[Row]) -> None:
+    table = Table(title=f"{n:,} x {dimensions}", title_justify="left")
+    table.add_column("index")
+    for heading in ("recall@10", "p50 ms", "p99 ms", "build s", "build GiB", "search GiB", "bytes/vector"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row.kind,
+            f"{row.recall_at_10:.3f}",
+            f"{row.p50_ms:.2f}",
+            f"{row.p99_ms:.2f}",
+            f"{row.build_seconds:.0f}",
+            f"{row.build_gib:.2f}",
+            f"{row.search_gib:.2f}",
+            f"{row.bytes_per_vector:.0f}",
+        )
+    Console(width=150).print(table)
+
+
+def main(
+    sizes: Annotated[list[int], typer.Argument(help="Numbers of vectors.")],
+    kind: Annotated[list[str] | None, typer.Option(help="Kinds of index [default: Flat, auto, HNSW32].")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="Folder of real embeddings to draw from.")] = None,
+    dimensions: Annotated[int, typer.Option(help="Of the vectors of the model.")] = 128,
+    noise: Annotated[float, typer.Option(help="Of the model's features, in units of their scatter.")] = 1.0,
+    queries: Annotated[int, typer.Option(help="Queries, one at a time.")] = 200,
+    peer: Annotated[bool, typer.Option(help="Measure hnswlib too.")] = True,
+    folder: Annotated[Path | None, typer.Option(help="Where the vectors go [default: a temporary folder].")] = None,
+) -> None:
+    """Measure kinds of index."""
+    if peer and find_spec("hnswlib") is None:
+        print("hnswlib is not installed: it is left out (`pip install hnswlib` to compare with it)")
+        peer = False
+    real = None
+    if embeddings is not None:
+        real = Embeddings([file for file in sorted(embeddings.glob("*.npy")) if not file.name.endswith(".ids.npy")])
+        dimensions = real.dimensions
+    for n in sizes:
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            vectors = resampled_vectors(n, real) if real else latent_vectors(n, dimensions, noise)
+            files = write_shards(vectors, Path(work) / "embeddings")
+            rows = [
+                measure(files, name, Path(work) / f"index{number}", queries)
+                for number, name in enumerate(kind or ["Flat", "auto", "HNSW32"])
+            ]
+            if peer:
+                rows.append(_alone(_hnswlib, files, Path(work), queries))
+            _print(n, dimensions, rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)
