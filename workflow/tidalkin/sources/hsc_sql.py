@@ -2,8 +2,8 @@
 
 The protocol is that of hscReleaseQuery.py, clientVersion 20190514.1, in HSC's data-access-tools for pdr3 (the successor
 of hscSspQuery3.py, which speaks the same protocol to the collaboration's own server): JSON by POST to ``preview``,
-``submit``, ``status``, ``download`` and ``delete`` below ``.../datasearch/api/catalog_jobs/``; 401 for wrong credentials,
-406 with a message for SQL that the server refuses.
+``submit``, ``status``, ``download`` and ``delete`` below ``.../datasearch/api/catalog_jobs/``; 401 for wrong
+credentials, 406 with a message for SQL that the server refuses.
 
 A job at the server takes a user's quota until it is deleted. It is deleted here after every end of a query: success,
 fault, Ctrl-C, SIGTERM; after a kill -9 it is deleted by the next query for the same file, which finds its number there.
