@@ -17,6 +17,7 @@ from astropy.io import fits
 from distributed import LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tidalkin.catalog import read_catalog, split_catalog, write_catalog
 from tidalkin.config import Dask, Folder, Images
 from tidalkin.conversion import convert
@@ -297,7 +298,7 @@ def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, star
     arguments = survey.arguments("killed.zarr", **WHOLE)
     work = survey.folder / "killed.zarr.partial"
     finished = {}
-    for whole_group, shards in ((True, 1), (False, 9), (True, 20), (False, 31)):
+    for whole_group, shards in ((True, 1), (False, 14), (True, 27)):
         process = start(arguments)
         wait_for_shards(work, shards, process)
         time.sleep(random.uniform(0, 0.1))
@@ -321,11 +322,10 @@ def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, star
 def test_a_worker_that_dies_is_replaced(survey, undisturbed, start):
     arguments = survey.arguments("bereft.zarr", **WHOLE)
     process = start(arguments)
-    for shards in (2, 15):
-        wait_for_shards(survey.folder / "bereft.zarr.partial", shards, process)
-        children = psutil.Process(process.pid).children(recursive=True)
-        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-        workers[0].kill()
+    wait_for_shards(survey.folder / "bereft.zarr.partial", 5, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    workers[0].kill()
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 0, messages
     assert content_of(arguments["output"]) == undisturbed

@@ -12,6 +12,7 @@ import zarr
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tidalkin.config import Images
 from tidalkin.errors import TidalkinError
 from tidalkin.images import (

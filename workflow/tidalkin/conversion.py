@@ -153,8 +153,8 @@ def convert(
     )
     chunks = list_chunks(conversion.catalog, tars, ledgers, len(bands))
     n_objects = chunks[-1].last
-    _prepare(conversion, n_objects)
     n_shards = -(-n_objects // images.shard_size)
+    prepare(conversion, n_objects)
     with _client(dask, min(dask.workers or threads, n_shards)) as client:
         _wait_for_a_worker(client)
         _run(client, conversion, chunks, n_objects)
@@ -186,10 +186,19 @@ def list_chunks(catalog: Path, tars: Sequence[str | Path], ledgers: Sequence[str
     return chunks
 
 
+def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chunk, ...]]:
+    """The chunks that overlap each shard."""
+    overlapping: list[list[Chunk]] = [[] for _ in range(0, chunks[-1].last, shard_size)]
+    for chunk in chunks:
+        for shard in range(chunk.first // shard_size, -(-chunk.last // shard_size)):
+            overlapping[shard].append(chunk)
+    return [tuple(chunks) for chunks in overlapping]
+
+
 # --- start and end -----------------------------------------------------------------------------------------------
 
 
-def _prepare(conversion: Conversion, n_objects: int) -> None:
+def prepare(conversion: Conversion, n_objects: int) -> None:
     """Go on with an earlier run's store where it is of the same layout, else begin a new one."""
     if _is_of_layout(conversion, n_objects):
         for stray in conversion.store.rglob("*.partial"):  # what a killed worker was writing
@@ -253,20 +262,12 @@ def _writing(path: Path) -> Iterator[None]:
 def _run(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_objects: int) -> None:
     """One task per shard; say how far they are."""
     size = conversion.images.shard_size
-    starts = range(0, n_objects, size)
-    overlapping = [
-        tuple(chunk for chunk in chunks if chunk.first < start + size and chunk.last > start) for start in starts
-    ]
-    futures = client.map(
-        _task,
-        [conversion] * len(starts),
-        range(len(starts)),
-        overlapping,
-        key=[f"shard-{shard:05d}" for shard in range(len(starts))],
-        pure=False,
-    )
+    overlapping = chunks_of_shards(chunks, size)
+    shards = range(len(overlapping))
+    keys = [f"shard-{shard:05d}" for shard in shards]
+    futures = client.map(_task, [conversion] * len(shards), shards, overlapping, key=keys, pure=False)
     try:
-        _follow(as_completed(futures, with_results=True), len(starts), n_objects)
+        _follow(as_completed(futures, with_results=True), len(shards), n_objects)
     except KilledWorker as error:
         raise TidalkinError(
             f"{conversion.store}: the workers on {error.task} died again and again, as they do without memory: "
