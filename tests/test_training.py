@@ -344,6 +344,8 @@ def test_members_of_a_group_end_when_their_launcher_is_killed(store, tmp_path):
     run.kill()
     run.wait()
     _, alive = psutil.wait_procs(family, timeout=30)
+    for process in alive:
+        process.kill()
     assert alive == []
 
 

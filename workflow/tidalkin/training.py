@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import psutil
@@ -451,18 +451,26 @@ def _run_as_member(job_file: str) -> None:
     dist.init_process_group("nccl" if choose_device(job.compute.device).type == "cuda" else "gloo")
     try:
         _run(job, rank, processes)
-    except TidalkinError as error:
-        with written_whole(job.workplace / "fault.txt") as partial:
-            partial.write_text(str(error))
-        sys.exit(1)
-    finally:
-        dist.destroy_process_group()
+    except Exception as error:
+        if isinstance(error, TidalkinError):
+            with written_whole(job.workplace / "fault.txt") as partial:
+                partial.write_text(str(error))
+        else:
+            logger.exception("process %d of %d", rank, processes)
+        _leave_group()
+    dist.destroy_process_group()
 
 
 def _end_with_launcher(job: Job) -> None:
     """Do not train on for nobody when the run that started this process was killed."""
     if job.launcher and not psutil.pid_exists(job.launcher):
-        sys.exit(f"the run that started this process ({job.launcher}) is gone")
+        _leave_group()
+
+
+def _leave_group() -> NoReturn:
+    """End this process at once: an orderly end would wait for the others, who wait for this one in a collective."""
+    logging.shutdown()
+    os._exit(1)
 
 
 if __name__ == "__main__":
