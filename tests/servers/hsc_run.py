@@ -1,25 +1,22 @@
-"""One chunk fetched from the test server, in this process or in one that can be killed."""
+"""The test server and the download that talks to it, set up for a test in a line or two."""
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pydantic import SecretStr
 
+from servers.hsc_job import Fetched, fetch_chunk
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
 from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
-from tidalkin.sources.chunk import write_chunk
 from tidalkin.sources.hsc_account import Account
 from tidalkin.sources.hsc_answer import Line
-from tidalkin.sources.hsc_das import HscDasSource, chunk_lines, server_order
-from tidalkin.sources.received import received_folder
+from tidalkin.sources.hsc_das import chunk_lines, server_order
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 
@@ -52,34 +49,16 @@ def ordered_lines(objects: pd.DataFrame, cutouts: Cutouts) -> list[Line]:
     return server_order(chunk_lines(objects, cutouts.bands, cutouts.hsc_das, cutouts.size_pixels))
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """A chunk on disk."""
-
-    tar: bytes
-    ledger: pd.DataFrame
-
-    @property
-    def statuses(self) -> dict[str, int]:
-        return self.ledger["status"].value_counts().to_dict()
-
-
 def fetch(
     objects: pd.DataFrame,
     cutouts: Cutouts,
     folder: Path,
-    account: Account | None = ACCOUNT,
+    account: Account = ACCOUNT,
     slots: Path | None = None,
     chunk: str = "00000",
 ) -> Fetched:
-    """Fetch a chunk, as the workflow's job does."""
-    tar = folder / "cutouts" / f"{chunk}.tar"
-    source = HscDasSource(cutouts, received_folder(tar), account, slots or folder / "slots")
-    ledger = write_chunk(
-        source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, tar.with_suffix(".ledger.parquet")
-    )
-    source.keep(objects, cutouts.bands, tar, ledger)
-    return Fetched(tar.read_bytes(), ledger)
+    """Fetch a chunk in this process."""
+    return fetch_chunk(objects, cutouts, folder, account, slots, chunk)
 
 
 def start_fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Path | None = None) -> subprocess.Popen:
@@ -89,17 +68,5 @@ def start_fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Pa
     (folder / "cutouts.json").write_text(cutouts.model_dump_json())
     environment = os.environ | {"HSC_SSP_USER": USER, "HSC_SSP_PASSWORD": PASSWORD}
     with (folder / "log").open("a") as log:
-        command = [sys.executable, "-m", "servers.hsc_run", str(folder), str(slots or folder / "slots")]
+        command = [sys.executable, "-m", "servers.hsc_job", str(folder), str(slots or folder / "slots")]
         return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log, env=environment)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.DEBUG)
-    chosen = Path(sys.argv[1])
-    fetch(
-        pd.read_parquet(chosen / "objects.parquet"),
-        Cutouts.model_validate_json((chosen / "cutouts.json").read_text()),
-        chosen,
-        account=None,
-        slots=Path(sys.argv[2]),
-    )

@@ -203,13 +203,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def send_chunked(self, pieces: Iterator[bytes], kind: str) -> None:
+    def send_chunked(self, pieces: Iterator[bytes], kind: str, bytes_per_second: float = float("inf")) -> None:
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        began, sent = time.monotonic(), 0
         for piece in pieces:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            sent += len(piece)
+            time.sleep(max(0.0, sent / bytes_per_second - (time.monotonic() - began)))
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: object) -> None:
@@ -236,6 +239,8 @@ class CutoutService:
     overlap_every: int = 0
     seconds_per_member: float = 0.0
     stall_seconds: float = 2.0
+    bytes_per_second: float = float("inf")
+    """Rate of one connection."""
     faults: dict[str, list[str]] = field(default_factory=dict)
     """Kinds of faults by line, each used up by the first request that comes to the line."""
     requests: list[Request] = field(default_factory=list)
@@ -287,7 +292,7 @@ class CutoutService:
         else:
             if whole == "slow-first-byte":
                 time.sleep(0.1)
-            handler.send_chunked(_gathered(self._tar(lines)), "application/x-tar")
+            handler.send_chunked(_gathered(self._tar(lines)), "application/x-tar", self.bytes_per_second)
             request.finished = True
 
     def _fault(self, text: str, kinds: Sequence[str]) -> str:
@@ -461,9 +466,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--connection-limit", type=int)
+    parser.add_argument("--bytes-per-second", type=float, default=float("inf"), help="rate of one connection")
     arguments = parser.parse_args()
     with HscServer(arguments.connection_limit) as server:
-        server.mount(CUTOUT_PATH, CutoutService().answer)
+        server.mount(CUTOUT_PATH, CutoutService(bytes_per_second=arguments.bytes_per_second).answer)
         print(server.url("/das_cutout/pdr3"), flush=True)
         waiting = threading.Thread(target=sys.stdin.read, daemon=True)
         waiting.start()

@@ -83,19 +83,22 @@ def test_every_fault_of_the_server_leaves_the_result_of_a_small_chunk_unchanged(
         check_fault(kind, objects, expected, tmp_path / kind, position)
 
 
+@pytest.fixture(scope="module")
+def faultless_300(tmp_path_factory: pytest.TempPathFactory) -> Fetched:
+    return faultless(galaxies(300), tmp_path_factory.mktemp("faultless"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("position", ["first", "middle", "last"])
 @pytest.mark.parametrize("kind", EVERY_FAULT)
 def test_a_fault_in_first_middle_and_last_request_leaves_the_result_unchanged(
-    kind: str, position: str, tmp_path: Path
+    kind: str, position: str, faultless_300: Fetched, tmp_path: Path
 ) -> None:
-    objects = galaxies(300)
-    check_fault(kind, objects, faultless(objects, tmp_path), tmp_path / "run", position)
+    check_fault(kind, galaxies(300), faultless_300, tmp_path / "run", position)
 
 
-def test_all_faults_in_one_run_leave_the_result_unchanged(tmp_path: Path) -> None:
-    objects = galaxies(300)
-    expected = faultless(objects, tmp_path)
+def test_all_faults_in_one_run_leave_the_result_unchanged(faultless_300: Fetched, tmp_path: Path) -> None:
+    objects, expected = galaxies(300), faultless_300
     generator = random.Random(3)
     with HscServer() as server:
         service = serve(server, stall_seconds=1.0, **SKY)

@@ -1,0 +1,58 @@
+"""One chunk fetched as the workflow's job does it; as a command, in a process of its own that can be killed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tidalkin.config import Cutouts
+from tidalkin.sources.chunk import write_chunk
+from tidalkin.sources.hsc_account import Account
+from tidalkin.sources.hsc_das import HscDasSource
+from tidalkin.sources.received import received_folder
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A chunk on disk."""
+
+    tar: bytes
+    ledger: pd.DataFrame
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        return self.ledger["status"].value_counts().to_dict()
+
+
+def fetch_chunk(
+    objects: pd.DataFrame,
+    cutouts: Cutouts,
+    folder: Path,
+    account: Account | None,
+    slots: Path | None = None,
+    chunk: str = "00000",
+) -> Fetched:
+    """Fetch a chunk, as the workflow's job does."""
+    tar = folder / "cutouts" / f"{chunk}.tar"
+    source = HscDasSource(cutouts, received_folder(tar), account, slots or folder / "slots")
+    ledger = write_chunk(
+        source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, tar.with_suffix(".ledger.parquet")
+    )
+    source.keep(objects, cutouts.bands, tar, ledger)
+    return Fetched(tar.read_bytes(), ledger)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.DEBUG)
+    chosen = Path(sys.argv[1])
+    fetch_chunk(
+        pd.read_parquet(chosen / "objects.parquet"),
+        Cutouts.model_validate_json((chosen / "cutouts.json").read_text()),
+        chosen,
+        account=None,
+        slots=Path(sys.argv[2]),
+    )
