@@ -258,14 +258,13 @@ class _Download:
         def wait(state: tenacity.RetryCallState) -> float:
             fault = state.outcome.exception() if state.outcome else None
             asked = fault.retry_after if isinstance(fault, Fault) else 0.0
-            seconds = max(backoff(state), min(asked, LONGEST_WAIT_SECONDS))
-            logger.warning("try %d: %s; waiting %.0f s", state.attempt_number, fault, seconds)
-            return seconds
+            return max(backoff(state), min(asked, LONGEST_WAIT_SECONDS))
 
         return tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._das.attempts),
             wait=wait,
             retry=tenacity.retry_if_exception_type(Fault),
+            before_sleep=_log_wait,
             reraise=True,
         )
 
@@ -389,6 +388,11 @@ class _ShrinkingPart:
 
     def shrink(self) -> None:
         self.lines = self.lines[: max(1, len(self.lines) // 4)]
+
+
+def _log_wait(state: tenacity.RetryCallState) -> None:
+    fault = state.outcome.exception() if state.outcome else None
+    logger.warning("try %d: %s; waiting %.0f s", state.attempt_number, fault, state.upcoming_sleep)
 
 
 def _retry_after(response: httpx.Response) -> float:
