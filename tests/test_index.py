@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tidalkin.config import Index
 from tidalkin.errors import TidalkinError
 from tidalkin.index import (
