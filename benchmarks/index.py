@@ -190,8 +190,8 @@ def measure(files: list[Path], kind: str, directory: Path, queries: int) -> Row:
     search_gib = _alone(_search, files, directory, queries)
     report = open_index(directory, files[0].parent).report
     name = f"auto: {report.kind}" if kind == "auto" else report.kind
-    if report.nprobe is not None:
-        name += f", {report.nprobe} lists, {report.candidates} ranked"
+    if report.breadth is not None:
+        name += f", breadth {report.breadth}, {report.candidates} ranked"
     latency = (report.latency_p50_ms, report.latency_p99_ms)
     return Row(name, report.recall_at_10, *latency, seconds, build_gib, search_gib, report.bytes_per_vector)
 

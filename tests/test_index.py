@@ -18,7 +18,6 @@ from tidalkin.index import (
     choose_kind,
     exact_neighbours,
     open_index,
-    ranked,
     read_report,
 )
 
@@ -122,15 +121,14 @@ def test_exact_neighbours_do_not_depend_on_the_blocks(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_more_neighbours_than_the_lists_hold_are_still_found(tmp_path):
+@pytest.mark.parametrize("kind", ["IVF32,Flat", "HNSW8", "PCAR8,IVF32,Flat"])
+def test_more_neighbours_than_a_query_looks_into_are_still_found(tmp_path, kind):
     vectors = unit_vectors(1000)
-    files = write_shards(tmp_path, vectors)
-    index = faiss.index_factory(16, "IVF32,Flat", faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
-    index.add(vectors)
-    index.nprobe = 1
-    rows, _ = ranked(index, Embeddings(files), 100, vectors[0], 900)
-    assert len(rows) == 900
+    build_index(
+        write_shards(tmp_path / "embeddings", vectors), Index(kind=kind, queries=20), tmp_path / "index", seed=1
+    )
+    rows, _ = open_index(tmp_path / "index", tmp_path / "embeddings").nearest(vectors[0], 950)
+    assert len(set(rows.tolist())) == 950
 
 
 def test_auto_is_exact_for_small_and_compressed_for_large():

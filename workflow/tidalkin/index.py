@@ -58,8 +58,8 @@ class Report(config.Section):
     """Of index and ids, without the shards."""
     candidates: int
     """Candidates that are ranked again by their exact similarity; 0 for an index that is exact itself."""
-    nprobe: int | None
-    """Lists of an inverted file that a query looks into."""
+    breadth: int | None
+    """Lists of an inverted file (nprobe), or nodes of a graph (efSearch), that a query looks into."""
     recall_at_10: float
     """Share of the 10 exact nearest neighbours found, the query itself not counted."""
     queries: int
@@ -296,6 +296,55 @@ def _inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
     return faiss.try_extract_index_ivf(index)
 
 
+# --- breadth: how far an approximate index looks -----------------------------------------------------------------
+
+
+def _inner(index: faiss.Index) -> faiss.Index:
+    """The index behind a transformation of the vectors."""
+    return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+
+
+def _breadth(index: faiss.Index) -> int | None:
+    """Lists or nodes a query looks into; none for other kinds."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        return int(inner.nprobe)
+    return int(inner.hnsw.efSearch) if isinstance(inner, faiss.IndexHNSW) else None
+
+
+def _largest_breadth(index: faiss.Index) -> int:
+    """The most lists or nodes there are to look into."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        return int(inner.nlist)
+    return int(inner.ntotal) if isinstance(inner, faiss.IndexHNSW) else 1
+
+
+def _set_breadth(index: faiss.Index, breadth: int) -> None:
+    """Let queries look into so many lists or nodes; it is written with the index."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        inner.nprobe = breadth
+    elif isinstance(inner, faiss.IndexHNSW):
+        inner.hnsw.efSearch = breadth
+
+
+def _parameters(index: faiss.Index, breadth: int) -> faiss.SearchParameters:
+    """A breadth for one query only."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        parameters = faiss.SearchParametersIVF()
+        parameters.nprobe = breadth
+    else:
+        parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
+        parameters.efSearch = breadth
+    if inner is index:
+        return parameters
+    outer = faiss.SearchParametersPreTransform()
+    outer.index_params = parameters
+    return outer
+
+
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
@@ -315,7 +364,6 @@ def _measured(
         started = time.perf_counter()
         found.append(ranked(index, embeddings, candidates, vector, RECALL_AT, exclude=[row])[0])
         milliseconds.append(1000 * (time.perf_counter() - started))
-    inverted = _inverted_file(index)
     return Report(
         kind=kind,
         n=len(embeddings),
@@ -323,7 +371,7 @@ def _measured(
         index_bytes=index_bytes,
         bytes_per_vector=round(index_bytes / len(embeddings) + 8, 2),
         candidates=candidates,
-        nprobe=None if inverted is None else inverted.nprobe,
+        breadth=_breadth(index),
         recall_at_10=round(recall(found, exact_neighbours(embeddings, rows, RECALL_AT)), 4),
         queries=len(rows),
         latency_p50_ms=round(float(np.percentile(milliseconds, 50)), 3),
@@ -364,17 +412,14 @@ def recall(found: Sequence[Rows], exact: Sequence[Rows]) -> float:
 
 
 def _tune(index: faiss.Index, embeddings: Embeddings, queries: int, seed: int) -> int:
-    """Set the fewest lists, and return the fewest candidates, that reach the aim; or the most there are.
+    """Set the least breadth, and return the fewest candidates, that reach the aim; or the most there are.
 
     On queries of its own, so that the report's are not those it was made to fit.
     """
     rows = _sample(embeddings, queries, seed, "tuned on")
     vectors, exact = embeddings.rows(rows), exact_neighbours(embeddings, rows, RECALL_AT)
-    inverted = _inverted_file(index)
-    lists = [1] if inverted is None else _doubling(inverted.nlist)
-    for nprobe in lists:
-        if inverted is not None:
-            inverted.nprobe = nprobe
+    for breadth in _doubling(_largest_breadth(index)):
+        _set_breadth(index, breadth)
         for candidates in CANDIDATES:
             found = [
                 ranked(index, embeddings, candidates, vector, RECALL_AT, exclude=[row])[0]
@@ -430,15 +475,13 @@ def ranked(
 
 
 def _candidates(index: faiss.Index, vector: Vectors, count: int, wanted: int) -> Rows:
-    """The index's best ``count`` rows; an inverted file looks into more lists where it finds fewer than ``wanted``."""
+    """The index's best ``count`` rows; it looks into more lists or nodes where it finds fewer than ``wanted``."""
     query = vector[None, :]
     rows: Rows = index.search(query, count)[1][0]
-    nprobe, lists = (index.nprobe, index.nlist) if isinstance(index, faiss.IndexIVF) else (1, 1)
-    while (rows >= 0).sum() < wanted and nprobe < lists:
-        nprobe = min(2 * nprobe, lists)
-        parameters = faiss.SearchParametersIVF()
-        parameters.nprobe = nprobe
-        rows = index.search(query, count, params=parameters)[1][0]
+    breadth, largest = _breadth(index) or 1, _largest_breadth(index)
+    while (rows >= 0).sum() < wanted and breadth < largest:
+        breadth = min(2 * breadth, largest)
+        rows = index.search(query, count, params=_parameters(index, breadth))[1][0]
     return rows[rows >= 0]
 
 
