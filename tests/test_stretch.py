@@ -42,6 +42,13 @@ def test_missing_flux_becomes_the_level_of_the_sky():
     assert torch.equal(stretch(flux, SIGMA, Stretch()), torch.zeros(4, 2, 1, 3))
 
 
+def test_a_bin_averages_blocks_of_pixels_and_counts_missing_ones_as_sky():
+    flux = torch.tensor([[4.0, 0.0, math.nan, 8.0], [0.0, 4.0, math.nan, 0.0]]).expand(2, 2, 4)
+    settings = Stretch(bin=2, softening_sigma=1.0)
+    expected = stretch(torch.tensor([[2.0, 2.0]]).expand(2, 1, 2), SIGMA, Stretch(softening_sigma=1.0))
+    assert torch.allclose(stretch(flux, SIGMA, settings), expected)
+
+
 def test_the_stretch_leaves_its_input_unchanged():
     flux = torch.tensor([math.nan, 3.0]).expand(2, 1, 2).clone()
     stretch(flux, SIGMA, Stretch(maximum=0.1))

@@ -1,4 +1,4 @@
-"""Embed the labelled galaxies with the encoder as it was before training.
+"""Embed the labelled galaxies with an encoder of random weights.
 
 In: the catalog, the images. Out: vectors.
 """

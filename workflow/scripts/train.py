@@ -10,16 +10,15 @@ from tidalkin.figures_training import draw_history
 from tidalkin.stage import stage
 from tidalkin.training import train
 
-if __name__ == "__main__":  # training processes import this file
-    with stage(snakemake.log):
-        train(
-            snakemake.input[0],
-            Path(snakemake.output.encoder).parent,
-            augment=Augment(**snakemake.params.augment),
-            stretch=Stretch(**snakemake.params.stretch),
-            encoder=Encoder(**snakemake.params.encoder),
-            training=Training(**snakemake.params.training),
-            seed=snakemake.params.seed,
-            compute=load_settings(snakemake.config).compute,
-        )
-        draw_history(snakemake.output.history, snakemake.output.picture)
+with stage(snakemake.log):
+    train(
+        snakemake.input[0],
+        Path(snakemake.output.encoder).parent,
+        augment=Augment(**snakemake.params.augment),
+        stretch=Stretch(**snakemake.params.stretch),
+        encoder=Encoder(**snakemake.params.encoder),
+        training=Training(**snakemake.params.training),
+        seed=snakemake.params.seed,
+        compute=load_settings(snakemake.config).compute,
+    )
+    draw_history(snakemake.output.history, snakemake.output.picture)

@@ -154,7 +154,7 @@ def open_store(path: str | Path) -> zarr.Group:
     try:
         store = zarr.open_group(path, mode="r")
         version = store.attrs.get("tidalkin_store")
-        arrays = set(store.array_keys())
+        missing = [name for name in ARRAYS if name not in store]
     except (BaseZarrError, OSError, ValueError, KeyError, TypeError) as error:
         raise TidalkinError(f"{path}: is not an image store of tidalkin ({error}): {mend}") from None
     if version is None:
@@ -163,8 +163,8 @@ def open_store(path: str | Path) -> zarr.Group:
         raise TidalkinError(
             f"{path}: is an image store of version {version}, but this tidalkin reads version {STORE_VERSION}: {mend}"
         )
-    if missing := set(ARRAYS) - arrays:
-        raise TidalkinError(f"{path}: lacks the array `{min(missing)}`: {mend}")
+    if missing:
+        raise TidalkinError(f"{path}: lacks the array `{missing[0]}`: {mend}")
     return store
 
 

@@ -66,9 +66,12 @@ def stretch(flux: torch.Tensor, sigma: torch.Tensor, settings: Stretch) -> torch
 
     Returns
     -------
-    (..., band, y, x) tensor
+    (..., band, y / bin, x / bin) tensor
         ``arcsinh(flux / (softening_sigma * sigma))``, at most ``maximum``; 0, the sky's level, where flux is missing.
+        With a ``bin`` above 1, of the mean flux of blocks of ``bin`` by ``bin`` pixels, missing ones counted as sky.
     """
+    if settings.bin > 1:
+        flux = torch.nn.functional.avg_pool2d(flux.nan_to_num(nan=0.0), settings.bin)
     scaled = flux * (1.0 / (settings.softening_sigma * sigma))[:, None, None]
     # arcsinh as log(|x| + sqrt(x^2 + 1)): torch.asinh takes ten times as long on a CPU, longer than all else in a view.
     stretched = (scaled * scaled).add_(1.0).sqrt_().add_(scaled.abs()).log_().copysign_(scaled)
