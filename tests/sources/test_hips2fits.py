@@ -1,0 +1,126 @@
+"""Images from hips2fits: place and flux, what is not there, and every fault of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from servers.hips_service import HIPS_PATH, HipsService
+from servers.hsc_server import HscServer
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, Hips2fits, load_settings
+from tidalkin.cutouts import NANOJANSKY_OF_MAGNITUDE_ZERO, place_on_grid, read_cutout
+from tidalkin.errors import TidalkinError
+from tidalkin.sources import Delivery
+from tidalkin.sources.chunk import write_chunk
+from tidalkin.sources.hips2fits import Hips2fitsSource
+
+OBJECTS = pd.DataFrame({"object_id": [1, 2, 3], "ra": [150.0, 150.1, 150.2], "dec": [2.0, 2.1, 2.2]})
+BANDS = ("g", "r")
+
+
+@pytest.fixture
+def server() -> Iterator[HscServer]:
+    with HscServer() as running:
+        yield running
+
+
+def mounted(server: HscServer, **options: object) -> HipsService:
+    service = HipsService(**options)
+    service.mount(server)
+    return service
+
+
+def source(server: HscServer, folder: Path, size: int = 16, **changes: object) -> Hips2fitsSource:
+    quick = {"url": server.url(HIPS_PATH), "zero_point": 27.0, "attempts": 3, "timeout_seconds": 0.5}
+    quick |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.02}
+    cutouts = Cutouts(
+        source="hips2fits", size_arcsec=size * PIXEL_SCALE_ARCSEC, hips2fits=Hips2fits(**(quick | changes))
+    )
+    return Hips2fitsSource(cutouts, folder / "slots")
+
+
+def delivered(opened: Hips2fitsSource, objects: pd.DataFrame = OBJECTS) -> list[Delivery]:
+    return list(opened.deliver(objects, BANDS))
+
+
+@pytest.mark.parametrize("size", [15, 16])
+def test_each_image_is_at_its_place_in_nanojansky(server: HscServer, tmp_path: Path, size: int) -> None:
+    service = mounted(server)
+    images = delivered(source(server, tmp_path, size))
+    assert [(image.object_id, image.band, image.status) for image in images] == [
+        (object_id, band, "ok") for object_id in (1, 2, 3) for band in BANDS
+    ]
+    first = read_cutout(images[0].content, "image")
+    assert first.band == "g"
+    assert first.variance is None
+    grid = place_on_grid(first.flux, first.wcs, 150.0, 2.0, size)
+    bright = 100 * NANOJANSKY_OF_MAGNITUDE_ZERO / 10 ** (0.4 * 27)
+    assert grid[size // 2, size // 2] == pytest.approx(bright, rel=1e-5)
+    asked = service.asked[1]
+    assert asked["hips"] == "CDS/P/HSC/DR2/wide/r"
+    assert float(asked["fov"]) == pytest.approx(size * PIXEL_SCALE_ARCSEC / 3600)
+    assert (asked["projection"], asked["format"]) == ("TAN", "fits")
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "429", "html", "reset", "short", "blank", "zeros", "other-size"])
+def test_a_fault_that_passes_changes_no_byte(server: HscServer, tmp_path: Path, fault: str) -> None:
+    service = mounted(server)
+    smooth = delivered(source(server, tmp_path))
+    service.faults = [fault]
+    assert delivered(source(server, tmp_path)) == smooth
+    assert not service.faults
+
+
+def test_where_the_survey_has_no_pixels_the_cutout_is_absent(server: HscServer, tmp_path: Path) -> None:
+    mounted(server, largest_dec=2.15)
+    images = delivered(source(server, tmp_path))
+    assert [image.status for image in images] == ["ok"] * 4 + ["absent"] * 2
+    assert images[-1].reason == "CDS/P/HSC/DR2/wide/r has no pixels there"
+    ledger = write_chunk(images, OBJECTS, BANDS, tmp_path / "00000.tar", tmp_path / "00000.ledger.parquet")
+    assert ledger["status"].tolist() == ["ok"] * 4 + ["absent"] * 2
+
+
+def test_an_image_that_does_not_come_has_failed_and_the_others_are_here(server: HscServer, tmp_path: Path) -> None:
+    mounted(server, faults=["500"] * 3)
+    images = delivered(source(server, tmp_path))
+    assert [image.status for image in images] == ["failed"] + ["ok"] * 5
+    assert images[0].reason == "3 tries without result, the last: HTTP 500"
+
+
+def test_a_hips_the_service_does_not_know_stops_with_its_name(server: HscServer, tmp_path: Path) -> None:
+    mounted(server)
+    with pytest.raises(TidalkinError, match=r"does not know CDS/P/HSC/DR9/g .*unknown HiPS"):
+        delivered(source(server, tmp_path, hips="CDS/P/HSC/DR9/{band}"))
+
+
+def test_a_color_image_is_not_taken_for_fluxes(server: HscServer, tmp_path: Path) -> None:
+    mounted(server, faults=["color"])
+    with pytest.raises(TidalkinError, match="gives images for the eye"):
+        delivered(source(server, tmp_path))
+
+
+def test_a_flux_scale_nobody_knows_is_refused_before_anything_runs(server: HscServer) -> None:
+    config = {"catalog": {"source": "file", "path": "a.csv"}, "cutouts": {"source": "hips2fits"}}
+    with pytest.raises(TidalkinError, match=r"needs `hips2fits.zero_point`.* 27.0 for HSC's coadds"):
+        load_settings(config)
+    config["cutouts"]["hips2fits"] = {"zero_point": 27.0, "hips": "CDS/P/HSC/DR2/wide/g"}
+    with pytest.raises(TidalkinError, match=r"must contain \{band\}"):
+        load_settings(config)
+
+
+def test_transport_settings_do_not_change_what_is_fetched() -> None:
+    slow = Cutouts(source="hips2fits", hips2fits=Hips2fits(zero_point=27.0, attempts=9, connections=1))
+    fast = Cutouts(source="hips2fits", hips2fits=Hips2fits(zero_point=27.0))
+    other = Cutouts(source="hips2fits", hips2fits=Hips2fits(zero_point=26.0))
+    assert slow.content() == fast.content() != other.content()
+
+
+def test_the_flux_follows_the_zero_point(server: HscServer, tmp_path: Path) -> None:
+    mounted(server)
+    bright = read_cutout(delivered(source(server, tmp_path, zero_point=22.5))[0].content, "image").flux.max()
+    assert bright == pytest.approx(100 * 10 ** (0.4 * (31.4 - 22.5)), rel=1e-5)
+    assert np.isfinite(bright)
