@@ -208,7 +208,7 @@ def cut(hdus: fits.HDUList, x: float, y: float, side: int, band: str) -> bytes:
         (MASK, "MASK", np.int32),
         (VARIANCE, "VARIANCE", np.float32),
     ):
-        pixels = hdus[number].section[rows, columns].astype(dtype)
+        pixels = hdus[number].data[rows, columns].astype(dtype)
         header = _cut_header(hdus[number].header, columns.start, rows.start)
         planes.append(fits.ImageHDU(pixels, header, name=name))
     buffer = io.BytesIO()

@@ -1,0 +1,100 @@
+"""Measure how many galaxies a patch must hold before downloading it whole beats asking for cutouts.
+
+    python benchmarks/patches.py                     patches of 4,200 pixels, as HSC's are
+    python benchmarks/patches.py --side 1000         a quick look
+
+A server on loopback serves one coadd patch, as a plain and as a compressed FITS file, and cutouts of several sizes
+(tests/servers). Printed: the bytes that came over HTTP for each, the galaxies at which both ways cost the same bytes,
+and the time it takes to cut a galaxy out here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
+from servers.patch_service import TREE_PATH, PatchService, address_of, patch_file
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscPatches
+from tidalkin.sources.hsc_account import Account
+from tidalkin.sources.hsc_das import HscDasSource
+from tidalkin.sources.hsc_patches import HscPatchesSource
+
+ACCOUNT = Account(USER, SecretStr(PASSWORD), "the benchmark")
+RA, DEC = 150.0, 2.0
+SIZES = (64, 96, 128, 160, 198)
+
+
+def galaxies(number: int, side: int) -> pd.DataFrame:
+    """Galaxies over the inner part of a patch."""
+    generator = np.random.default_rng(1)
+    inner = (side - 200) * PIXEL_SCALE_ARCSEC / 3600
+    ra, dec = (centre + inner * generator.uniform(-0.5, 0.5, number) for centre in (RA, DEC))
+    return pd.DataFrame({"object_id": np.arange(number), "ra": ra, "dec": dec, "tract": 9813, "patch": 405})
+
+
+def cutout_bytes(server: HscServer, size: int, objects: pd.DataFrame, folder: Path) -> float:
+    """Bytes of one cutout, with its part of the tar, from the cutout service."""
+    das = HscDas(url=server.url("/das_cutout/pdr3"))
+    cutouts = Cutouts(source="hsc_das", size_arcsec=size * PIXEL_SCALE_ARCSEC, hsc_das=das)
+    source = HscDasSource(cutouts, folder / f"das-{size}", ACCOUNT, folder / "slots")
+    sizes = [len(delivery.content) for delivery in source.deliver(objects, ["g"])]
+    return float(np.mean([512 + -(-one // 512) * 512 for one in sizes]))
+
+
+def cut_all(server: HscServer, objects: pd.DataFrame, folder: Path) -> float:
+    """Seconds to cut one galaxy in one band, the patch being here."""
+    patches = HscPatches(url=server.url(TREE_PATH), cache=str(folder))
+    cutouts = Cutouts(source="hsc_patches", size_arcsec=128 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
+    source = HscPatchesSource(cutouts, ACCOUNT, folder / "slots")
+    list(source.deliver(objects[:1], ["g"]))
+    began = time.perf_counter()
+    statuses = {delivery.status for delivery in source.deliver(objects, ["g"])}
+    assert statuses == {"ok"}, statuses
+    return (time.perf_counter() - began) / len(objects)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=4200, help="pixels of a patch's side")
+    parser.add_argument("--objects", type=int, default=200, help="galaxies to cut out")
+    arguments = parser.parse_args()
+    objects = galaxies(arguments.objects, arguments.side)
+    address = address_of(9813, "4,5", "g")
+    with HscServer() as server, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        server.mount(CUTOUT_PATH, CutoutService().answer)
+        cutouts = {size: cutout_bytes(server, size, objects[:20], folder) for size in SIZES}
+        patches, seconds = {}, {}
+        for kind in ("plain", "compressed"):
+            service = PatchService({address: patch_file("g", RA, DEC, arguments.side, compressed=kind == "compressed")})
+            service.mount(server)
+            seconds[kind] = cut_all(server, objects, folder / kind)
+            patches[kind] = sum(service.sent.values())
+    table = Table(title=f"a patch of {arguments.side} pixels against cutouts, one band, image, mask and variance")
+    for column in ("cutout, pixels", "cutout, kB", *(f"galaxies per {kind} patch" for kind in patches)):
+        table.add_column(column, justify="right")
+    for size, one in cutouts.items():
+        table.add_row(str(size), f"{one / 1e3:.0f}", *(f"{whole / one:.0f}" for whole in patches.values()))
+    console = Console()
+    console.print(table)
+    for kind, whole in patches.items():
+        console.print(
+            f"{kind} patch: {whole / 1e6:.0f} MB; cutting one galaxy of 128 pixels: {1e3 * seconds[kind]:.1f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
