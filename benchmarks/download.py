@@ -4,11 +4,12 @@
     python benchmarks/download.py --objects 2000       a quick look
 
 A server on loopback (tests/servers/hsc_server.py, a process of its own) answers as fast as it can, or no faster than
-``--megabytes-per-second`` on each connection. Three things run in turn, each in processes of their own, one a
-connection, whose start is not counted; the same requests go over the same number of connections with the same HTTP
-client, and the files of a chunk are deleted when it is done.
+``--megabytes-per-second`` on each connection. Four things run in turn, each in processes of their own, whose start is
+not counted; the same requests go over the same number of connections with the same HTTP client, and the files of a
+chunk are deleted when it is done. ``--jobs`` more than connections let one job pack its tar while others use the line.
 
 - *copy* writes each answer to a file, unread.
+- *hashed copy* also takes the SHA-256 of what it writes: no download that knows what it has can be faster.
 - *receive* checks, hashes, stores and journals every member: all is safe on disk.
 - *download* is what a job of the workflow does: receive, then write the chunk's tar and ledger in catalog order, and
   keep the tar for next time.
@@ -21,6 +22,7 @@ descriptors that were gained between a job's first chunk and its last.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import multiprocessing
 import os
 import resource
@@ -78,8 +80,9 @@ def chunk(number: int, size: int) -> pd.DataFrame:
     )
 
 
-def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path) -> tuple[int, bool]:
+def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, hashed: bool) -> tuple[int, bool]:
     """Write the answers to a chunk's requests to a file; return its bytes."""
+    digest = hashlib.sha256()
     das = cutouts.hsc_das
     lines = server_order(chunk_lines(objects, cutouts.bands, das, cutouts.size_pixels))
     path = folder / "copy"
@@ -90,6 +93,8 @@ def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path) -> tuple[i
                 response.raise_for_status()
                 for piece in response.iter_raw():
                     file.write(piece)
+                    if hashed:
+                        digest.update(piece)
     size = path.stat().st_size
     path.unlink()
     return size, True
@@ -134,7 +139,8 @@ def work(
     mine = folder / str(os.getpid())
     mine.mkdir()
     kinds: dict[str, Worker] = {
-        "copy": copy_chunk,
+        "copy": partial(copy_chunk, hashed=False),
+        "hashed copy": partial(copy_chunk, hashed=True),
         "receive": partial(receive_chunk, slots=folder / "slots"),
         "download": partial(download_chunk, slots=folder / "slots"),
     }
@@ -170,12 +176,11 @@ def server(megabytes_per_second: float | None = None) -> Iterator[str]:
         process.stdin.close()
 
 
-def measure(kind: str, n_chunks: int, size: int, cutouts: Cutouts, folder: Path) -> Measured:
-    """Run all chunks of one kind, in as many processes as there are connections."""
+def measure(kind: str, n_jobs: int, n_chunks: int, size: int, cutouts: Cutouts, folder: Path) -> Measured:
+    """Run all chunks of one kind in ``n_jobs`` processes."""
     context = multiprocessing.get_context("spawn")
-    connections = cutouts.hsc_das.connections
-    start, results = context.Barrier(connections + 1), context.Queue()
-    numbers = [list(range(first, n_chunks, connections)) for first in range(connections)]
+    start, results = context.Barrier(n_jobs + 1), context.Queue()
+    numbers = [list(range(first, n_chunks, n_jobs)) for first in range(n_jobs)]
     workers = [
         context.Process(target=work, args=(kind, mine, size, cutouts, folder, start, results)) for mine in numbers
     ]
@@ -204,17 +209,19 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=500, help="objects per chunk")
     parser.add_argument("--pixels", type=int, default=32, help="side of a cutout")
     parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=0, help="processes of the download, if more than connections")
     parser.add_argument("--megabytes-per-second", type=float, help="the server's limit for each connection")
     parser.add_argument("--rounds", type=int, default=2, help="how often each is measured, in turn; the best counts")
     arguments = parser.parse_args()
-    n_chunks = max(arguments.connections, arguments.objects // arguments.chunk)
+    n_chunks = max(arguments.connections, arguments.jobs, arguments.objects // arguments.chunk)
     best: dict[str, Measured] = {}
     with server(arguments.megabytes_per_second) as url, tempfile.TemporaryDirectory() as folder:
         das = HscDas(url=url, connections=arguments.connections)
         cutouts = Cutouts(size_arcsec=arguments.pixels * PIXEL_SCALE_ARCSEC, hsc_das=das)
         for _ in range(arguments.rounds):
-            for kind in ("copy", "receive", "download"):
-                one = measure(kind, n_chunks, arguments.chunk, cutouts, Path(folder))
+            for kind in ("copy", "hashed copy", "receive", "download"):
+                n_jobs = arguments.connections if "copy" in kind else max(arguments.connections, arguments.jobs)
+                one = measure(kind, n_jobs, n_chunks, arguments.chunk, cutouts, Path(folder))
                 best[kind] = min(one, best.get(kind, one), key=lambda measured: measured.seconds)
     print_table(best, n_chunks * arguments.chunk, arguments)
 

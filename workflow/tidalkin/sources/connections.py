@@ -47,7 +47,7 @@ def _free_slot(directory: Path, connections: int) -> FileLock | None:
 
 @contextmanager
 def connection_slot(
-    host: str, connections: int, directory: Path | None = None, poll_seconds: float = 1.0
+    host: str, connections: int, directory: Path | None = None, poll_seconds: float = 0.2
 ) -> Iterator[None]:
     """Hold one of the ``connections`` this user has to ``host``; wait until one is free.
 
