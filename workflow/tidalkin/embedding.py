@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 
+SMALLEST_DEVIATION = 1e-6  # of a feature, as a share of the loudest one's: below it, the feature says nothing
 SMALLEST_VARIANCE = 1e-7
 """Components with less variance, as a share of the largest, are rounding noise: they are not blown up further."""
 
@@ -109,12 +110,12 @@ def _symmetric(images: Tensor, symmetries: int) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class Whitening:
-    """Rotation to principal components, each scaled to unit variance."""
+    """Standardised features' principal components, each scaled to unit variance."""
 
     mean: Floats
     """(feature,)"""
     components: Floats
-    """(dimension, feature)"""
+    """(dimension, feature): principal directions, divided by each feature's standard deviation."""
     scale: Floats
     """(dimension,): what a component is multiplied with."""
     encoder: str
@@ -158,7 +159,10 @@ def load_whitening(path: str | Path) -> Whitening:
 
 
 def fit_whitening(features: Floats, dimensions: int, encoder: str) -> Whitening:
-    """Fit a whitening.
+    """Fit a whitening: principal components of the standardised features, each scaled to unit variance.
+
+    Standardised, because a channel's variance is an accident of its place in the network: without it the few loudest
+    ones fill the components that are kept.
 
     Parameters
     ----------
@@ -180,10 +184,13 @@ def fit_whitening(features: Floats, dimensions: int, encoder: str) -> Whitening:
             f"embedding.dimensions is {dimensions}, but {len(features)} galaxies with {features.shape[1]} features "
             f"allow at most {max(most, 0)}: lower it"
         )
-    pca = PCA(dimensions, svd_solver="covariance_eigh").fit(features.astype(np.float64))
+    mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    varies = deviation > SMALLEST_DEVIATION * deviation.max()
+    weight = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    pca = PCA(dimensions, svd_solver="covariance_eigh").fit((features - mean) * weight)
     variance = np.maximum(pca.explained_variance_, SMALLEST_VARIANCE * pca.explained_variance_[0])
     scale = 1 / np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
-    mean, components, scale = (array.astype(np.float32) for array in (pca.mean_, pca.components_, scale))
+    mean, components, scale = (array.astype(np.float32) for array in (mean, pca.components_ * weight, scale))
     return Whitening(mean, components, scale, encoder)
 
 
