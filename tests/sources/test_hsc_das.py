@@ -25,7 +25,8 @@ from tidalkin.errors import TidalkinError
 from tidalkin.sources.connections import connection_slot
 from tidalkin.sources.hsc_account import find_account
 from tidalkin.sources.hsc_answer import Fault, Line, Member, fits_fault, read_answer
-from tidalkin.sources.hsc_das import HscDasSource, _retry_after, chunk_lines, server_order
+from tidalkin.sources.hsc_das import HscDasSource, chunk_lines, server_order
+from tidalkin.sources.politeness import retry_after
 from tidalkin.sources.received import Received
 
 BANDS = ("g", "r", "i", "z", "y")
@@ -330,7 +331,7 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
 )
 def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) -> None:
     response = httpx.Response(503, headers={"Retry-After": header})
-    assert _retry_after(response) == pytest.approx(seconds, abs=60 if seconds == 3600 else 0)
+    assert retry_after(response) == pytest.approx(seconds, abs=60 if seconds == 3600 else 0)
 
 
 def test_the_rate_stays_under_the_limit(tmp_path: Path) -> None:

@@ -130,6 +130,30 @@ def test_a_line_the_server_always_stumbles_over_costs_only_itself(kind: str, tmp
     assert failed["reason"].item()
 
 
+def test_bad_lines_side_by_side_cost_only_themselves(tmp_path: Path) -> None:
+    objects = galaxies(30)
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server)
+        poison = ordered_lines(objects, cutouts)[40:43]
+        service.faults = {line.text: ["500"] * 1000 for line in poison}
+        result = fetch(objects, cutouts, tmp_path)
+    failed = result.ledger[result.ledger["status"] == "failed"]
+    assert {(row.object_id, row.band) for row in failed.itertuples()} == {line.key for line in poison}
+    assert set(failed["reason"]) == {"5 tries without result, the last: HTTP 500"}
+
+
+def test_a_server_that_stays_away_fails_what_is_left_in_bounded_time(tmp_path: Path) -> None:
+    objects = galaxies(30)
+    with HscServer() as server:
+        service = serve(server)
+        cutouts = settings(server)
+        service.faults = {line.text: ["503"] * 1000 for line in ordered_lines(objects, cutouts)[100:]}
+        result = fetch(objects, cutouts, tmp_path)
+        assert len(service.requests) == 1 + cutouts.hsc_das.attempts
+    assert result.statuses == {"ok": 100, "failed": 50}
+
+
 def test_what_is_missing_twice_is_absent_and_the_ledger_says_so(tmp_path: Path) -> None:
     objects = galaxies(30)
     with HscServer() as server:

@@ -12,7 +12,6 @@ The protocol is that of downloadCutout.py in HSC's data-access-tools (pdr3); see
 from __future__ import annotations
 
 import csv
-import email.utils
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,25 +20,30 @@ from pathlib import Path
 
 import httpx
 import pandas as pd
-import tenacity
 
-import tidalkin
 from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
 from tidalkin.errors import TidalkinError
 from tidalkin.sources import Delivery
 from tidalkin.sources.connections import connection_slot, slots_folder
-from tidalkin.sources.hsc_account import Account, Refusals, find_account, where_looked
+from tidalkin.sources.hsc_account import Account, Refusals, find_account
 from tidalkin.sources.hsc_answer import Fault, Line, Member, read_answer
+from tidalkin.sources.politeness import (
+    AWAY_STATUS,
+    LONGEST_WAIT_SECONDS,
+    client,
+    refused_credentials,
+    retry_after,
+    retrying,
+    safe_address,
+)
 from tidalkin.sources.received import Key, Received, keep_tar
 
 logger = logging.getLogger("tidalkin.download")
 
 COLUMNS = ("rerun", "type", "filter", "tract", "ra", "dec", "sw", "sh", "image", "mask", "variance")
-USER_AGENT = f"tidalkin/{tidalkin.__version__}"
 REQUESTS = "requests.csv"
-AWAY_STATUS = {408, 425, 429, 502, 503, 504}
-LONGEST_WAIT_SECONDS = 6 * 3600.0
-"""The longest ``Retry-After`` that is honoured."""
+MOST_BAD_PARTS = 3
+"""Parts of a request that may fail one after the other before the rest is given up; each takes an hour of waiting."""
 BYTES_PER_PIXEL = 12
 """Image, mask and variance, four bytes each."""
 
@@ -140,8 +144,7 @@ class HscDasSource:
         self._size = cutouts.size_pixels
         self._folder = Path(folder)
         self._slots = slots
-        self._address = httpx.URL(self._das.url.rstrip("/") + "/cgi-bin/cutout")
-        _refuse_unsafe(self._address)
+        self._address = safe_address(self._das.url.rstrip("/") + "/cgi-bin/cutout", "cutouts.hsc_das.url")
         self._account = account
 
     def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
@@ -174,18 +177,10 @@ class HscDasSource:
             return {}
         account = self._account or find_account(self._address.host)
         host = self._address.netloc.decode()
-        with connection_slot(host, self._das.connections, self._slots), self._client(account) as client:
+        slot = connection_slot(host, self._das.connections, self._slots)
+        with slot, client(self._das.timeout_seconds, account.auth()) as http:
             guard = Refusals(slots_folder(host, self._slots), account)
-            return _Download(self._das, self._size, self._address, client, guard, received, len(wanted)).run(wanted)
-
-    def _client(self, account: Account) -> httpx.Client:
-        silence = self._das.timeout_seconds
-        return httpx.Client(
-            auth=account.auth(),
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(min(60.0, silence), read=silence),
-            limits=httpx.Limits(max_connections=1),
-        )
+            return _Download(self._das, self._size, self._address, http, guard, received, len(wanted)).run(wanted)
 
 
 class _Download:
@@ -234,13 +229,14 @@ class _Download:
         exhausted = 0
         while remaining := self._open(batch, failed):
             part = _ShrinkingPart(remaining)
+            again = retrying(self._das.attempts, self._das.backoff_seconds, self._das.backoff_maximum_seconds)
             try:
-                self._retrying()(self._ask_part, part)
+                again(self._ask_part, part)
                 exhausted = 0
             except Fault as fault:
                 # Only the last, smallest part is to blame, unless nothing at all works any more.
                 exhausted += 1
-                blamed = remaining if fault.server_away or exhausted > 1 else part.lines
+                blamed = remaining if fault.server_away or exhausted > MOST_BAD_PARTS else part.lines
                 reason = f"{self._das.attempts} tries without result, the last: {fault}"
                 failed |= {line.key: self._rejections.get(line.key, reason) for line in blamed}
                 logger.warning("%d cutouts failed: %s", len(blamed), reason)
@@ -250,26 +246,9 @@ class _Download:
         closed = self._holes.keys() | failed.keys()
         return [line for line in batch if line.key not in closed and not self._received.settled(line)]
 
-    def _retrying(self) -> tenacity.Retrying:
-        first = self._das.backoff_seconds
-        doubling = tenacity.wait_exponential(multiplier=first, max=self._das.backoff_maximum_seconds)
-        backoff = doubling + tenacity.wait_random(0, first)
-
-        def wait(state: tenacity.RetryCallState) -> float:
-            fault = state.outcome.exception() if state.outcome else None
-            asked = fault.retry_after if isinstance(fault, Fault) else 0.0
-            return max(backoff(state), min(asked, LONGEST_WAIT_SECONDS))
-
-        return tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._das.attempts),
-            wait=wait,
-            retry=tenacity.retry_if_exception_type(Fault),
-            before_sleep=_log_wait,
-            reraise=True,
-        )
-
     def _ask_part(self, part: _ShrinkingPart) -> None:
         """Send one request; raise the fault only if it brought nothing new."""
+        part.shrink_if_stumbled()
         request = Request(time.time(), len(part.lines))
         began = time.monotonic()
         before = len(self._open(part.lines, {}))
@@ -278,8 +257,7 @@ class _Download:
         except Fault as fault:
             request.fault = str(fault)
             if len(self._open(part.lines, {})) == before:
-                if not fault.server_away:
-                    part.shrink()
+                part.stumbled = not fault.server_away
                 raise
             logger.warning("%d cutouts came, then: %s", request.received, fault)
             time.sleep(max(self._das.backoff_seconds, min(fault.retry_after, LONGEST_WAIT_SECONDS)))
@@ -317,10 +295,7 @@ class _Download:
         host, status = self._address.host, response.status_code
         if status == 401:
             self._refusals.remember()
-            raise TidalkinError(
-                f"{host} refuses the credentials found in {self._refusals.account.found_in} (HTTP 401); "
-                f"they are looked for in {where_looked(host)}"
-            )
+            raise refused_credentials(self._refusals.account, host)
         self._forbidden = self._forbidden + 1 if status == 403 else 0
         if self._forbidden > 1:
             raise TidalkinError(
@@ -328,7 +303,9 @@ class _Download:
                 f"the account found in {self._refusals.account.found_in} may use"
             )
         if status != 200:
-            raise Fault(f"HTTP {status}", server_away=status in AWAY_STATUS, retry_after=_retry_after(response))
+            # A 500 may be for one line's sake, so that smaller requests are worth a try.
+            away = status != 500 and status in AWAY_STATUS
+            raise Fault(f"HTTP {status}", server_away=away, retry_after=retry_after(response))
         kind = response.headers.get("Content-Type", "")
         if kind.startswith("text/"):
             raise Fault(f"the server answered with {kind.partition(';')[0]} instead of a tar")
@@ -385,33 +362,10 @@ class _ShrinkingPart:
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = lines
+        self.stumbled = False
 
-    def shrink(self) -> None:
-        self.lines = self.lines[: max(1, len(self.lines) // 4)]
-
-
-def _log_wait(state: tenacity.RetryCallState) -> None:
-    fault = state.outcome.exception() if state.outcome else None
-    logger.warning("try %d: %s; waiting %.0f s", state.attempt_number, fault, state.upcoming_sleep)
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds of a ``Retry-After`` header: a number or a date (RFC 9110, section 10.2.3); 0 without one."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def _refuse_unsafe(address: httpx.URL) -> None:
-    """Credentials are not sent in the clear, except to this machine, and do not come from the address."""
-    if address.userinfo:
-        raise TidalkinError(
-            f"config: cutouts.hsc_das.url holds credentials: remove them; they are looked for in "
-            f"{where_looked(address.host)}"
-        )
-    if address.scheme != "https" and address.host not in {"127.0.0.1", "localhost", "::1"}:
-        raise TidalkinError(f"config: cutouts.hsc_das.url must start with https://, not {address.scheme}://")
+    def shrink_if_stumbled(self) -> None:
+        """Take the first quarter, if the server stumbled over the latest part."""
+        if self.stumbled:
+            self.lines = self.lines[: max(1, len(self.lines) // 4)]
+            self.stumbled = False
