@@ -2,11 +2,11 @@
 
 
 def tars(wildcards):
-    return [f"{RESULTS}/cutouts/{chunk}.tar" for chunk in chunks(wildcards)]
+    return [f"{RESULTS}/cutouts/{chunk}.tar" for chunk in plan(wildcards).chunks]
 
 
 def ledgers(wildcards):
-    return [f"{RESULTS}/cutouts/{chunk}.ledger.parquet" for chunk in chunks(wildcards)]
+    return [f"{RESULTS}/cutouts/{chunk}.ledger.parquet" for chunk in plan(wildcards).chunks]
 
 
 rule convert:

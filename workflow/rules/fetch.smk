@@ -2,14 +2,14 @@
 # each object in each band.
 
 
-def chunk_catalog(wildcards):
-    catalog_file(wildcards)
-    return f"{RESULTS}/chunks/{wildcards.chunk}.parquet"
+def chunk_rows(wildcards):
+    """Digest of the chunk's rows: what decides, when the catalog is made anew, whether the chunk is fetched again."""
+    return plan(wildcards).chunks[wildcards.chunk]
 
 
 rule fetch:
     input:
-        chunk_catalog,
+        ancient(f"{RESULTS}/chunks"),
     output:
         tar=f"{RESULTS}/cutouts/{{chunk}}.tar",
         ledger=f"{RESULTS}/cutouts/{{chunk}}.ledger.parquet",
@@ -22,7 +22,9 @@ rule fetch:
     resources:
         mem_mb=growing(1000),
         runtime=24 * 60,
+        hsc_connections=int(settings.cutouts.source in ("hsc_das", "hsc_patches", "hips2fits")),
     params:
+        rows=chunk_rows,
         cutouts=settings.cutouts.content(),
         seed=settings.seed if settings.cutouts.source == "simulated" else None,
     script:

@@ -3,16 +3,18 @@
 In: the chunk's catalog rows. Out: a tar of FITS files as the source sent them, and the ledger.
 """
 
+from pathlib import Path
+
 from tidalkin.catalog import read_catalog
 from tidalkin.config import load_settings
-from tidalkin.sources import open_source
-from tidalkin.sources.chunk import write_chunk
+from tidalkin.sources.fetch import fetch_chunk
 from tidalkin.stage import stage
 
 with stage(snakemake.log):
-    objects = read_catalog(snakemake.input[0])
-    cutouts = load_settings(snakemake.config).cutouts
-    source = open_source(cutouts, snakemake.params.seed)
-    write_chunk(
-        source.deliver(objects, cutouts.bands), objects, cutouts.bands, snakemake.output.tar, snakemake.output.ledger
+    fetch_chunk(
+        read_catalog(Path(snakemake.input[0]) / f"{snakemake.wildcards.chunk}.parquet"),
+        load_settings(snakemake.config).cutouts,
+        snakemake.params.seed,
+        Path(snakemake.output.tar),
+        Path(snakemake.output.ledger),
     )

@@ -27,9 +27,10 @@ import tidalkin
 from tidalkin.config import BANDS
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
-from tidalkin.planning import MADE_FROM, source_digest
 
 logger = logging.getLogger("tidalkin.catalog")
+
+ROW_GROUP_SIZE = 100_000  # rows read at once when a few galaxies are looked up
 
 # Names in use: HSC and LSST (object_id, i_ra), SDSS (objid), Gaia and Euclid (source_id, RA_ICRS), VizieR (RAJ2000),
 # SExtractor (NUMBER, ALPHA_J2000). Compared without case.
@@ -125,18 +126,15 @@ def check_catalog(catalog: pd.DataFrame, name: str) -> pd.DataFrame:
     return pd.concat([pd.DataFrame({"object_id": ids, **position}), others], axis=1)
 
 
-def write_catalog(catalog: pd.DataFrame, path: str | Path, made_from: str | Path | None = None) -> None:
-    """Write a catalog or a chunk of one as Parquet; equal rows give equal bytes.
-
-    Where it is `made_from` a file, the digest of that file is kept with it (see `tidalkin.planning`).
-    """
+def write_catalog(
+    catalog: pd.DataFrame, path: str | Path, metadata: Mapping[bytes, str] = MappingProxyType({})
+) -> None:
+    """Write a catalog or a chunk of one as Parquet, with ``metadata`` in its schema; equal rows give equal bytes."""
     table = pa.Table.from_pandas(catalog, preserve_index=False)
-    metadata = {**(table.schema.metadata or {}), b"tidalkin": tidalkin.__version__.encode()}
-    if made_from is not None:
-        metadata[MADE_FROM] = source_digest(made_from).encode()
-    table = table.replace_schema_metadata(metadata)
+    own = {b"tidalkin": tidalkin.__version__.encode()} | {key: value.encode() for key, value in metadata.items()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
     with written_whole(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP_SIZE)
 
 
 def split_catalog(

@@ -1,10 +1,11 @@
-"""Asking at the command line, outside the workflow: `tidalkin search --like 42`.
+"""The command line beside the workflow: ask (`tidalkin search`), watch a download, ask again for what failed.
 
 Only what every command needs is imported here, so that the answer comes at once.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,6 +93,43 @@ def search(
     if output is not None:
         write_answer(found, files.images, output)
         print(f"written: {output}/neighbours.csv, neighbours.fits, mosaic.png")
+
+
+@app.command()
+def download_report(
+    run: Annotated[Path, typer.Option(help="Results of a run, like results/hsc_pdr3.")],
+    bands: Annotated[str, typer.Option(help="The bands that are downloaded.")] = "grizy",
+    output: Annotated[
+        Path | None, typer.Option(help="Also write download.csv and download.json to this folder.")
+    ] = None,
+) -> None:
+    """Say how far a download is: what is here, absent or failed and why, how fast, how long it will take."""
+    from tidalkin.download_report import download_report, print_report, write_report
+
+    report = download_report(run, tuple(bands))
+    print_report(report, Console())
+    if output is not None:
+        write_report(report, output / "download.csv", output / "download.json")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def retry_failed(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="Results of a run, like results/hsc_pdr3.")],
+) -> None:
+    """Ask again for the cutouts that failed, and for nothing else: all further words go to snakemake."""
+    from tidalkin.download_report import failed_chunks
+
+    chunks = failed_chunks(run)
+    if not chunks:
+        print(f"nothing failed in {run}")
+        return
+    tars = [f"results/{run.resolve().name}/cutouts/{chunk}.tar" for chunk in chunks]
+    print(f"{len(chunks)} chunks with failed cutouts: {', '.join(chunks)}", flush=True)
+    command = [sys.executable, "-m", "snakemake", *(context.args or ["--cores", "all"])]
+    # Their names after the options that take many values would be read as such values, so they stand behind `--`.
+    done = subprocess.run([*command, "--forcerun", *tars, "--", *tars], check=False)
+    raise typer.Exit(done.returncode)
 
 
 def _query(

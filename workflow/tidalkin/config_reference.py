@@ -15,7 +15,8 @@ from tidalkin.config import Query, Section, Settings
 INTRODUCTION = """# Configuration
 
 Made by `make reference` from `workflow/tidalkin/config.py`, which checks every key before anything runs. A file needs
-only the keys that differ from the defaults. Values under `compute` never change results, and changing them re-runs nothing.
+only the keys that differ from the defaults. Values under `compute` never change results, and changing them re-runs
+nothing.
 
 On the command line: `snakemake --cores all --config 'search={k: 50}'`; another file: `--configfile my.yaml` (it stands
 alone: the default run's file is then not read).

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import pandas as pd
@@ -46,13 +47,27 @@ class Source(Protocol):
         ...
 
 
-def open_source(cutouts: Cutouts, seed: int) -> Source:
-    """The source that the configuration names."""
+def open_source(cutouts: Cutouts, seed: int, received: Path) -> Source:
+    """The source that the configuration names.
+
+    Parameters
+    ----------
+    cutouts : Cutouts
+        The configuration's section.
+    seed : int
+        Of the simulated survey.
+    received : Path
+        Folder of this chunk, where a download keeps what it has, so that an interrupted one goes on from there.
+    """
     # Imported here: each source brings its own libraries, and a run uses one of them.
     if cutouts.source == "simulated":
         from tidalkin.sources.simulated import SimulatedSource
 
         return SimulatedSource(cutouts.simulated, cutouts.size_pixels, seed)
+    if cutouts.source == "hsc_das":
+        from tidalkin.sources.hsc_das import HscDasSource
+
+        return HscDasSource(cutouts, received)
     if cutouts.source == "hsc_patches":
         from tidalkin.sources.hsc_patches import HscPatchesSource
 

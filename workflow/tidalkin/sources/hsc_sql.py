@@ -196,8 +196,12 @@ def _provenance(output: Path) -> Path:
     return output.with_name(f"{output.name}.json")
 
 
+def is_answered(settings: Catalog, output: Path) -> bool:
+    """Whether ``output`` is the whole answer to the SQL of ``settings.query`` from an earlier run."""
+    return _is_here(output, _read_sql(settings), settings)
+
+
 def _is_here(output: Path, sql: str, settings: Catalog) -> bool:
-    """Whether ``output`` is the whole answer to this SQL from an earlier, interrupted run."""
     if not (output.exists() and _provenance(output).exists()):
         return False
     try:
