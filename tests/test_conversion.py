@@ -293,12 +293,19 @@ def wait_for_shards(work, count, process):
         time.sleep(0.005)
 
 
-def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, start):
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param([(True, 14)], id="once"),
+        pytest.param([(True, 1), (False, 14), (True, 27)], id="again_and_again", marks=pytest.mark.slow),
+    ],
+)
+def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, start, kills):
     random = np.random.default_rng()
-    arguments = survey.arguments("killed.zarr", **WHOLE)
-    work = survey.folder / "killed.zarr.partial"
+    arguments = survey.arguments(f"killed_{len(kills)}.zarr", **WHOLE)
+    work = survey.folder / f"killed_{len(kills)}.zarr.partial"
     finished = {}
-    for whole_group, shards in ((True, 1), (False, 14), (True, 27)):
+    for whole_group, shards in kills:
         process = start(arguments)
         wait_for_shards(work, shards, process)
         time.sleep(random.uniform(0, 0.1))
@@ -319,6 +326,7 @@ def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, star
     assert not work.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(survey, undisturbed, start):
     arguments = survey.arguments("bereft.zarr", **WHOLE)
     process = start(arguments)
@@ -398,6 +406,7 @@ def test_a_half_written_file_of_a_killed_worker_does_not_stay(tmp_path, schedule
     assert content_of(tmp_path / "images.zarr") == content_of(tmp_path / "undisturbed.zarr")
 
 
+@pytest.mark.slow
 def test_conversion_on_slurm_jobs_gives_the_same_bytes(tmp_path, scheduler, monkeypatch):
     """Commands that stand for SLURM's run the job script here: the script, its workers and their results are real."""
     commands = tmp_path / "bin"

@@ -121,6 +121,30 @@ def test_a_tar_cut_short_is_refused(tmp_path, kept):
         ChunkTar(path)
 
 
+@pytest.mark.parametrize(("position", "flipped"), [(0, 8), (124, 7), (126, 9), (148, 7), (156, 5)])
+def test_a_damaged_header_is_no_end_of_the_tar(tmp_path, position, flipped):
+    write(tmp_path)
+    path = tmp_path / "00000.tar"
+    content = bytearray(path.read_bytes())
+    content[1024 + position] ^= flipped  # the header of the second cutout
+    path.write_bytes(content)
+    with pytest.raises(TidalkinError, match=r"00000.tar is cut short or no tar of cutouts \(.*\): delete it"):
+        ChunkTar(path)
+
+
+def test_a_tar_packed_again_by_another_program_is_read(tmp_path):
+    write(tmp_path)
+    with (
+        tarfile.open(tmp_path / "00000.tar") as tar,
+        tarfile.open(tmp_path / "again.tar", "w", format=tarfile.PAX_FORMAT) as again,
+    ):
+        for member in tar:
+            member.mtime, member.uname = 0.5, "Zoë"  # neither fits the plain header
+            again.addfile(member, tar.extractfile(member))
+    with ChunkTar(tmp_path / "again.tar") as chunk:
+        assert (chunk.read(7, "g"), chunk.read(43160169307177141, "r")) == (b"first", b"second" * 200)
+
+
 def test_files_that_are_no_chunk_are_refused(tmp_path):
     with pytest.raises(TidalkinError, match=r"nowhere.tar cannot be read"):
         ChunkTar(tmp_path / "nowhere.tar")

@@ -159,27 +159,41 @@ class _Unusual(Exception):
 
 
 class _Cards(Mapping[str, Any]):
-    """The keyed cards of one header, their values read when asked for."""
+    """The keyed cards of one header, their values read when first asked for."""
 
     def __init__(self, block: bytes) -> None:
         self.block = block
-        self._values: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
+        self._values: dict[str, Any] = {}
         text = block.decode("ascii", "replace")
         for start in range(0, len(text), CARD):
             if text[start + 8 : start + 10] == "= ":
-                self._values[text[start : start + 8].rstrip()] = text[start + 10 : start + CARD]
+                self._texts[text[start : start + 8].rstrip()] = text[start + 10 : start + CARD]
             elif text.startswith("HIERARCH ", start):
                 key, _, value = text[start + 9 : start + CARD].partition("=")
-                self._values[key.strip().upper()] = value
+                self._texts[key.strip().upper()] = value
 
     def __getitem__(self, key: str) -> Any:
-        return _value(self._values[key])
+        if key not in self._values:
+            self._values[key] = _value(self._texts[key])
+        return self._values[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._texts
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As any mapping's, which would raise and catch an error for each key that is not there."""
+        return self[key] if key in self._texts else default
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self._texts)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._texts)
+
+
+# The bands of one object have the same headers but for HDU 0, and that is the same for all objects of a band.
+_cards = lru_cache(maxsize=64)(_Cards)
 
 
 def _value(text: str) -> str | bool | int | float | None:
@@ -251,7 +265,7 @@ def _plain_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
         if start and not content.startswith(b"XTENSION", start):
             break  # special records after the last HDU: FITS standard 4.0, section 3.5
         block, start = _card_block(content, start, name)
-        cards = _Cards(block)
+        cards = _cards(block)
         axes = [_integer(cards, f"NAXIS{i + 1}", name) for i in range(_integer(cards, "NAXIS", name))]
         bitpix = _integer(cards, "BITPIX", name)
         if cards.get("ZIMAGE"):
@@ -490,9 +504,11 @@ def _is_bad(mask: _Plane, bad_planes: Collection[str], bad_bits: Collection[int]
     named = {key[3:]: _integer(mask.header, key, name) for key in mask.header if key.startswith("MP_")}
     bits = [named[plane.upper()] for plane in bad_planes if plane.upper() in named] if named else list(bad_bits)
     # Unsigned, since the highest bit is one like the others; a bit beyond the mask's type is nowhere set.
-    unsigned = mask.pixels.view(mask.pixels.dtype.str.replace("i", "u"))
-    wanted = sum(1 << bit for bit in set(bits) if 0 <= bit < 8 * unsigned.dtype.itemsize)
-    return (unsigned & np.array(wanted, dtype=unsigned.dtype)) != 0
+    unsigned = np.dtype(mask.pixels.dtype.str.replace("i", "u"))
+    wanted = np.array(sum(1 << bit for bit in set(bits) if 0 <= bit < 8 * unsigned.itemsize), unsigned)
+    # The order of bytes does not matter where it is the same on both sides, and the machine's own is faster.
+    native = unsigned.newbyteorder("=")
+    return (mask.pixels.view(native) & wanted.view(native)) != 0
 
 
 def _band(filter_name: object) -> str | None:

@@ -41,6 +41,8 @@ LEDGER_SCHEMA = pa.schema(
     metadata={"tidalkin": tidalkin.__version__},
 )
 TAR_END = bytes(2 * tarfile.BLOCKSIZE)
+PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE)  # times and owners, of a tar that was packed again
+MEMBER_NAME = re.compile(r"(-?\d+)-([a-z]+)\.fits")
 
 
 @dataclass(frozen=True)
@@ -218,24 +220,41 @@ class ChunkTar:
             raise
 
     def _index(self) -> dict[tuple[int, str], tuple[int, int]]:
-        """Offset and size in bytes of each cutout."""
+        """Offset and size in bytes of each cutout.
+
+        From the headers alone: `tarfile` takes twenty times longer, and takes a damaged header for the end of the tar.
+        """
         size = os.fstat(self._descriptor).st_size
+        cut_short = f"{self.path} is cut short at {size} bytes: delete it to fetch the chunk again"
         if size < len(TAR_END) or os.pread(self._descriptor, len(TAR_END), size - len(TAR_END)) != TAR_END:
-            raise TidalkinError(f"{self.path} is cut short at {size} bytes: delete it to fetch the chunk again")
-        try:
-            with tarfile.open(self.path, mode="r:") as tar:
-                members = tar.getmembers()
-        except (tarfile.TarError, OSError, ValueError) as error:
-            raise TidalkinError(
-                f"{self.path} is cut short or no tar of cutouts ({error}): delete it to fetch it again"
-            ) from None
+            raise TidalkinError(cut_short)
         found = {}
-        for member in members:
-            parts = re.fullmatch(r"(-?\d+)-([a-z]+)\.fits", member.name)
-            if parts is None or not member.isreg() or member.offset_data + member.size > size:
-                raise TidalkinError(f"{self.path} holds {member.name!r}, which is no cutout: fetch the chunk again")
-            found[int(parts[1]), parts[2]] = (member.offset_data, member.size)
+        offset = 0
+        while (header := os.pread(self._descriptor, tarfile.BLOCKSIZE, offset)) != TAR_END[: tarfile.BLOCKSIZE]:
+            name, kind, length = self._member(header, offset)
+            offset += tarfile.BLOCKSIZE
+            if offset + length > size:
+                raise TidalkinError(cut_short)
+            if kind not in PAX_HEADERS:
+                parts = MEMBER_NAME.fullmatch(name)
+                if parts is None or kind not in tarfile.REGULAR_TYPES:
+                    raise TidalkinError(f"{self.path} holds {name!r}, which is no cutout: fetch the chunk again")
+                found[int(parts[1]), parts[2]] = (offset, length)
+            offset += -(-length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         return found
+
+    def _member(self, header: bytes, offset: int) -> tuple[str, bytes, int]:
+        """Name, type and size in bytes of a tar's member (POSIX.1-2017, pax, ustar interchange format)."""
+        try:
+            # All bytes are summed, with spaces for those of the sum itself.
+            if int(header[148:156].strip(b" \0"), 8) != sum(header) - sum(header[148:156]) + sum(b" " * 8):
+                raise ValueError("bad checksum")
+            return header[:100].rstrip(b"\0").decode(), header[156:157], int(header[124:136].strip(b" \0"), 8)
+        except ValueError:
+            raise TidalkinError(
+                f"{self.path} is cut short or no tar of cutouts (no header at byte {offset}): "
+                "delete it to fetch it again"
+            ) from None
 
     def __contains__(self, cutout: tuple[int, str]) -> bool:
         return cutout in self._members
