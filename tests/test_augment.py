@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tidalkin.augment import (
     EXTINCTION_COEFFICIENTS,
     FWHM_PER_SIGMA,
@@ -12,6 +13,7 @@ from tidalkin.augment import (
     disc_mask,
     extinction_factor,
     resample,
+    running_mean,
     turn,
     widen_psf,
 )
@@ -135,6 +137,50 @@ def test_interpolation_without_rotation_returns_the_pixels():
     flux = noise_image(3)
     view = resample(flux, *torch.tensor([[0.0], [1.0], [1.0]]), torch.zeros(1, 2), crop=32)
     assert torch.allclose(view, flux[:, :, 8:40, 8:40], atol=2e-3)
+
+
+# --- averaged pixels ---------------------------------------------------------------------------------------------
+
+
+@given(
+    width=st.sampled_from([2, 3, 4]),
+    mirror=st.tuples(st.sampled_from([1, -1]), st.sampled_from([1, -1])),
+    transpose=st.booleans(),
+    x=st.integers(-6, 6),
+    y=st.integers(-6, 6),
+)
+def test_views_of_running_means_are_the_means_of_views(width, mirror, transpose, x, y):
+    crop = 12 * (width // 2 + 1)
+    flux = noise_image(9)
+    placement = (torch.tensor([mirror]), torch.tensor([transpose]), torch.tensor([[x, y]]))
+    expected = torch.nn.functional.avg_pool2d(turn(flux, *placement, crop), width)
+    found = turn(running_mean(flux, width), *placement, crop // width, step=width)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_rotated_view_of_running_means_shows_the_same_galaxy():
+    """Within 2 % of the peak: blocks lie along the image's axes, not the view's."""
+    source, placement = gaussian(64, 2.5, x=6.0), torch.tensor([[math.pi / 3], [1.0], [1.1]])
+    fine = resample(source, *placement, torch.tensor([[2.0, -1.0]]), crop=48)
+    placement[2] /= 2
+    coarse = resample(running_mean(source, 2), *placement, torch.tensor([[1.0, -0.5]]), crop=24)
+    expected = torch.nn.functional.avg_pool2d(fine, 2)
+    assert torch.allclose(coarse, expected, atol=0.02 * expected.max())
+
+
+def test_noise_and_discs_of_averaged_views_are_those_of_the_average():
+    """Sky noise of a mean of four pixels is half as large; a disc blanks as much of the sky."""
+    bounds = {"noise_sigma": (1.0, 1.0), "discs": 3, "disc_radius_arcsec": (0.8, 0.8), "disc_distance_arcsec": 1.0}
+    settings = Augment(**OFF.model_dump() | bounds | {"crop": 48})
+    blank = {}
+    for width in (1, 2):
+        views = Views(settings, Stretch(bin=width), SIGMA, BANDS, torch.Generator().manual_seed(1))
+        view = torch.sinh(views(torch.full((200, 5, 48, 48), 1000.0), SIGMA.expand(200, -1), torch.zeros(200, 5)))
+        gaps = view[:, :1] < 100
+        blank[width] = gaps.float().mean().item()
+        inside = torch.stack([(view[:, band] * 3 * SIGMA[band])[gaps[:, 0]].std() for band in range(5)])
+        assert torch.allclose(inside, math.sqrt(2) * SIGMA / width, rtol=0.05)
+    assert blank[2] == pytest.approx(blank[1], rel=0.05)
 
 
 # --- missing pixels ----------------------------------------------------------------------------------------------
@@ -345,3 +391,32 @@ def test_views_are_computed_in_full_precision_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = augmented(flux, **ALL_ON)
     assert torch.equal(half, augmented(flux, **ALL_ON))
+
+
+@pytest.mark.parametrize("processes", [2, 3, 6])
+@pytest.mark.parametrize("changes", [{"noise_sigma": (1.0, 2.0)}, ALL_ON], ids=["published", "all on"])
+def test_the_shares_of_processes_are_the_views_of_one(processes, changes):
+    """90 galaxies: blocks of noise are shared between neighbours."""
+    flux, sky_sigma, psf_fwhm = noise_image(10, objects=90), SIGMA.expand(90, -1), torch.full((90, 5), 0.7)
+    settings = Augment(**OFF.model_dump() | changes)
+
+    def pair(rank, processes):
+        generator = torch.Generator().manual_seed(1)
+        views = Views(settings, Stretch(), SIGMA, BANDS, generator, rank=rank, processes=processes)
+        share = slice(rank * 90 // processes, (rank + 1) * 90 // processes)
+        return views.pair(flux[share], sky_sigma[share], psf_fwhm[share])
+
+    whole = pair(0, 1)
+    shares = [pair(rank, processes) for rank in range(processes)]
+    for number in range(2):
+        assert torch.allclose(torch.cat([share[number] for share in shares]), whole[number], atol=1e-5)
+
+
+def test_a_pair_is_two_calls():
+    flux, sky_sigma, psf_fwhm = noise_image(11, objects=4), SIGMA.expand(4, -1), torch.full((4, 5), 0.7)
+    settings = Augment(**OFF.model_dump() | ALL_ON)
+    one, other = (Views(settings, Stretch(), SIGMA, BANDS, torch.Generator().manual_seed(1)) for _ in range(2))
+    for view, expected in zip(
+        one.pair(flux, sky_sigma, psf_fwhm), [other(flux, sky_sigma, psf_fwhm) for _ in range(2)], strict=True
+    ):
+        assert torch.equal(view, expected)

@@ -128,7 +128,7 @@ def test_training_leaves_an_encoder_a_history_and_a_tensorboard(undisturbed):
 def test_the_loss_falls_and_the_outputs_stay_spread(store, tmp_path):
     train(store, tmp_path / "encoder", **with_training(epochs=30, base_learning_rate=2.0))
     table = history(tmp_path / "encoder")
-    assert table.loss.iloc[-1] < -0.5
+    assert table.loss.tail(10).mean() < -0.5  # single epochs scatter at this rate
     assert table.spread.iloc[-1] > 0.5
 
 
@@ -199,6 +199,39 @@ def test_streaming_and_memory_deliver_the_same_batches(store, batch_size):
     for one, other in pairs:
         assert torch.equal(one.flux, other.flux)
         assert torch.equal(one.sky_sigma, other.sky_sigma)
+
+
+@pytest.mark.parametrize("images_in", ["memory", "stream"])
+def test_the_shares_of_processes_make_up_the_batches_of_one(store, images_in):
+    def batches(rank, processes):
+        images = TrainingImages(
+            *(open_store(store), np.arange(1, 39)),
+            **{"batch_size": 12, "window": 10, "seed": 3, "device": torch.device("cpu"), "images_in": images_in},
+            **{"rank": rank, "processes": processes},
+        )
+        return [batch.flux for batch in images.batches(epoch=1)]
+
+    shares = zip(*(batches(rank, 3) for rank in range(3)), strict=True)
+    for whole, parts in zip(batches(0, 1), shares, strict=True):
+        assert torch.equal(torch.cat(parts), whole)
+
+
+def test_processes_share_the_reading_of_a_window(tmp_path, monkeypatch):
+    from tidalkin import training_data
+
+    opened = open_store(small_store(tmp_path / "images.zarr", n_objects=128, size=8))
+    read, read_shard = [], training_data.read_shard
+    monkeypatch.setattr(
+        training_data, "read_shard", lambda store, shard: read.append(shard) or read_shard(store, shard)
+    )
+    for rank in range(2):
+        images = TrainingImages(
+            *(opened, np.arange(128)),
+            **{"batch_size": 64, "window": 128, "seed": 3, "device": torch.device("cpu"), "images_in": "stream"},
+            **{"rank": rank, "processes": 2},
+        )
+        list(images.batches(epoch=0))
+    assert len(read) <= 20, "of 16 shards, few are read by both"
 
 
 def test_streaming_reads_each_shard_once_per_epoch(store, monkeypatch):

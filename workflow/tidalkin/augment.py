@@ -3,28 +3,56 @@
 Each step is a pure function of its random parameters (`turn`, `resample`, `widen_psf`, `extinction_factor`,
 `disc_mask`); `Views` draws the parameters from one generator and applies the steps: position and orientation, seeing,
 dust and brightness, sky and gaps, and at last the stretch to network input.
+
+Where `stretch.bin` averages pixels, they are averaged first, as running means that the views then sample at wider
+steps: the same light as averaging last, and every step costs a fourth for a bin of 2.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.nn import functional
 
 from tidalkin.config import PIXEL_SCALE_ARCSEC, Augment, Range, Stretch
 from tidalkin.errors import TidalkinError
-from tidalkin.stretch import stretch
+from tidalkin.stretch import compress
 
 EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 1.075}
 """A_band / E(B-V) of HSC's filters, by M. Tanaka: github.com/lsst/obs_subaru, config/extinctionCoeffs.py."""
 
 FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
+NOISE_BLOCK = 32
+"""Galaxies whose noise has one seed, on the CPU: a block is drawn in one thread, and only where it is needed."""
+
+
+def running_mean(flux: torch.Tensor, width: int) -> torch.Tensor:
+    """Means of all blocks of ``width`` by ``width`` pixels, wherever they begin.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor
+        Images without NaN.
+    width : int
+        Side of a block, pixels.
+
+    Returns
+    -------
+    (object, band, y - width + 1, x - width + 1) tensor
+        Its centre is the image's centre.
+    """
+    size = flux.shape[-1] - width + 1
+    rows = functools.reduce(torch.add, (flux[:, :, i : i + size] for i in range(width)))
+    return functools.reduce(torch.add, (rows[..., i : i + size] for i in range(width))) / width**2
+
 
 def turn(
-    flux: torch.Tensor, mirror: torch.Tensor, transpose: torch.Tensor, centre: torch.Tensor, crop: int
+    flux: torch.Tensor, mirror: torch.Tensor, transpose: torch.Tensor, centre: torch.Tensor, crop: int, step: int = 1
 ) -> torch.Tensor:
     """Cut views at whole pixels, flipped and quarter-turned: every value is moved, none is changed.
 
@@ -37,9 +65,11 @@ def turn(
     transpose : (object,) tensor of bool
         Whether x and y change places; with the mirrors this makes the eight symmetries of the square.
     centre : (object, 2) tensor of int64
-        x and y of the image's centre in the view, pixels from the view's centre.
+        x and y of the image's centre in the view, pixels of the image from the view's centre.
     crop : int
         Side of the view, pixels.
+    step : int
+        Pixels of the image from one pixel of the view to the next.
 
     Returns
     -------
@@ -47,7 +77,7 @@ def turn(
     """
     n_objects, n_bands, size, _ = flux.shape
     # Twice the offset from the centre keeps centres between pixels in whole numbers.
-    doubled = 2 * torch.arange(crop, device=flux.device) - (crop - 1)
+    doubled = step * (2 * torch.arange(crop, device=flux.device) - (crop - 1))
     offset = mirror[:, :, None] * (doubled - 2 * centre[:, :, None])
     column, row = ((offset + (size - 1)) // 2).unbind(1)
     across, down = column[:, None, :], row[:, :, None]
@@ -115,8 +145,8 @@ def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
 
     The kernel is the discrete analogue of the Gaussian (Lindeberg 1990, IEEE TPAMI 12, 234). It is nowhere negative,
     its sum is 1 and its variance exactly the one asked for at any width, even far below a pixel, where a sampled
-    Gaussian fails. Images continue beyond their edges as in a mirror, so each keeps its total flux. Applied in cosine
-    space, it costs four matrix products, whatever its width.
+    Gaussian fails. Images continue beyond their edges as in a mirror, so each keeps its total flux. Made in cosine
+    space, it costs three matrix products, whatever its width.
 
     Parameters
     ----------
@@ -125,12 +155,21 @@ def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     variance : (object, band) tensor
         Variance of the kernel along each axis, pixels squared; 0 changes nothing.
     """
+    wide = (variance > 0).any(dim=1)
+    if flux.device.type == "cpu" and not wide.all():  # elsewhere, to ask would stall the device
+        widened = flux.clone()
+        widened[wide] = _convolved(flux[wide], variance[wide])
+        return widened
+    return _convolved(flux, variance)
+
+
+def _convolved(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     size = flux.shape[-1]
     transform = _cosine_transform(size, flux.device)
     frequency = torch.arange(size, device=flux.device) * (math.pi / size)
     response = torch.exp(variance[:, :, None] * (torch.cos(frequency) - 1.0))
-    spectrum = transform @ (flux @ transform.T)
-    return transform.T @ ((spectrum * response[:, :, :, None] * response[:, :, None, :]) @ transform)
+    kernel = (transform.T * response[:, :, None, :]) @ transform  # symmetric: along one axis, edges included
+    return kernel @ flux @ kernel
 
 
 def extinction_factor(ebv: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
@@ -193,7 +232,8 @@ class Views:
 
     1. `crop`, `jitter_pixels`, `rotate`, `zoom`: position and orientation. Without rotation and zoom, pixels are only
        moved (`turn`: flips, quarter turns, whole-pixel jitter); otherwise one bicubic interpolation (`resample`).
-       Missing pixels become 0, the sky's level, before anything could spread them.
+       Missing pixels become 0, the sky's level, before anything could spread them. Where `stretch.bin` averages
+       pixels, the view is sampled from running means: blocks lie along the image's axes, as when it is embedded.
     2. `blur_arcsec`: seeing. Bands are observed on different nights, so each draws its own FWHM, added in quadrature to
        its PSF. Zooming out shrinks the PSF with the galaxy; where the PSF is known, it is widened to what it was.
     3. `extinction_ebv`, `brightness`, `color`: one factor per band.
@@ -202,7 +242,7 @@ class Views:
        neighbours nor the gaps identify a galaxy.
     6. The stretch.
 
-    The same generator state gives the same views on the same kind of device.
+    The same generator state gives the same views on the same kind of device, also when several processes share them.
 
     Parameters
     ----------
@@ -215,7 +255,10 @@ class Views:
     bands : sequence of str
         Names of the bands.
     generator : torch.Generator
-        The only source of randomness, on the device of the images.
+        The only source of randomness, on the device of the images; in the same state in all processes.
+    rank, processes : int
+        Which share of a batch the images given to this object are: of ``processes`` equal parts, the one numbered
+        ``rank``. Together, the shares' views are those that one process draws for the whole batch.
     """
 
     def __init__(
@@ -225,6 +268,9 @@ class Views:
         sigma: torch.Tensor,
         bands: Sequence[str],
         generator: torch.Generator,
+        *,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.settings = settings
         self.stretch_settings = stretch_settings
@@ -232,8 +278,12 @@ class Views:
         self.generator = generator
         self.device = generator.device
         self.sigma = sigma.to(self.device, torch.float32)
+        self.rank = rank
+        self.processes = processes
+        self.crop = settings.crop // stretch_settings.bin
+        self.pixel_scale = PIXEL_SCALE_ARCSEC * stretch_settings.bin
+        self.interpolates = settings.rotate or settings.zoom != (1.0, 1.0)
 
-    @torch.no_grad()
     def __call__(self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor) -> torch.Tensor:
         """Draw one view of each galaxy.
 
@@ -248,54 +298,113 @@ class Views:
 
         Returns
         -------
-        (object, band, crop, crop) tensor of float32
+        (object, band, crop / bin, crop / bin) tensor of float32
             Network input, without NaN.
         """
+        return self._drawn(flux, sky_sigma, psf_fwhm, 1)[0]
+
+    def pair(
+        self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw two views of each galaxy: as two calls, but what both have in common is done once."""
+        first, second = self._drawn(flux, sky_sigma, psf_fwhm, 2)
+        return first, second
+
+    @torch.no_grad()
+    def _drawn(
+        self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor, n_views: int
+    ) -> list[torch.Tensor]:
         # Half precision would drown faint light in the rounding errors of bright cores.
         with torch.autocast(self.device.type, enabled=False):
-            view, centre, zoom = self._placed(flux.float())
-            variance = self._added_variance(psf_fwhm.float(), zoom)
-            if variance is not None:
-                view = widen_psf(view, variance)
-            factor = self._factor(len(view))
-            if factor is not None:
-                view = view * factor[:, :, None, None]
-            view = self._on_sky(view, sky_sigma.float().nan_to_num(0.0), centre, variance, factor)
-            return stretch(view, self.sigma, self.stretch_settings)
+            images = self._prepared(flux.float())
+            sky_sigma = sky_sigma.float().nan_to_num(0.0) / self.stretch_settings.bin  # of a mean of bin x bin pixels
+            return [self._view(images, sky_sigma, psf_fwhm.float()) for _ in range(n_views)]
+
+    def _prepared(self, flux: torch.Tensor) -> torch.Tensor:
+        """The images without missing pixels, large enough for every view, averaged over blocks."""
+        flux = flux.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        if not self.interpolates:
+            room = (flux.shape[-1] - self.settings.crop) // 2
+            beyond = max(0, math.floor(self.settings.jitter_pixels) - room)
+            flux = functional.pad(flux, (beyond,) * 4) if beyond else flux
+        return running_mean(flux, self.stretch_settings.bin) if self.stretch_settings.bin > 1 else flux
+
+    def _view(self, images: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor) -> torch.Tensor:
+        view, centre, zoom = self._placed(images)
+        variance = self._added_variance(psf_fwhm, zoom)
+        if variance is not None:
+            view = widen_psf(view, variance)
+        factor = self._factor(len(view))
+        unit = 1.0 / (self.stretch_settings.softening_sigma * self.sigma)  # from here on, flux is in the stretch's unit
+        view.mul_((unit if factor is None else factor * unit)[..., None, None])
+        self._put_on_sky(view, sky_sigma * unit, centre, variance, factor)
+        return compress(view, self.stretch_settings.maximum)
+
+    # --- random numbers: drawn for the whole batch, of which this process keeps its share ---
+
+    def _shared(self, draw: Callable[[Sequence[int]], torch.Tensor], n_objects: int, *shape: int) -> torch.Tensor:
+        drawn = draw((n_objects * self.processes, *shape))
+        return drawn[self.rank * n_objects : (self.rank + 1) * n_objects]
 
     def _uniform(self, bounds: Range, *shape: int) -> torch.Tensor:
         low, high = bounds
-        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
+        return low + (high - low) * self._shared(self._rand, *shape)
 
-    def _coins(self, *shape: int) -> torch.Tensor:
-        return torch.randint(2, shape, generator=self.generator, device=self.device)
+    def _rand(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device)
 
-    def _placed(self, flux: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def _randn(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def _integers(self, low: int, high: int, *shape: int) -> torch.Tensor:
+        """Whole numbers from ``low`` to ``high``, both included."""
+        return self._shared(
+            lambda whole: torch.randint(low, high + 1, whole, generator=self.generator, device=self.device), *shape
+        )
+
+    def _noise(self, n_objects: int, *shape: int) -> torch.Tensor:
+        """White noise of unit variance, the only large draw."""
+        if self.device.type != "cpu":
+            return self._shared(self._randn, n_objects, *shape)
+        first, stop = self.rank * n_objects, (self.rank + 1) * n_objects
+        seeds = torch.randint(2**62, (math.ceil(n_objects * self.processes / NOISE_BLOCK),), generator=self.generator)
+        blocks = range(first // NOISE_BLOCK, math.ceil(stop / NOISE_BLOCK))
+        noise = torch.empty(len(blocks) * NOISE_BLOCK, *shape)
+
+        def fill(block: int) -> None:
+            part = noise[(block - blocks.start) * NOISE_BLOCK :][:NOISE_BLOCK]
+            part.normal_(generator=torch.Generator().manual_seed(int(seeds[block])))
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch draws in one thread only
+            list(pool.map(fill, blocks))
+        return noise[first - blocks.start * NOISE_BLOCK :][:n_objects]
+
+    # --- the steps ---
+
+    def _placed(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """The views before anything happened to their light, the galaxies' centres in them (x, y), and the zooms."""
-        n_objects, crop, jitter = len(flux), self.settings.crop, self.settings.jitter_pixels
-        if not self.settings.rotate and self.settings.zoom == (1.0, 1.0):
+        n_objects, step, jitter = len(images), self.stretch_settings.bin, self.settings.jitter_pixels
+        if not self.interpolates:
             steps = math.floor(jitter)
-            beyond = max(0, steps - (flux.shape[-1] - crop) // 2)
-            flux = functional.pad(flux, (beyond,) * 4, value=torch.nan) if beyond else flux
-            centre = torch.randint(-steps, steps + 1, (n_objects, 2), generator=self.generator, device=self.device)
-            mirror, transpose = 1 - 2 * self._coins(n_objects, 2), self._coins(n_objects).bool()
-            return turn(flux, mirror, transpose, centre, crop).nan_to_num_(nan=0.0), centre.float(), None
-        centre = self._uniform((-jitter, jitter), n_objects, 2)
-        mirror = 1.0 - 2.0 * self._coins(n_objects)
-        turns = self._uniform((0.0, 4.0), n_objects) if self.settings.rotate else 2.0 * self._coins(n_objects)
+            offset = self._integers(-steps, steps, n_objects, 2)
+            mirror = 1 - 2 * self._integers(0, 1, n_objects, 2)
+            transpose = self._integers(0, 1, n_objects).bool()
+            return turn(images, mirror, transpose, offset, self.crop, step), offset / step, None
+        centre = self._uniform((-jitter, jitter), n_objects, 2) / step
+        mirror = 1.0 - 2.0 * self._integers(0, 1, n_objects)
+        turns = self._uniform((0.0, 4.0), n_objects) if self.settings.rotate else 2.0 * self._integers(0, 1, n_objects)
         zoom = self._uniform(self.settings.zoom, n_objects)
-        view = resample(flux.nan_to_num(nan=0.0), turns * (math.pi / 2), mirror, zoom, centre, crop)
-        return view, centre, zoom
+        return resample(images, turns * (math.pi / 2), mirror, zoom / step, centre, self.crop), centre, zoom
 
     def _added_variance(self, psf_fwhm: torch.Tensor, zoom: torch.Tensor | None) -> torch.Tensor | None:
-        """Variance of the blur, (object, band), pixels squared; None: no blur."""
+        """Variance of the blur, (object, band), the view's pixels squared; None: no blur."""
         squared_fwhm = None
         if self.settings.blur_arcsec != (0.0, 0.0):
             squared_fwhm = self._uniform(self.settings.blur_arcsec, *psf_fwhm.shape) ** 2
         if zoom is not None and self.settings.zoom[0] < 1:
             lost = psf_fwhm.nan_to_num(0.0) ** 2 * (1.0 - zoom**2).clamp(min=0.0)[:, None]
             squared_fwhm = lost if squared_fwhm is None else squared_fwhm + lost
-        return None if squared_fwhm is None else squared_fwhm / (PIXEL_SCALE_ARCSEC * FWHM_PER_SIGMA) ** 2
+        return None if squared_fwhm is None else squared_fwhm / (self.pixel_scale * FWHM_PER_SIGMA) ** 2
 
     def _factor(self, n_objects: int) -> torch.Tensor | None:
         """What each band's flux is multiplied with, (object, band); None: with 1."""
@@ -307,24 +416,23 @@ class Views:
         if settings.brightness:
             logarithm = logarithm + self._uniform((-settings.brightness, settings.brightness), n_objects, 1)
         if settings.color:
-            normal = torch.randn(logarithm.shape, generator=self.generator, device=self.device)
-            logarithm = logarithm + settings.color * normal
+            logarithm = logarithm + settings.color * self._shared(self._randn, n_objects, len(self.bands))
         if settings.brightness or settings.color:
             factor = torch.exp(logarithm) if factor is None else factor * torch.exp(logarithm)
         return factor
 
-    def _on_sky(
+    def _put_on_sky(
         self,
         view: torch.Tensor,
         sky_sigma: torch.Tensor,
         centre: torch.Tensor,
         variance: torch.Tensor | None,
         factor: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Add noise, and replace discs by sky."""
+    ) -> None:
+        """Add noise to the view, and replace discs by sky, in place."""
         settings = self.settings
         if settings.noise_sigma == (0.0, 0.0) and not settings.discs:
-            return view
+            return
         added = sky_sigma * self._uniform(settings.noise_sigma, len(view), 1)
         level = added[:, :, None, None]
         if settings.discs:
@@ -333,20 +441,19 @@ class Views:
             if variance is not None:
                 own = own * torch.special.i0e(2.0 * variance)  # what the blur leaves of white noise
             level = torch.where(gaps, torch.hypot(added, own)[:, :, None, None], level)
-            view = view.masked_fill(gaps, 0.0)
-        noise = torch.randn(view.shape, generator=self.generator, device=self.device)
-        return view + noise.mul_(level)
+            view.mul_(~gaps)
+        view.addcmul_(self._noise(*view.shape), level)
 
     def _discs(self, centre: torch.Tensor) -> torch.Tensor:
         """Discs spread over the view, each wholly farther than `disc_distance_arcsec` from the galaxy's centre."""
         settings = self.settings
         shape = (len(centre), settings.discs)
-        radius = self._uniform(settings.disc_radius_arcsec, *shape) / PIXEL_SCALE_ARCSEC
+        radius = self._uniform(settings.disc_radius_arcsec, *shape) / self.pixel_scale
         angle = self._uniform((0.0, 2.0 * math.pi), *shape)
         direction = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
         # Where the ray from the galaxy leaves the view: all discs fall into it, corners included.
-        to_edge = (settings.crop / 2 - direction.sign() * centre[:, None]) / direction.abs()
-        nearest = settings.disc_distance_arcsec / PIXEL_SCALE_ARCSEC + radius
+        to_edge = (self.crop / 2 - direction.sign() * centre[:, None]) / direction.abs()
+        nearest = settings.disc_distance_arcsec / self.pixel_scale + radius
         farthest = torch.maximum(to_edge.amin(dim=-1), nearest)
         distance = torch.sqrt(torch.lerp(nearest**2, farthest**2, self._uniform((0.0, 1.0), *shape)))
-        return disc_mask(centre[:, None] + distance[..., None] * direction, radius, settings.crop)
+        return disc_mask(centre[:, None] + distance[..., None] * direction, radius, self.crop)

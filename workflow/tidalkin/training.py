@@ -167,11 +167,11 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
         seed=job.seed,
         device=device,
         images_in=job.compute.images_in,
-        processes=1 if device.type == "cuda" else processes,
+        rank=rank,
+        processes=processes,
     )
     generator = torch.Generator(device)
-    views = Views(job.augment, job.stretch, torch.from_numpy(sigma), bands, generator)
-    share = slice(rank * settings.batch_size // processes, (rank + 1) * settings.batch_size // processes)
+    views = Views(job.augment, job.stretch, torch.from_numpy(sigma), bands, generator, rank=rank, processes=processes)
 
     model = _new_model(len(bands), job).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if processes > 1:
@@ -206,11 +206,10 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
             rate = highest_rate * rate_factor(epoch + step / len(images), settings)
             optimizer.param_groups[0]["lr"] = rate
 
-            # Drawn for the whole batch in each process, so that the views do not depend on the number of processes.
             generator.manual_seed(derived_seed(job.seed, "views", epoch, step))
             view_a, view_b = (
-                views(batch.flux, batch.sky_sigma, batch.psf_fwhm)[share].contiguous(memory_format=torch.channels_last)
-                for _ in range(2)
+                view.contiguous(memory_format=torch.channels_last)
+                for view in views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm)
             )
             with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
                 p_a, p_b, z_a, z_b = network(view_a, view_b)

@@ -4,6 +4,9 @@ The order is the same wherever the images are, so that `compute.images_in` chang
 shards are shuffled, consecutive shards form windows of some thousand galaxies, and the galaxies of a window are
 shuffled among themselves. Streaming therefore reads whole shards, once per epoch, one window ahead of the training,
 and never single rows.
+
+The galaxies of a batch are sorted by row. The equal shares of several processes then come from different shards, so
+that each process reads its part of a window and some shards more, and not the whole window.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of some galaxies, on the device."""
+    """The share of a batch that one process has, on the device."""
 
     flux: Tensor
     """(object, band, y, x) float32, nJy, NaN where missing."""
@@ -114,8 +117,8 @@ class TrainingImages:
         Where the batches are wanted.
     images_in : {"auto", "memory", "stream"}
         Whether the images stay in the device's memory; `auto`: if they fill at most half of it.
-    processes : int
-        How many processes share the memory.
+    rank, processes : int
+        Which share of each batch is wanted: of ``processes`` equal parts, the one numbered ``rank``.
 
     Raises
     ------
@@ -133,6 +136,7 @@ class TrainingImages:
         seed: int,
         device: torch.device,
         images_in: Literal["auto", "memory", "stream"] = "auto",
+        rank: int = 0,
         processes: int = 1,
     ) -> None:
         self.store = store
@@ -141,6 +145,7 @@ class TrainingImages:
         self.window = window
         self.seed = seed
         self.device = device
+        self.share = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
         self.shard_size = shard_rows(store, 0).stop
         self.sky_sigma = self._on_device(np.asarray(array_of(store, "sky_sigma"))[rows])
         self.psf_fwhm = self._on_device(np.asarray(array_of(store, "psf_fwhm"))[rows])
@@ -151,12 +156,12 @@ class TrainingImages:
         return len(self.rows) // self.batch_size
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, in an order that depends on seed and epoch alone."""
+        """The batches of one epoch, in an order that depends on seed and epoch alone; of each, this process's share."""
         windows = windows_of_epoch(self.rows, self.shard_size, self.window, self.seed, epoch)
-        order = np.searchsorted(self.rows, np.concatenate(windows))
-        batches = order[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
-        streamed = None if self.flux is not None else _one_ahead(self._streamed(windows))
-        for chosen in torch.from_numpy(batches).to(self.device):
+        order = np.concatenate(windows)[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+        wanted = np.sort(order, axis=1)[:, self.share]
+        streamed = None if self.flux is not None else _one_ahead(self._streamed(wanted, windows))
+        for chosen in torch.from_numpy(np.searchsorted(self.rows, wanted)).to(self.device):
             flux = next(streamed) if streamed else self.flux[chosen]  # type: ignore[index]
             yield Batch(flux, self.sky_sigma[chosen], self.psf_fwhm[chosen])
 
@@ -164,7 +169,8 @@ class TrainingImages:
         """Decide, and state the sum."""
         shape = (len(self.rows), *array_of(self.store, "flux").shape[1:])
         needed = int(np.prod(shape)) * 4
-        free = free_memory(self.device) // processes
+        # On CUDA, each process has a device of its own.
+        free = free_memory(self.device) // (1 if self.device.type == "cuda" else processes)
         fit = needed <= SHARE_OF_MEMORY * free
         keep = images_in == "memory" or (images_in == "auto" and fit)
         logger.info(
@@ -199,24 +205,28 @@ class TrainingImages:
         first, last = np.searchsorted(rows, [span.start, span.stop])
         return read_shard(self.store, int(shard)).flux[rows[first:last] - span.start]
 
-    def _streamed(self, windows: list[Rows]) -> Iterator[Tensor]:
-        """Flux of one batch after the other, on the device; batches run on across the ends of windows."""
-        frame = array_of(self.store, "flux").shape[1:]
-        batch, filled = np.empty((self.batch_size, *frame), np.float32), 0
-        for rows, (sorted_rows, flux) in zip(windows, _one_ahead(map(self._read_window, windows)), strict=True):
-            position = np.searchsorted(sorted_rows, rows)
-            start = 0
-            while start < len(rows):
-                stop = min(start + self.batch_size - filled, len(rows))
-                np.take(flux, position[start:stop], axis=0, out=batch[filled : filled + stop - start])
-                filled, start = filled + stop - start, stop
-                if filled == self.batch_size:
-                    yield self._on_device(batch)
-                    batch, filled = np.empty_like(batch), 0
+    def _streamed(self, wanted: Rows, windows: list[Rows]) -> Iterator[Tensor]:
+        """Flux of the wanted rows (step, object), on the device, step by step; steps run on across ends of windows."""
+        window_of = np.empty(len(self.rows), np.int64)
+        for number, window in enumerate(windows):
+            window_of[np.searchsorted(self.rows, window)] = number
+        window_of_wanted = window_of[np.searchsorted(self.rows, wanted)]
+        places = [np.nonzero(window_of_wanted == number) for number in range(len(windows))]
 
-    def _read_window(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
-        """The rows of a window, sorted, and their flux: whole shards, several at once."""
-        rows = np.sort(rows)
+        shape = (wanted.shape[1], *array_of(self.store, "flux").shape[1:])
+        batch, filled = np.empty(shape, np.float32), 0
+        read = _one_ahead(self._read_rows(np.sort(wanted[place])) for place in places)
+        for (steps, slots), (sorted_rows, flux) in zip(places, read, strict=True):
+            for step in np.unique(steps):
+                slot = slots[steps == step]
+                batch[slot] = flux[np.searchsorted(sorted_rows, wanted[step, slot])]
+                filled += len(slot)
+                if filled == len(batch):
+                    yield self._on_device(batch)
+                    batch, filled = np.empty(shape, np.float32), 0
+
+    def _read_rows(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """The sorted rows and their flux: whole shards, several at once."""
         flux = np.empty((len(rows), *array_of(self.store, "flux").shape[1:]), np.float32)
 
         def read(shard: int) -> None:
