@@ -51,6 +51,7 @@ def finished_run(tmp_path_factory, snakemake) -> Path:
     return folder
 
 
+BASELINES = {"baseline_random", "baseline_pca", "baseline_morphology"}
 AFTER_EMBEDDING = {"index", "search", "evaluate"}
 AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
 
@@ -60,10 +61,10 @@ AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
     [
         ({"search": {"k": 5}}, {"search"}),
         ({"training": {"epochs": 3}}, {"train"} | AFTER_TRAINING),
-        ({"images": {"size": 36}}, {"convert", "views", "train", "baseline"} | AFTER_TRAINING),
-        ({"embedding": {"dimensions": 12}}, {"whiten", "embed", "baseline"} | AFTER_EMBEDDING),
+        ({"images": {"size": 36}}, {"convert", "views", "train"} | BASELINES | AFTER_TRAINING),
+        ({"embedding": {"dimensions": 12}}, {"whiten", "embed", "baseline_random", "baseline_pca"} | AFTER_EMBEDDING),
         ({"index": {"kind": "HNSW32"}}, {"index", "search"}),
-        ({"evaluation": {"repeats": 3}}, {"baseline", "evaluate"}),
+        ({"evaluation": {"repeats": 3}}, {"evaluate"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -74,11 +75,11 @@ def test_only_what_a_change_of_config_touches_runs_again(finished_run, snakemake
 
 def test_a_change_of_compute_runs_nothing_again(finished_run, snakemake):
     config = TINY | {"compute": {"device": "cpu", "embed_batch_size": 7, "dask": {"workers": 1}}}
-    assert "Nothing to be done" in snakemake(finished_run, "-n", config=config).stderr
+    assert "Nothing to be done" in snakemake(finished_run, "-n", config=config).stdout
 
 
 def test_a_finished_run_has_nothing_to_do(finished_run, snakemake):
-    assert "Nothing to be done" in snakemake(finished_run, "-n", config=TINY).stderr
+    assert "Nothing to be done" in snakemake(finished_run, "-n", config=TINY).stdout
 
 
 def test_the_run_leaves_what_the_readme_promises(finished_run):
@@ -100,6 +101,7 @@ def test_the_run_leaves_what_the_readme_promises(finished_run):
         "search/several/mosaic.png",
         "evaluation/metrics.csv",
         "evaluation/roc.png",
+        "evaluation/completeness.png",
     ):
         assert (results / path).exists(), path
     neighbours = pd.read_csv(results / "search" / "several" / "neighbours.csv", comment="#")
@@ -174,7 +176,7 @@ def test_a_grown_catalog_fetches_only_the_new_chunks_and_a_touched_one_nothing(
     time.sleep(1)
     (own_files / "catalog.csv").touch()
     output = snakemake(tmp_path, "-n", "--until", "fetch", config=config)
-    assert "Nothing to be done" in output.stderr
+    assert "Nothing to be done" in output.stdout
 
     whole = pd.read_parquet(finished_run / "results" / "tiny" / "catalog.parquet")
     whole.to_csv(own_files / "catalog.csv", index=False)

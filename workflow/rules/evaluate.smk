@@ -28,7 +28,7 @@ rule baseline_random:
         stretch=settings.stretch.model_dump(),
         encoder=settings.encoder.model_dump(),
         embedding=settings.embedding.model_dump(),
-        evaluation=settings.evaluation.model_dump(include=["negative_label", "morphology_sample"]),
+        evaluation=settings.evaluation.model_dump(include=["negative_label"]),
         seed=settings.seed,
     script:
         "../scripts/baseline_random.py"
@@ -53,7 +53,7 @@ rule baseline_pca:
     params:
         stretch=settings.stretch.model_dump(),
         embedding=settings.embedding.model_dump(),
-        evaluation=settings.evaluation.model_dump(include=["negative_label", "morphology_sample"]),
+        evaluation=settings.evaluation.model_dump(include=["negative_label"]),
         seed=settings.seed,
     script:
         "../scripts/baseline_pca.py"
