@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format reference clean
+.PHONY: help demo test test-slow test-slurm check format reference clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -25,13 +25,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
 
 demo: $(VENV)/.installed  ## Run the whole pipeline on a simulated survey (minutes), then name the pictures
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
-	@$(BIN)/tidalkin pictures --run results/demo
+	@echo; echo "Look at:"
+	@ls results/demo/search/*/mosaic.png results/demo/encoder/*.png results/demo/evaluation/*.png
+	@echo "and at the figures in results/demo/evaluation/metrics.csv; then ask: $(BIN)/tidalkin search --like 1937"
 
 test: $(VENV)/.installed-dev check  ## Check style and types, run the tests (under 15 minutes on 2 cores)
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "not slow and not slurm"
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slow and not slurm"
 
 test-slow: $(VENV)/.installed-dev  ## Run the whole-workflow, fault and soak tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m "slow and not slurm"
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "slow and not slurm"
+
+test-slurm: $(VENV)/.installed-dev  ## Run the workflow on a real one-node SLURM (needs root, slurm-wlm and munge)
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m slurm
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
