@@ -1,4 +1,4 @@
-"""What several test files share: the repository's root, a tiny configuration, and the workflow run as a user runs it."""
+"""What several test files share: the root of the repository, and the workflow run as a user runs it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+
 from tidalkin.config import Augment, Images, Stretch
 from tidalkin.cutouts import place_on_grid, read_cutout
 from tidalkin.errors import TidalkinError

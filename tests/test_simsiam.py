@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from tidalkin import config
 from tidalkin.simsiam import Encoder, SimSiam, loss
 from tidalkin.torchvision_blocks import BasicBlock

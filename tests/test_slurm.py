@@ -1,4 +1,4 @@
-"""The workflow on a real SLURM cluster: every stage is a job, a killed job is tried again, a change submits only its own."""
+"""The workflow on a real SLURM cluster: stages are jobs, a killed one is tried again, a change submits only its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from slurm_cluster import Cluster, missing, running_cluster
 from test_workflow import TINY, changed
 
@@ -69,7 +70,11 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
     log = tmp_path / "snakemake.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            workflow_command(root, tmp_path, config), env=cluster.environment, cwd=tmp_path, stdout=stream, stderr=stream
+            workflow_command(root, tmp_path, config),
+            env=cluster.environment,
+            cwd=tmp_path,
+            stdout=stream,
+            stderr=stream,
         )
         killed = wait_for_job(cluster, "train", process)
         cluster.command("scancel", str(killed))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tidalkin.config import Images, Stretch
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
