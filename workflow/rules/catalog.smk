@@ -25,15 +25,9 @@ checkpoint query:
         "../scripts/query.py"
 
 
-def catalog_table():
-    """The file that the catalog is made from; the simulated survey has none."""
-    tables = {"simulated": None, "file": settings.catalog.path, "hsc_sql": f"{RESULTS}/query.csv.gz"}
-    return tables[settings.catalog.source]
-
-
 rule catalog:
     input:
-        **({"table": catalog_table()} if catalog_table() else {}),
+        **({"table": TABLE} if TABLE else {}),
     output:
         catalog=f"{RESULTS}/catalog.parquet",
         chunks=directory(f"{RESULTS}/chunks"),
@@ -52,18 +46,3 @@ rule catalog:
         seed=settings.seed if settings.catalog.source == "simulated" else None,
     script:
         "../scripts/catalog.py"
-
-
-try:
-    PLAN = plan_run(settings, catalog_table(), f"{RESULTS}/catalog.parquet")
-except TidalkinError as error:
-    raise WorkflowError(str(error)) from None
-
-
-def plan(wildcards):
-    """How many galaxies there are, and in which chunks: known from the start, but where it takes a query to know."""
-    return PLAN or plan_run(settings, checkpoints.query.get().output.table, f"{RESULTS}/catalog.parquet")
-
-
-def shards(wildcards):
-    return shard_names(plan(wildcards).galaxies, settings.images.shard_size)

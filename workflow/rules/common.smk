@@ -1,9 +1,62 @@
-# What all stages share: the environment, and memory that grows on retry.
+# What the rules share: what there is to fetch, the files of each stage, and memory that grows on retry.
 
 from tidalkin.catalog import shard_names
 from tidalkin.planning import plan_run
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
+
+# The file that the catalog is made from; the simulated survey has none.
+TABLE = {"simulated": None, "file": settings.catalog.path, "hsc_sql": f"{RESULTS}/query.csv.gz"}[
+    settings.catalog.source
+]
+
+try:
+    PLAN = plan_run(settings, TABLE, f"{RESULTS}/catalog.parquet")
+except TidalkinError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def plan(wildcards):
+    """How many galaxies there are, and in which chunks: known from the start, but where it takes a query to know."""
+    return PLAN or plan_run(settings, checkpoints.query.get().output.table, f"{RESULTS}/catalog.parquet")
+
+
+def chunk_rows(wildcards):
+    """Digest of the chunk's rows: what decides, when the catalog is made anew, whether the chunk is fetched again."""
+    return plan(wildcards).chunks[wildcards.chunk]
+
+
+def tars(wildcards):
+    return [f"{RESULTS}/cutouts/{chunk}.tar" for chunk in plan(wildcards).chunks]
+
+
+def ledgers(wildcards):
+    return [f"{RESULTS}/cutouts/{chunk}.ledger.parquet" for chunk in plan(wildcards).chunks]
+
+
+def shards(wildcards):
+    return shard_names(plan(wildcards).galaxies, settings.images.shard_size)
+
+
+def vectors(wildcards):
+    return [f"{RESULTS}/embeddings/{shard}.npy" for shard in shards(wildcards)]
+
+
+def vector_ids(wildcards):
+    return [f"{RESULTS}/embeddings/{shard}.ids.npy" for shard in shards(wildcards)]
+
+
+def question(wildcards):
+    return settings.search.queries[wildcards.query].model_dump()
+
+
+def mosaics():
+    return [f"{RESULTS}/search/{query}/mosaic.png" for query in settings.search.queries]
+
+
+def evaluation():
+    """What the evaluation leaves, where the configuration asks for it."""
+    return [f"{RESULTS}/evaluation/metrics.csv"] if settings.evaluation.enabled else []
 
 
 def growing(megabytes):

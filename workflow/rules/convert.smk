@@ -1,14 +1,6 @@
 # All cutouts into one Zarr store: calibrated flux on one grid of pixels, with the sky noise and seeing beside it.
 
 
-def tars(wildcards):
-    return [f"{RESULTS}/cutouts/{chunk}.tar" for chunk in plan(wildcards).chunks]
-
-
-def ledgers(wildcards):
-    return [f"{RESULTS}/cutouts/{chunk}.ledger.parquet" for chunk in plan(wildcards).chunks]
-
-
 rule convert:
     input:
         catalog=f"{RESULTS}/catalog.parquet",

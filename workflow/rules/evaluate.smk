@@ -1,13 +1,6 @@
 # How well labelled galaxies are found, beside baselines that saw the same images.
 
 
-def evaluation():
-    """What the evaluation leaves, where the configuration asks for it."""
-    if not settings.evaluation.enabled:
-        return []
-    return [f"{RESULTS}/evaluation/metrics.csv"]
-
-
 rule baseline_random:
     input:
         catalog=f"{RESULTS}/catalog.parquet",

@@ -2,11 +2,6 @@
 # each object in each band.
 
 
-def chunk_rows(wildcards):
-    """Digest of the chunk's rows: what decides, when the catalog is made anew, whether the chunk is fetched again."""
-    return plan(wildcards).chunks[wildcards.chunk]
-
-
 rule fetch:
     input:
         ancient(f"{RESULTS}/chunks"),

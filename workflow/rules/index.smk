@@ -1,14 +1,6 @@
 # All vectors in one FAISS index, with its recall against exact search.
 
 
-def vectors(wildcards):
-    return [f"{RESULTS}/embeddings/{shard}.npy" for shard in shards(wildcards)]
-
-
-def vector_ids(wildcards):
-    return [f"{RESULTS}/embeddings/{shard}.ids.npy" for shard in shards(wildcards)]
-
-
 rule index:
     input:
         vectors=vectors,

@@ -1,14 +1,6 @@
 # The questions of the configuration, answered: a table and a mosaic each.
 
 
-def mosaics():
-    return [f"{RESULTS}/search/{query}/mosaic.png" for query in settings.search.queries]
-
-
-def question(wildcards):
-    return settings.search.queries[wildcards.query].model_dump()
-
-
 rule search:
     input:
         catalog=f"{RESULTS}/catalog.parquet",

@@ -30,6 +30,8 @@ class Delivery:
     """The FITS file, as the archive sent it, where ``status`` is `ok`."""
     reason: str = ""
     """Why there is no file: empty where ``status`` is `ok`."""
+    sha256: str = ""
+    """Of the content, where the source knows it already."""
 
 
 class Source(Protocol):

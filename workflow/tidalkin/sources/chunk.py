@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import itertools
 import os
 import re
@@ -149,16 +148,19 @@ def _next(deliveries: Iterator[Delivery]) -> Delivery | None:
 
 def _write_tar(deliveries: Iterable[Delivery], path: Path) -> list[LedgerRow]:
     rows = []
-    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with path.open("wb") as file:
         for delivery in deliveries:
-            digest = ""
+            size, digest = len(delivery.content), ""
             if delivery.status == "ok":
                 member = tarfile.TarInfo(member_name(delivery.object_id, delivery.band))
-                member.size = len(delivery.content)
-                tar.addfile(member, io.BytesIO(delivery.content))
-                digest = hashlib.sha256(delivery.content).hexdigest()
-            size = len(delivery.content)
+                member.size = size
+                # Not `addfile`, which copies the content a small piece at a time.
+                file.write(member.tobuf(tarfile.USTAR_FORMAT))
+                file.write(delivery.content)
+                file.write(bytes(-size % tarfile.BLOCKSIZE))
+                digest = delivery.sha256 or hashlib.sha256(delivery.content).hexdigest()
             rows.append(LedgerRow(delivery.object_id, delivery.band, delivery.status, delivery.reason, size, digest))
+        file.write(TAR_END)
     return rows
 
 

@@ -160,7 +160,9 @@ class HscDasSource:
             failed = self._download(lines, received)
             for line in lines:
                 if line.key in received:
-                    yield Delivery(line.object_id, line.band, "ok", received.read(line.key))
+                    yield Delivery(
+                        line.object_id, line.band, "ok", received.read(line.key), sha256=received.sha256(line.key)
+                    )
                 elif line.key in failed:
                     yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
                 else:

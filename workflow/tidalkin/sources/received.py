@@ -125,6 +125,10 @@ class Received:
         stored = self._stored[key]
         return os.pread(self._data if stored.file == DATA else self._kept, stored.size, stored.offset)
 
+    def sha256(self, key: Key) -> str:
+        """SHA-256 of a cutout, as it was when it came."""
+        return self._stored[key].sha256
+
     # --- events, in the order they happen ------------------------------------------------------------------------
 
     def asked(self) -> None:
