@@ -14,11 +14,15 @@ from tidalkin.index import (
     EXACT_UP_TO,
     RECALL_AIM,
     Embeddings,
+    add_shards,
     build_index,
     choose_kind,
     exact_neighbours,
+    groups,
+    merge_parts,
     open_index,
     read_report,
+    train_index,
 )
 
 
@@ -82,6 +86,61 @@ def test_an_index_built_again_is_byte_identical_whatever_the_threads(tmp_path, k
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
 
 
+def build_in_jobs(files, settings, folder):
+    """As many jobs do it; returns the parts."""
+    train_index(files, settings, folder / "trained.faiss", seed=1)
+    parts = [folder / f"{number}.faiss" for number in range(len(groups(files)))]
+    for part, group in zip(parts, groups(files), strict=True):
+        add_shards(folder / "trained.faiss", group, part)
+    merge_parts(folder / "trained.faiss", parts, files, settings, folder, seed=1)
+    return parts
+
+
+@pytest.mark.parametrize("kind", ["IVF8,PQ8x4np", "PCAR8,IVF8,Flat", "IVF4,SQ8"])
+def test_an_index_of_many_jobs_is_byte_identical_to_that_of_one(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("tidalkin.index.SHARDS_PER_GROUP", 3)
+    files = write_shards(tmp_path / "embeddings", unit_vectors(2000), shard_size=150)
+    settings = Index(kind=kind, queries=20)
+    build_index(files, settings, tmp_path / "one", seed=1)
+    assert len(build_in_jobs(files, settings, tmp_path / "many")) == 5
+    for file in ("index.faiss", "ids.npy"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "many" / file).read_bytes()
+    reports = [
+        read_report(tmp_path / name).model_dump(exclude={"latency_p50_ms", "latency_p99_ms"})
+        for name in ("one", "many")
+    ]
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("kind", ["Flat", "HNSW16", "IVF8,PQ8x4fs"])
+def test_a_kind_that_cannot_be_joined_is_refused_before_any_job_adds(tmp_path, kind):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(500))
+    with pytest.raises(TidalkinError, match=r"index\.kind.*cannot be built in several jobs"):
+        train_index(files, Index(kind=kind), tmp_path / "trained.faiss", seed=1)
+    assert not (tmp_path / "trained.faiss").exists()
+
+
+def test_parts_of_other_shards_and_damaged_parts_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("tidalkin.index.SHARDS_PER_GROUP", 2)
+    files = write_shards(tmp_path / "embeddings", unit_vectors(350))
+    settings = Index(kind="IVF8,Flat", queries=5)
+    parts = build_in_jobs(files, settings, tmp_path)
+    with pytest.raises(TidalkinError, match=r"1\.faiss: has 150 vectors, but its shards have 200"):
+        merge_parts(tmp_path / "trained.faiss", parts[::-1], files, settings, tmp_path, seed=1)
+    parts[0].write_bytes(parts[0].read_bytes()[:1000])
+    with pytest.raises(TidalkinError, match=r"0\.faiss: cannot be read"):
+        merge_parts(tmp_path / "trained.faiss", parts, files, settings, tmp_path, seed=1)
+
+
+def test_the_lists_of_autos_kind_are_mapped_and_not_read(tmp_path):
+    kind = choose_kind(EXACT_UP_TO + 1, 16).replace("IVF1024", "IVF8")
+    files = write_shards(tmp_path / "embeddings", unit_vectors(2000))
+    build_index(files, Index(kind=kind, queries=5), tmp_path / "index", seed=1)
+    index = open_index(tmp_path / "index", tmp_path / "embeddings").index
+    lists = faiss.extract_index_ivf(index).invlists
+    assert isinstance(faiss.downcast_InvertedLists(lists), faiss.OnDiskInvertedLists)
+
+
 def test_float16_shards_and_empty_shards_are_indexed(tmp_path):
     files = write_shards(tmp_path / "embeddings", unit_vectors(250), dtype=np.float16)
     np.save(files[1], np.zeros((0, 16), np.float16))
@@ -133,8 +192,8 @@ def test_more_neighbours_than_a_query_looks_into_are_still_found(tmp_path, kind)
 
 def test_auto_is_exact_for_small_and_compressed_for_large():
     assert choose_kind(EXACT_UP_TO, 128) == "Flat"
-    assert choose_kind(1_000_000, 128) == "IVF4096,PQ64x4fs"
-    assert choose_kind(10_000_000, 128) == "IVF16384,PQ64x4fs"
+    assert choose_kind(1_000_000, 128) == "IVF4096,PQ32np"
+    assert choose_kind(10_000_000, 128) == "IVF16384,PQ32np"
     for dimensions in (7, 16):
         faiss.index_factory(dimensions, choose_kind(200_000, dimensions), faiss.METRIC_INNER_PRODUCT)
 

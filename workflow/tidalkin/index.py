@@ -4,8 +4,12 @@ The vectors stay in the shards that embedding wrote; the index holds codes of th
 again by the exact inner product with the vectors of the shards, so that similarities are exact for every kind of
 index. Building reads the shards in blocks and never holds all vectors at once, unless the index itself does (`Flat`).
 
-`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes: in
-`benchmarks/index.py` the smallest and fastest of those that reach a recall of 0.95 when ranked again.
+One job builds an index with `build_index`. Many build the same one, byte for byte, with `train_index`, `add_shards` for
+each of `groups` and `merge_parts`.
+
+`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with product codes, ranked again: see
+docs/index.md. Its lists are mapped, not read, when they are searched, and lists of several jobs can be joined. Those of
+FAISS's fast-scan kinds (``PQ64x4fs``) can be neither: they are faster by half, and read into memory by each process.
 """
 
 from __future__ import annotations
@@ -38,7 +42,9 @@ CANDIDATES = (100, 300, 1000)  # ranked again per query: the fewest that reach t
 TRAINING_VECTORS_PER_LIST = 40  # FAISS warns below 39
 LEAST_TRAINING_VECTORS = 50_000
 BLOCK_ROWS = 65_536
+SHARDS_PER_GROUP = 1024  # added by one job
 OPEN_SHARDS = 256  # memory maps kept open: each holds a file descriptor
+MEND = "build the index again with `snakemake --forcerun index`"
 LENGTH_TOLERANCE = 0.01  # float16 rows are off unit length by 1e-3
 
 Vectors = npt.NDArray[np.float32]
@@ -183,13 +189,13 @@ def _check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> 
 def choose_kind(n: int, dimensions: int) -> str:
     """The index_factory string that `auto` stands for.
 
-    Beyond `EXACT_UP_TO`, some 4 sqrt(n) lists (FAISS's guide advises 4 to 16), as a power of two, and 4-bit codes of
-    pairs of dimensions, which are scanned in registers.
+    Beyond `EXACT_UP_TO`, some 4 sqrt(n) lists (FAISS's guide advises 4 to 16), as a power of two, and a byte for each
+    four dimensions. Without FAISS's polysemous training (``np``), which costs minutes and is of no use here.
     """
     if n <= EXACT_UP_TO:
         return "Flat"
     lists = 2 ** round(math.log2(4 * math.sqrt(n)))
-    return f"IVF{lists},PQ{dimensions // 2 if dimensions % 2 == 0 else dimensions}x4fs"
+    return f"IVF{lists},PQ{dimensions // math.gcd(dimensions, 4)}np"
 
 
 def build_index(files: Sequence[str | Path], settings: config.Index, directory: str | Path, seed: int) -> Report:
@@ -216,14 +222,125 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
     TidalkinError
         If FAISS refuses ``settings.kind`` for these vectors, or the shards are damaged.
     """
-    directory = Path(directory)
+    embeddings = _some(files)
+    kind = _kind(settings, embeddings)
+    index = _trained(kind, embeddings, seed)
+    for group in groups(files):
+        _add(index, kind, Embeddings(group))
+        logger.info("%d of %d vectors are in the index", index.ntotal, len(embeddings))
+    return _write(index, kind, embeddings, settings, Path(directory), seed)
+
+
+def groups(files: Sequence[str | Path]) -> list[Sequence[str | Path]]:
+    """The shards that are added together: one job's, where many build an index."""
+    return [files[first : first + SHARDS_PER_GROUP] for first in range(0, len(files), SHARDS_PER_GROUP)]
+
+
+def train_index(files: Sequence[str | Path], settings: config.Index, path: str | Path, seed: int) -> None:
+    """Write an index that is trained and empty: the first of the three steps that build one in many jobs.
+
+    Parameters
+    ----------
+    files, settings, seed
+        As of `build_index`.
+    path : path
+        The file to write.
+
+    Raises
+    ------
+    TidalkinError
+        If FAISS refuses ``settings.kind`` for these vectors or cannot join parts of it.
+    """
+    embeddings = _some(files)
+    kind = _kind(settings, embeddings)
+    index = _trained(kind, embeddings, seed)
+    inverted = _inverted_file(index)
+    lists = None if inverted is None else inverted.invlists
+    # Joining the lists of fast-scan kinds corrupts memory in FAISS 1.15, and joining graphs is refused.
+    if lists is None or not isinstance(faiss.downcast_InvertedLists(lists), faiss.ArrayInvertedLists):
+        raise TidalkinError(
+            f"config: index.kind {kind!r} cannot be built in several jobs: use `auto`, or an inverted file without "
+            "`fs`, as IVF16384,PQ32np"
+        )
+    with written_whole(path) as partial:
+        faiss.write_index(index, str(partial))
+
+
+def add_shards(trained: str | Path, group: Sequence[str | Path], path: str | Path) -> None:
+    """Write an index of some shards alone: the second step.
+
+    Parameters
+    ----------
+    trained : path
+        What `train_index` wrote.
+    group : sequence of path
+        One of `groups`.
+    path : path
+        The file to write.
+    """
+    index = _read(Path(trained))
+    _add(index, "auto", Embeddings(group))
+    with written_whole(path) as partial:
+        faiss.write_index(index, str(partial))
+
+
+def merge_parts(
+    trained: str | Path,
+    parts: Sequence[str | Path],
+    files: Sequence[str | Path],
+    settings: config.Index,
+    directory: str | Path,
+    seed: int,
+) -> Report:
+    """Join the parts to one index and measure it: the third step, with the bytes that `build_index` would write.
+
+    In memory are the index's codes and one part.
+
+    Parameters
+    ----------
+    trained : path
+        What `train_index` wrote.
+    parts : sequence of path
+        What `add_shards` wrote, in the order of `groups`.
+    files, settings, directory, seed
+        As of `build_index`.
+
+    Raises
+    ------
+    TidalkinError
+        If a part cannot be read, or the parts are not those of these shards.
+    """
+    embeddings = _some(files)
+    index = _read(Path(trained))
+    for part, group in zip(parts, groups(files), strict=True):
+        added = _read(Path(part))
+        if added.ntotal != len(Embeddings(group)):
+            raise TidalkinError(
+                f"{part}: has {added.ntotal} vectors, but its shards have {len(Embeddings(group))}: {MEND}"
+            )
+        faiss.merge_into(index, added, True)
+    return _write(index, _kind(settings, embeddings), embeddings, settings, Path(directory), seed)
+
+
+def _some(files: Sequence[str | Path]) -> Embeddings:
+    """The embeddings, at least one."""
     embeddings = Embeddings(files)
     if len(embeddings) == 0:
         raise TidalkinError("none of the catalog's objects has an embedding: check the images' `good_fraction`")
+    return embeddings
+
+
+def _kind(settings: config.Index, embeddings: Embeddings) -> str:
+    """The index_factory string of the configuration."""
     kind = choose_kind(len(embeddings), embeddings.dimensions) if settings.kind == "auto" else settings.kind
     logger.info("%d vectors of %d dimensions: index %s", len(embeddings), embeddings.dimensions, kind)
-    index = _filled(_trained(kind, embeddings, seed), kind, embeddings)
+    return kind
 
+
+def _write(
+    index: faiss.Index, kind: str, embeddings: Embeddings, settings: config.Index, directory: Path, seed: int
+) -> Report:
+    """Tune, write and measure an index that has all vectors."""
     candidates = 0 if kind == "Flat" else _tune(index, embeddings, settings.queries, seed)
     with written_whole(directory / "index.faiss") as partial:
         faiss.write_index(index, str(partial))
@@ -281,14 +398,12 @@ def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
         return index
 
 
-def _filled(index: faiss.Index, kind: str, embeddings: Embeddings) -> faiss.Index:
-    """The index with all vectors in it, block by block."""
+def _add(index: faiss.Index, kind: str, embeddings: Embeddings) -> None:
+    """Add vectors, block by block."""
     with _faiss_faults(kind), _one_thread(kind):
         for first, vectors in embeddings.blocks():
             _check_unit_length(embeddings, first, vectors)
             index.add(vectors)
-            logger.info("%d of %d vectors are in the index", index.ntotal, len(embeddings))
-        return index
 
 
 def _inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
@@ -540,19 +655,22 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
     """
     directory = Path(directory)
     report = read_report(directory)
-    mend = "build the index again with `snakemake --forcerun index`"
     embeddings = Embeddings([Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards])
     if embeddings.digest() != report.embeddings_digest:
-        raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {mend}")
-    try:
-        index = faiss.read_index(str(directory / "index.faiss"), faiss.IO_FLAG_MMAP)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].split("Error: ")[-1]
-        raise TidalkinError(f"{directory / 'index.faiss'}: cannot be read ({reason}): {mend}") from None
+        raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {MEND}")
+    index = _read(directory / "index.faiss", faiss.IO_FLAG_MMAP)
     ids = _load(directory / "ids.npy").astype(np.int64, copy=False)
     if not len(embeddings) == index.ntotal == len(ids):
         raise TidalkinError(
             f"{directory}: has {index.ntotal} vectors and {len(ids)} ids, but there are {len(embeddings)} embeddings: "
-            f"{mend}"
+            f"{MEND}"
         )
     return OpenIndex(index, ids, embeddings, report)
+
+
+def _read(path: Path, flags: int = 0) -> faiss.Index:
+    try:
+        return faiss.read_index(str(path), flags)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].split("Error: ")[-1]
+        raise TidalkinError(f"{path}: cannot be read ({reason}): {MEND}") from None
