@@ -207,18 +207,8 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
             optimizer.param_groups[0]["lr"] = rate
 
             generator.manual_seed(derived_seed(job.seed, "views", epoch, step))
-            view_a, view_b = (
-                view.contiguous(memory_format=torch.channels_last)
-                for view in views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm)
-            )
-            with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
-                p_a, p_b, z_a, z_b = network(view_a, view_b)
-            batch_loss = loss(p_a, p_b, z_a, z_b)
-            optimizer.zero_grad(set_to_none=True)
-            batch_loss.backward()
-            optimizer.step()
-
-            totals += _monitored(batch_loss, z_a, processes)
+            view_a, view_b = views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm)
+            totals += one_step(network, optimizer, view_a, view_b, precision, processes)
             if (step + 1) % STEPS_BETWEEN_REPORTS == 0 or step + 1 == len(images):
                 mean_loss, spread = (totals / (step + 1)).tolist()
                 speed = 2 * settings.batch_size * (step + 1) / (time.perf_counter() - began)
@@ -247,6 +237,26 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
             config_digest=digest,
         )
         shutil.rmtree(job.workplace)
+
+
+def one_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    view_a: Tensor,
+    view_b: Tensor,
+    precision: torch.dtype,
+    processes: int = 1,
+) -> Tensor:
+    """Learn from one batch of pairs of views (image, band, y, x); returns its loss and spread, on the device."""
+    with torch.autocast(view_a.device.type, dtype=precision, enabled=precision != torch.float32):
+        p_a, p_b, z_a, z_b = network(
+            view_a.contiguous(memory_format=torch.channels_last), view_b.contiguous(memory_format=torch.channels_last)
+        )
+    batch_loss = loss(p_a, p_b, z_a, z_b)
+    optimizer.zero_grad(set_to_none=True)
+    batch_loss.backward()
+    optimizer.step()
+    return _monitored(batch_loss, z_a, processes)
 
 
 def rate_factor(epoch: float, settings: config.Training) -> float:

@@ -1,0 +1,123 @@
+"""How long Snakemake plans a run that is finished: `snakemake -n` on 1,000 and more chunks.
+
+    python benchmarks/planning.py 1000 10000
+
+The run is made up: a real catalog with its chunks, all other outputs empty, then `snakemake --touch`, which leaves the
+same records of code, parameters and inputs as a run does. So the plan must find that nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from tidalkin.catalog import write_catalog
+from tidalkin.config import load_settings
+from tidalkin.planning import write_planned
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    """Run Snakemake on the run in ``folder``; returns what it printed."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command += ["--configfile", str(folder / "config.yaml"), "--cores", "1", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"snakemake {' '.join(arguments)} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def finished_run(folder: Path, chunks: int, chunk_size: int) -> None:
+    """Make up a run whose outputs are all there."""
+    galaxies = chunks * chunk_size
+    random = np.random.default_rng(1)
+    table = folder / "galaxies.parquet"
+    write_catalog(
+        pd.DataFrame(
+            {
+                "object_id": np.arange(galaxies) + 10**15,
+                "ra": random.uniform(0, 360, galaxies),
+                "dec": random.uniform(-5, 5, galaxies),
+            }
+        ),
+        table,
+    )
+    (folder / "archive").mkdir()
+    settings = {
+        "run": "big",
+        "catalog": {"source": "file", "path": str(table), "chunk_size": chunk_size},
+        "cutouts": {"source": "folder", "folder": {"path": str(folder / "archive")}},
+        "images": {"shard_size": chunk_size, "chunk_size": 1},
+        "search": {"queries": {"first": {"like": [10**15]}}},
+        "evaluation": {"enabled": False},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    results = folder / "results" / "big"
+    write_planned(load_settings(settings), table, results / "catalog.parquet", results / "chunks")
+    rows = [line.split("\t") for line in snakemake(folder, "--summary").splitlines() if line.startswith("results/")]
+    for name in (row[0] for row in rows):
+        output = folder / name
+        if output.exists():
+            continue
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.suffix in (".zarr", "") or output.name == "tensorboard":
+            output.mkdir()
+        else:
+            output.touch()
+    snakemake(folder, "--touch", "--quiet")
+
+
+def _children_cpu_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def main(
+    chunks: Annotated[list[int] | None, typer.Argument(help="Numbers of chunks.")] = None,
+    chunk_size: Annotated[int, typer.Option(min=1, help="Galaxies per chunk and per shard.")] = 500,
+) -> None:
+    """Measure and print the table."""
+    found = Table(title=f"snakemake -n on a finished run, {chunk_size} galaxies per chunk and per shard")
+    for column in ("chunks", "galaxies", "jobs", "seconds", "CPU seconds", "peak memory, GB"):
+        found.add_column(column, justify="right")
+    for number in chunks or [1000]:
+        folder = Path(tempfile.mkdtemp())
+        try:
+            finished_run(folder, number, chunk_size)
+            began, cpu_began = time.perf_counter(), _children_cpu_seconds()
+            printed = snakemake(folder, "-n")
+            seconds, cpu_seconds = time.perf_counter() - began, _children_cpu_seconds() - cpu_began
+        finally:
+            shutil.rmtree(folder)
+        if "Nothing to be done" not in printed:
+            raise SystemExit(f"the run was not finished:\n{printed[-2000:]}")
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+        jobs = 2 * number  # one to fetch a chunk and one to embed a shard; the others are a dozen
+        found.add_row(
+            f"{number:,}",
+            f"{number * chunk_size:,}",
+            f"{jobs:,}",
+            f"{seconds:.1f}",
+            f"{cpu_seconds:.1f}",
+            f"{peak:.2f}",
+        )
+    Console().print(found)
+
+
+if __name__ == "__main__":
+    typer.run(main)

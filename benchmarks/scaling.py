@@ -1,0 +1,285 @@
+"""How time and memory of each stage grow with the number of galaxies: exponents over three sizes a factor of 4 apart.
+
+    python benchmarks/scaling.py
+    python benchmarks/scaling.py --smallest 512
+
+Each stage runs at each size in a process of its own, on tiny images, with chunks, shards, windows and samples that stay
+the same: what a cluster does in many jobs is one job after the other here. Index and search work on 64 times as many
+made-up vectors, since a few thousand say nothing about them.
+
+Time is processor time of all processes of a stage, which other users of a machine hardly change, without the start of
+Python and its imports; no stage here waits for a network. A run of 128 galaxies tells what a stage takes at any size
+(Dask's workers, the network's first step): the exponent is that of the time which the galaxies beyond those 128 add,
+since fixed costs would make it look better than it is. Memory is the peak of the largest process of a stage, as a
+machine must provide it; beside its exponent stands what the stage adds to the imports, the larger part of it here.
+An exponent is the slope of a line through the logarithms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tidalkin import config
+from tidalkin.catalog import chunk_names, read_catalog, shard_names, write_catalog
+
+ROWS = 64  # per chunk of the catalog, per shard of the store, per window of training, in the whitening's sample
+VECTORS = 64  # per galaxy
+VECTOR_SHARD = 4096
+DIMENSIONS = 32
+
+SETTINGS = config.load_settings(
+    {
+        "catalog": {"chunk_size": ROWS},
+        "cutouts": {"size_arcsec": 32 * config.PIXEL_SCALE_ARCSEC},
+        "images": {"size": 32, "shard_size": ROWS, "chunk_size": 16},
+        "augment": {"crop": 24, "jitter_pixels": 4, "rotate": True, "discs": 3},
+        "encoder": {"width": 8, "projector_size": 64, "predictor_size": 16},
+        "training": {"epochs": 1, "batch_size": 32, "shuffle_window": ROWS, "collapse_below": 0},
+        "embedding": {"dimensions": DIMENSIONS, "symmetries": 2, "whitening_sample": ROWS},
+        "compute": {"device": "cpu", "images_in": "stream", "embed_batch_size": ROWS, "dask": {"workers": 1}},
+    }
+)
+
+
+# --- stages: each imports what it needs, and returns the work ------------------------------------------------------
+
+
+def simulate(folder: Path, galaxies: int) -> Callable[[], None]:
+    """Write the catalog and its chunks, and draw and pack the cutouts of every chunk."""
+    from tidalkin.planning import write_planned
+    from tidalkin.sources.fetch import fetch_chunk
+
+    cutouts = SETTINGS.cutouts.model_copy(
+        update={"simulated": SETTINGS.cutouts.simulated.model_copy(update={"galaxies": galaxies})}
+    )
+
+    def work() -> None:
+        write_planned(
+            SETTINGS.model_copy(update={"cutouts": cutouts}), None, folder / "catalog.parquet", folder / "chunks"
+        )
+        for name in chunk_names(galaxies, ROWS):
+            rows = read_catalog(folder / "chunks" / f"{name}.parquet")
+            tar, ledger = (folder / "cutouts" / f"{name}{suffix}" for suffix in (".tar", ".ledger.parquet"))
+            fetch_chunk(rows, cutouts, SETTINGS.seed, tar, ledger)
+
+    return work
+
+
+def convert(folder: Path, galaxies: int) -> Callable[[], None]:
+    """Convert all cutouts to the store, with one worker of Dask."""
+    from tidalkin import conversion
+
+    names = chunk_names(galaxies, ROWS)
+
+    def work() -> None:
+        conversion.convert(
+            catalog=folder / "catalog.parquet",
+            tars=[folder / "cutouts" / f"{name}.tar" for name in names],
+            ledgers=[folder / "cutouts" / f"{name}.ledger.parquet" for name in names],
+            bands=SETTINGS.cutouts.bands,
+            images=SETTINGS.images,
+            dask=SETTINGS.compute.dask,
+            threads=1,
+            output=folder / "images.zarr",
+            problems=folder / "images.problems.csv",
+        )
+
+    return work
+
+
+def train(folder: Path, galaxies: int) -> Callable[[], None]:
+    """Train one epoch on streamed images."""
+    from tidalkin import training
+
+    def work() -> None:
+        training.train(
+            folder / "images.zarr",
+            folder / "encoder",
+            stretch=SETTINGS.stretch,
+            augment=SETTINGS.augment,
+            encoder=SETTINGS.encoder,
+            training=SETTINGS.training,
+            seed=SETTINGS.seed,
+            compute=SETTINGS.compute,
+        )
+
+    return work
+
+
+def embed(folder: Path, galaxies: int) -> Callable[[], None]:
+    """Fit the whitening and embed every shard."""
+    from tidalkin import embedding
+
+    store, encoder, whitening = folder / "images.zarr", folder / "encoder" / "encoder.pt", folder / "whitening.npz"
+    settings, compute = SETTINGS.embedding, SETTINGS.compute
+
+    def work() -> None:
+        embedding.whiten(store, encoder, whitening, settings=settings, seed=SETTINGS.seed, compute=compute)
+        for shard, name in enumerate(shard_names(galaxies, ROWS)):
+            vectors, ids = (folder / "embeddings" / f"{name}{suffix}" for suffix in (".npy", ".ids.npy"))
+            embedding.embed_shard(store, shard, encoder, whitening, vectors, ids, settings=settings, compute=compute)
+
+    return work
+
+
+def index(folder: Path, galaxies: int) -> Callable[[], None]:
+    """Index made-up vectors, and measure the recall."""
+    from tidalkin.index import build_index
+
+    files = write_vectors(folder / "vectors", VECTORS * galaxies)
+    return lambda: build_index(files, SETTINGS.index, folder / "index", SETTINGS.seed) and None
+
+
+def search(folder: Path, galaxies: int) -> Callable[[], None]:
+    """Answer ten questions."""
+    from tidalkin.search import RunFiles, answer
+
+    ids = np.arange(VECTORS * galaxies)
+    write_catalog(
+        pd.DataFrame({"object_id": ids, "ra": 150 + ids / len(ids), "dec": 2 + ids / len(ids)}),
+        folder / "vectors.parquet",
+    )
+    nothing = folder / "nothing"  # neither images nor encoder are needed for examples from the catalog
+    files = RunFiles(folder / "vectors.parquet", folder / "vectors", folder / "index", nothing, nothing, nothing)
+
+    def work() -> None:
+        for object_id in range(0, len(ids), len(ids) // 10):
+            answer(config.Query(like=(object_id,)), files, k=10, radius_arcsec=2.0)
+
+    return work
+
+
+def write_vectors(folder: Path, rows: int) -> list[Path]:
+    """Random unit vectors, in shards."""
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    files = []
+    for name, first in zip(shard_names(rows, VECTOR_SHARD), range(0, rows, VECTOR_SHARD), strict=True):
+        vectors = random.standard_normal((min(VECTOR_SHARD, rows - first), DIMENSIONS), dtype=np.float32)
+        files.append(folder / f"{name}.npy")
+        np.save(files[-1], vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        np.save(folder / f"{name}.ids.npy", np.arange(first, first + len(vectors)))
+    return files
+
+
+STAGES = {stage.__name__: stage for stage in (simulate, convert, train, embed, index, search)}
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one stage took at one size."""
+
+    seconds: float
+    peak: float
+    """Of the largest process, MB."""
+    imports: float
+    """Peak before the work began, MB."""
+
+
+def _peak() -> float:
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return largest * 1024 / 1e6
+
+
+def _cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def run_stage(name: str, folder: Path, galaxies: int) -> None:
+    """Run one stage in this process, and print what it took."""
+    work = STAGES[name](folder, galaxies)
+    imports = _peak()
+    began = _cpu_seconds()
+    work()
+    print(json.dumps({"seconds": _cpu_seconds() - began, "peak": _peak(), "imports": imports}))
+
+
+def in_a_process(name: str, folder: Path, galaxies: int) -> Taken:
+    """Run one stage in a process of its own."""
+    command = [sys.executable, __file__, "--stage", name, "--folder", str(folder), "--smallest", str(galaxies)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} of {galaxies} galaxies failed:\n{done.stderr[-3000:]}")
+    return Taken(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """Slope of a line through the logarithms; NaN where noise is larger than what is measured."""
+    if min(values) <= 0:
+        return float("nan")
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def main(
+    smallest: Annotated[int, typer.Option(min=1, help="Galaxies of the smallest of the three sizes.")] = 256,
+    stage: Annotated[str, typer.Option(hidden=True)] = "",
+    folder: Annotated[Path | None, typer.Option(help="Where to write the files; a temporary folder.")] = None,
+) -> None:
+    """Measure and print the table."""
+    if stage:
+        assert folder is not None
+        run_stage(stage, folder, smallest)
+        return
+    if smallest < 4 * ROWS:
+        raise typer.BadParameter(f"--smallest must be at least {4 * ROWS}")
+    sizes = [smallest, 4 * smallest, 16 * smallest]
+    least = 2 * ROWS
+    taken: dict[int, dict[str, Taken]] = {}
+    work = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        for galaxies in [least, *sizes]:
+            (work / str(galaxies)).mkdir()
+            taken[galaxies] = {name: in_a_process(name, work / str(galaxies), galaxies) for name in STAGES}
+            shutil.rmtree(work / str(galaxies))
+    finally:
+        shutil.rmtree(work)
+    found = Table(title=f"{', '.join(f'{size:,}' for size in sizes)} galaxies (vectors: times {VECTORS})")
+    for column in (
+        "stage",
+        f"seconds at {least}",
+        "seconds",
+        "exponent",
+        "peak memory, MB",
+        "of it added, MB",
+        "exponent",
+    ):
+        found.add_column(column, justify="left" if column == "stage" else "right")
+    for name in STAGES:
+        first = taken[least][name]
+        each = [taken[size][name] for size in sizes]
+        found.add_row(
+            name,
+            f"{first.seconds:.2f}",
+            ", ".join(f"{one.seconds:.2f}" for one in each),
+            f"{exponent([size - least for size in sizes], [one.seconds - first.seconds for one in each]):.2f}",
+            ", ".join(f"{one.peak:.0f}" for one in each),
+            ", ".join(f"{max(one.peak - one.imports, 0):.0f}" for one in each),
+            f"{exponent(sizes, [one.peak for one in each]):.2f}",
+        )
+    Console(width=130).print(found)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    typer.run(main)
