@@ -319,7 +319,7 @@ def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, star
         assert finished.items() <= kept.items()
         finished = kept
     process = start(arguments)
-    _, messages = process.communicate(timeout=120)
+    _, messages = process.communicate(timeout=400)
     assert process.returncode == 0, messages
     assert "38 of 38 shards" in messages
     assert content_of(arguments["output"]) == undisturbed
@@ -334,7 +334,7 @@ def test_a_worker_that_dies_is_replaced(survey, undisturbed, start):
     children = psutil.Process(process.pid).children(recursive=True)
     workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     workers[0].kill()
-    _, messages = process.communicate(timeout=120)
+    _, messages = process.communicate(timeout=400)
     assert process.returncode == 0, messages
     assert content_of(arguments["output"]) == undisturbed
 
@@ -348,7 +348,7 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_keeps_what_is_finished(tmp_
     converted(full, scheduler, "undisturbed.zarr", **WHOLE)
     arguments = full.arguments("full.zarr", **WHOLE)
     process = start(arguments, largest_file=100_000, threads=1)
-    _, messages = process.communicate(timeout=60)
+    _, messages = process.communicate(timeout=300)
     assert process.returncode == 1
     sentence = messages.strip().splitlines()[-1]
     assert "full.zarr.partial/store/flux/c/1/0/0/0: cannot be written (File too large)" in sentence

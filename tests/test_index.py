@@ -96,7 +96,7 @@ def build_in_jobs(files, settings, folder):
     return parts
 
 
-@pytest.mark.parametrize("kind", ["IVF8,PQ8x4np", "PCAR8,IVF8,Flat", "IVF4,SQ8"])
+@pytest.mark.parametrize("kind", ["IVF8,PQ8x4fs", "IVF8,PQ8x4np", "PCAR8,IVF8,Flat", "IVF4,SQ8"])
 def test_an_index_of_many_jobs_is_byte_identical_to_that_of_one(tmp_path, monkeypatch, kind):
     monkeypatch.setattr("tidalkin.index.SHARDS_PER_GROUP", 3)
     files = write_shards(tmp_path / "embeddings", unit_vectors(2000), shard_size=150)
@@ -112,7 +112,7 @@ def test_an_index_of_many_jobs_is_byte_identical_to_that_of_one(tmp_path, monkey
     assert reports[0] == reports[1]
 
 
-@pytest.mark.parametrize("kind", ["Flat", "HNSW16", "IVF8,PQ8x4fs"])
+@pytest.mark.parametrize("kind", ["Flat", "HNSW16", "PCAR8,IVF8,PQ4x4fs"])
 def test_a_kind_that_cannot_be_joined_is_refused_before_any_job_adds(tmp_path, kind):
     files = write_shards(tmp_path / "embeddings", unit_vectors(500))
     with pytest.raises(TidalkinError, match=r"index\.kind.*cannot be built in several jobs"):
@@ -132,10 +132,9 @@ def test_parts_of_other_shards_and_damaged_parts_are_refused_by_name(tmp_path, m
         merge_parts(tmp_path / "trained.faiss", parts, files, settings, tmp_path, seed=1)
 
 
-def test_the_lists_of_autos_kind_are_mapped_and_not_read(tmp_path):
-    kind = choose_kind(EXACT_UP_TO + 1, 16).replace("IVF1024", "IVF8")
+def test_lists_that_are_not_packed_are_mapped_and_not_read(tmp_path):
     files = write_shards(tmp_path / "embeddings", unit_vectors(2000))
-    build_index(files, Index(kind=kind, queries=5), tmp_path / "index", seed=1)
+    build_index(files, Index(kind="IVF8,PQ8x4np", queries=5), tmp_path / "index", seed=1)
     index = open_index(tmp_path / "index", tmp_path / "embeddings").index
     lists = faiss.extract_index_ivf(index).invlists
     assert isinstance(faiss.downcast_InvertedLists(lists), faiss.OnDiskInvertedLists)
@@ -192,8 +191,8 @@ def test_more_neighbours_than_a_query_looks_into_are_still_found(tmp_path, kind)
 
 def test_auto_is_exact_for_small_and_compressed_for_large():
     assert choose_kind(EXACT_UP_TO, 128) == "Flat"
-    assert choose_kind(1_000_000, 128) == "IVF4096,PQ32np"
-    assert choose_kind(10_000_000, 128) == "IVF16384,PQ32np"
+    assert choose_kind(1_000_000, 128) == "IVF4096,PQ64x4fs"
+    assert choose_kind(10_000_000, 128) == "IVF16384,PQ64x4fs"
     for dimensions in (7, 16):
         faiss.index_factory(dimensions, choose_kind(200_000, dimensions), faiss.METRIC_INNER_PRODUCT)
 

@@ -324,7 +324,7 @@ def _client(dask: Dask, n_workers: int) -> Iterator[Client]:
         # Without a memory limit of Dask's own: a task holds one shard and nothing that could be spilled to disk.
         with (
             LocalCluster(
-                n_workers=n_workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=None
+                n_workers=n_workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=":0"
             ) as cluster,
             Client(cluster) as client,
         ):

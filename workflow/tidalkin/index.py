@@ -7,9 +7,9 @@ index. Building reads the shards in blocks and never holds all vectors at once, 
 One job builds an index with `build_index`. Many build the same one, byte for byte, with `train_index`, `add_shards` for
 each of `groups` and `merge_parts`.
 
-`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with product codes, ranked again: see
-docs/index.md. Its lists are mapped, not read, when they are searched, and lists of several jobs can be joined. Those of
-FAISS's fast-scan kinds (``PQ64x4fs``) can be neither: they are faster by half, and read into memory by each process.
+`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes, ranked again: of
+what `benchmarks/index.py` measured, the fastest that reaches a recall of 0.95; docs/index.md has the table. FAISS reads
+such packed lists into memory, 40 bytes a vector at 128 dimensions, and cannot join them: they are packed at the end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -189,13 +190,13 @@ def _check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> 
 def choose_kind(n: int, dimensions: int) -> str:
     """The index_factory string that `auto` stands for.
 
-    Beyond `EXACT_UP_TO`, some 4 sqrt(n) lists (FAISS's guide advises 4 to 16), as a power of two, and a byte for each
-    four dimensions. Without FAISS's polysemous training (``np``), which costs minutes and is of no use here.
+    Beyond `EXACT_UP_TO`, some 4 sqrt(n) lists (FAISS's guide advises 4 to 16), as a power of two, and 4-bit codes of
+    pairs of dimensions, which are scanned in registers.
     """
     if n <= EXACT_UP_TO:
         return "Flat"
     lists = 2 ** round(math.log2(4 * math.sqrt(n)))
-    return f"IVF{lists},PQ{dimensions // math.gcd(dimensions, 4)}np"
+    return f"IVF{lists},PQ{dimensions // math.gcd(dimensions, 2)}x4fs"
 
 
 def build_index(files: Sequence[str | Path], settings: config.Index, directory: str | Path, seed: int) -> Report:
@@ -256,11 +257,10 @@ def train_index(files: Sequence[str | Path], settings: config.Index, path: str |
     index = _trained(kind, embeddings, seed)
     inverted = _inverted_file(index)
     lists = None if inverted is None else inverted.invlists
-    # Joining the lists of fast-scan kinds corrupts memory in FAISS 1.15, and joining graphs is refused.
     if lists is None or not isinstance(faiss.downcast_InvertedLists(lists), faiss.ArrayInvertedLists):
         raise TidalkinError(
-            f"config: index.kind {kind!r} cannot be built in several jobs: use `auto`, or an inverted file without "
-            "`fs`, as IVF16384,PQ32np"
+            f"config: index.kind {kind!r} cannot be built in several jobs: use `auto` or another inverted file, as "
+            "IVF16384,PQ64x4fs"
         )
     with written_whole(path) as partial:
         faiss.write_index(index, str(partial))
@@ -341,6 +341,8 @@ def _write(
     index: faiss.Index, kind: str, embeddings: Embeddings, settings: config.Index, directory: Path, seed: int
 ) -> Report:
     """Tune, write and measure an index that has all vectors."""
+    if _is_packed(kind):
+        index = _packed(index)
     candidates = 0 if kind == "Flat" else _tune(index, embeddings, settings.queries, seed)
     with written_whole(directory / "index.faiss") as partial:
         faiss.write_index(index, str(partial))
@@ -387,7 +389,10 @@ def _one_thread(kind: str) -> Iterator[None]:
 def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
     """An empty index, trained on a sample of the vectors."""
     with _faiss_faults(kind), _one_thread(kind):
-        index = faiss.index_factory(embeddings.dimensions, kind, faiss.METRIC_INNER_PRODUCT)
+        plain = kind.removesuffix("fs") + "np" if _is_packed(kind) else kind
+        index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
+        if _is_packed(kind):
+            index.by_residual = False  # as FAISS's own fast-scan kinds
         if not index.is_trained:
             inverted = _inverted_file(index)
             lists = inverted.nlist if inverted is not None else 0
@@ -404,6 +409,18 @@ def _add(index: faiss.Index, kind: str, embeddings: Embeddings) -> None:
         for first, vectors in embeddings.blocks():
             _check_unit_length(embeddings, first, vectors)
             index.add(vectors)
+
+
+def _is_packed(kind: str) -> bool:
+    """Whether the kind is an inverted file of 4-bit codes that are packed for FAISS's fast scan."""
+    return re.fullmatch(r"IVF\d+,PQ\d+x4fs", kind) is not None
+
+
+def _packed(index: faiss.IndexIVFPQ) -> faiss.IndexIVFPQFastScan:
+    """The same vectors, packed; the lists of FAISS 1.15 that are joined when packed corrupt memory."""
+    packed = faiss.IndexIVFPQFastScan(index)
+    index.own_fields, packed.own_fields = False, True  # of the centroids
+    return packed
 
 
 def _inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
