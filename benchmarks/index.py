@@ -108,7 +108,7 @@ def _neighbours(sample: Vectors) -> npt.NDArray[np.int64]:
 
 
 def write_shards(vectors: Iterator[Vectors], folder: Path) -> list[Path]:
-    """Float16 shards with ids, as embedding writes them."""
+    """Float16 shards with ids, as embedding writes them; one in memory at a time."""
     folder.mkdir(parents=True)
     files, first = [], 0
     for shard, part in enumerate(vectors):

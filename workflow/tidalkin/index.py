@@ -7,9 +7,9 @@ index. Building reads the shards in blocks and never holds all vectors at once, 
 One job builds an index with `build_index`. Many build the same one, byte for byte, with `train_index`, `add_shards` for
 each of `groups` and `merge_parts`.
 
-`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes, ranked again: of
-what `benchmarks/index.py` measured, the fastest that reaches a recall of 0.95; docs/index.md has the table. FAISS reads
-such packed lists into memory, 40 bytes a vector at 128 dimensions, and cannot join them: they are packed at the end.
+`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes, ranked again:
+of what `benchmarks/index.py` measured, the fastest that reaches a recall of 0.95; docs/index.md has the table. FAISS
+reads such packed lists into memory, 40 bytes a vector at 128 dimensions, and cannot join them: they are packed last.
 """
 
 from __future__ import annotations
@@ -392,7 +392,7 @@ def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
         plain = kind.removesuffix("fs") + "np" if _is_packed(kind) else kind
         index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
         if _is_packed(kind):
-            index.by_residual = False  # as FAISS's own fast-scan kinds
+            index.by_residual = False  # type: ignore[attr-defined]  # as FAISS's own fast-scan kinds
         if not index.is_trained:
             inverted = _inverted_file(index)
             lists = inverted.nlist if inverted is not None else 0
@@ -416,8 +416,9 @@ def _is_packed(kind: str) -> bool:
     return re.fullmatch(r"IVF\d+,PQ\d+x4fs", kind) is not None
 
 
-def _packed(index: faiss.IndexIVFPQ) -> faiss.IndexIVFPQFastScan:
+def _packed(index: faiss.Index) -> faiss.IndexIVFPQFastScan:
     """The same vectors, packed; the lists of FAISS 1.15 that are joined when packed corrupt memory."""
+    assert isinstance(index, faiss.IndexIVFPQ)
     packed = faiss.IndexIVFPQFastScan(index)
     index.own_fields, packed.own_fields = False, True  # of the centroids
     return packed
