@@ -53,6 +53,9 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} State=UNKN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
+# Where SLURM's commands look by default: Snakemake clears SLURM_CONF inside a job, whose `srun` still has to find it.
+DEFAULT_CONFIGURATION = Path("/etc/slurm/slurm.conf")
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -86,6 +89,8 @@ def missing() -> str:
     """Why no cluster can be started here; empty where one can."""
     if os.geteuid() != 0:
         return "a SLURM node daemon needs root"
+    if DEFAULT_CONFIGURATION.exists():
+        return f"this machine has a SLURM of its own ({DEFAULT_CONFIGURATION})"
     programs = ("munged", "slurmctld", "slurmd", "sbatch")
     absent = [program for program in programs if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")]
     return f"not installed: {', '.join(absent)} (Debian: slurm-wlm, munge)" if absent else ""
@@ -117,6 +122,9 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
             megabytes=psutil.virtual_memory().total // 2**20 - 512,
         )
     )
+    DEFAULT_CONFIGURATION.parent.mkdir(exist_ok=True)
+    DEFAULT_CONFIGURATION.unlink(missing_ok=True)  # a dead link of a test that was killed
+    DEFAULT_CONFIGURATION.symlink_to(folder / "slurm.conf")
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
@@ -139,5 +147,6 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
             time.sleep(0.5)
         yield cluster
     finally:
+        DEFAULT_CONFIGURATION.unlink()
         for daemon in ("slurmd", "slurmctld", "munged"):
             _stop(folder / f"{daemon}.pid")

@@ -49,11 +49,11 @@ def logged_jobs(folder: Path) -> dict[str, int]:
     return found
 
 
-def wait_for_job(cluster: Cluster, comment: str, process: subprocess.Popen) -> int:
+def wait_for_job(cluster: Cluster, comment: str, process: subprocess.Popen, log: Path) -> int:
     """The number of the first running job whose comment names the rule ``comment``."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        assert process.poll() is None, "the workflow ended before the job started"
+        assert process.poll() is None, log.read_text()[-6000:]
         for line in cluster.command("squeue", "-h", "-t", "running", "-o", "%i %k").splitlines():
             number, _, text = line.partition(" ")
             if comment in text:
@@ -76,7 +76,7 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
             stdout=stream,
             stderr=stream,
         )
-        killed = wait_for_job(cluster, "train", process)
+        killed = wait_for_job(cluster, "train", process, log)
         cluster.command("scancel", str(killed))
         assert process.wait(timeout=900) == 0, log.read_text()[-6000:]
 
