@@ -257,8 +257,8 @@ def main(
     found = Table(title=f"{', '.join(f'{size:,}' for size in sizes)} galaxies (vectors: times {VECTORS})")
     for column in (
         "stage",
-        f"seconds at {least}",
-        "seconds",
+        f"CPU s at {least}",
+        "CPU seconds",
         "exponent",
         "peak memory, MB",
         "of it added, MB",

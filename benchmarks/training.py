@@ -15,8 +15,9 @@ lightly    lightly's SimSiam with its usual transforms and DataLoader. These kno
 
 Embedding is measured likewise: `tidalkin.embedding.features` beside the network alone on images that are ready.
 
-On CUDA all of it runs in bfloat16, as the pipeline does. Memory: the most allocated on the device; on the CPU, the most
-resident in this process (all variants' data included) and, for lightly, its workers.
+On CUDA all of it runs in bfloat16, as the pipeline does. Memory: the most allocated on the device in a turn. On the CPU
+it is the most resident, of this process, which holds the data of all variants, and of lightly's workers, which live
+from its first turn on: it tells what the benchmark needs, not what a variant does.
 """
 
 from __future__ import annotations
