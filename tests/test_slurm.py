@@ -51,7 +51,7 @@ def logged_jobs(folder: Path) -> dict[str, int]:
 
 def wait_for_job(cluster: Cluster, comment: str, process: subprocess.Popen, log: Path) -> int:
     """The number of the first running job whose comment names the rule ``comment``."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()[-6000:]
         for line in cluster.command("squeue", "-h", "-t", "running", "-o", "%i %k").splitlines():
@@ -94,7 +94,7 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
         cwd=tmp_path,
         check=True,
         capture_output=True,
-        timeout=300,
+        timeout=900,
     )
     assert len(cluster.finished_jobs()) == len(finished) + 1
     second = logged_jobs(tmp_path)
