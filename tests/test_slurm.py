@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slurm
 
 # The test cluster has no accounting database, and polling can be fast: what a real cluster needs is in the profile.
 LOCAL = ["--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2"]
-LOCAL += ["--seconds-between-status-checks", "2", "--latency-wait", "10", "--jobs", "2"]
+LOCAL += ["--seconds-between-status-checks", "2", "--latency-wait", "10", "--jobs", "2", "--max-threads", "2"]
 
 
 @pytest.fixture(scope="module")
