@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slurm
 # The test cluster has no accounting database, and polling can be fast: what a real cluster needs is in the profile.
 LOCAL = ["--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2"]
 LOCAL += ["--seconds-between-status-checks", "2", "--latency-wait", "10", "--jobs", "2", "--max-threads", "2"]
+LOCAL += ["--group-components", "embed=1"]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,7 @@ def wait_for_job(cluster: Cluster, comment: str, process: subprocess.Popen, log:
 def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what_changed(cluster, root, tmp_path):
     config = copy.deepcopy(TINY)
     config["training"]["epochs"] = 20
+    config["images"]["shard_size"] = 64
     config["search"] = {"queries": {"first": {"like": [1]}}}
     config["evaluation"] = {"enabled": False}
     log = tmp_path / "snakemake.log"
