@@ -5,6 +5,8 @@ Only what every command needs is imported here, so that the answer comes at once
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -112,24 +114,82 @@ def download_report(
         write_report(report, output / "download.csv", output / "download.json")
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="--run RUN [--configfile FILE] [OPTIONS OF SNAKEMAKE]...",
+)
 def retry_failed(
     context: typer.Context,
     run: Annotated[Path, typer.Option(help="Results of a run, like results/hsc_pdr3.")],
+    configfile: Annotated[Path, typer.Option(help="Configuration the run was made with.")] = Path("config/config.yaml"),
 ) -> None:
-    """Ask again for the cutouts that failed, and for nothing else: all further words go to snakemake."""
-    from tidalkin.download_report import failed_chunks
+    """Ask again for the cutouts that failed; of HSC's cutout service, for nothing that is here.
 
-    chunks = failed_chunks(run)
+    Other options go to snakemake, which is told to use all cores if they name neither cores, jobs nor a profile.
+    Afterwards, run snakemake as usual: it makes anew what depends on these cutouts.
+    Status 0: nothing failed, or all of it is here now; status 1: something failed again.
+    """
+    chunks = _chunks_to_retry(run)
     if not chunks:
         print(f"nothing failed in {run}")
         return
-    tars = [f"results/{run.resolve().name}/cutouts/{chunk}.tar" for chunk in chunks]
-    print(f"{len(chunks)} chunks with failed cutouts: {', '.join(chunks)}", flush=True)
-    command = [sys.executable, "-m", "snakemake", *(context.args or ["--cores", "all"])]
+    _settings(configfile, run)
+    print(f"chunks with failed cutouts: {', '.join(chunks)}", flush=True)
+    folder = _absolute(run).parents[1]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *_with_cores(context.args),
+        "--configfile",
+        str(_absolute(configfile)),
+    ]
+    tars = [f"results/{_absolute(run).name}/cutouts/{chunk}.tar" for chunk in chunks]
     # Their names after the options that take many values would be read as such values, so they stand behind `--`.
-    done = subprocess.run([*command, "--forcerun", *tars, "--", *tars], check=False)
-    raise typer.Exit(done.returncode)
+    status = _run_to_its_end([*command, "--directory", str(folder), "--forcerun", *tars, "--", *tars])
+    if status:
+        raise typer.Exit(status)
+    if {"-n", "--dry-run", "--dryrun"} & set(context.args):
+        return
+    left = _chunks_to_retry(run)
+    if left:
+        raise TidalkinError(
+            f"cutouts failed again in {', '.join(left)}: `tidalkin download-report --run {run}` says why; "
+            "try again later"
+        )
+    print("all that had failed is here: run snakemake as usual for what depends on it")
+
+
+def _chunks_to_retry(run: Path) -> list[str]:
+    """Chunks of the run's catalog, as it is now, in which something failed."""
+    from tidalkin.download_report import failed_chunks
+
+    if not run.is_dir() or _absolute(run).parent.name != "results":
+        raise TidalkinError(f"--run {run}: is not the results of a run: name them, like results/hsc_pdr3")
+    if not any((run / "cutouts").glob("*.ledger.parquet")):
+        raise TidalkinError(f"--run {run}: no chunk of cutouts is finished here: run snakemake first")
+    return [chunk for chunk in failed_chunks(run) if (run / "chunks" / f"{chunk}.parquet").exists()]
+
+
+def _absolute(path: Path) -> Path:
+    """The path from the root, by the names the user gave: a link among them is not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _with_cores(options: Sequence[str]) -> list[str]:
+    """Snakemake's options, with all cores where none of them says how much may run at once."""
+    said = re.compile(r"-[cj]\d*|--(cores|jobs|profile|workflow-profile)(=.*)?")
+    return [*options] if any(map(said.fullmatch, options)) else ["--cores", "all", *options]
+
+
+def _run_to_its_end(command: Sequence[str]) -> int:
+    """Run a command; Ctrl-C reaches it too, and it is left the time to end in order."""
+    with subprocess.Popen(command) as running:
+        while True:
+            try:
+                return running.wait()
+            except KeyboardInterrupt:
+                continue
 
 
 def _query(
@@ -160,24 +220,33 @@ def newest_run(results: Path) -> Path:
 
 def _cutout_settings(configfile: Path, run: Path) -> CutoutSettings:
     """How the run embeds: a cutout from outside must be read in the same way."""
-    import yaml
-
     from tidalkin.search import CutoutSettings
 
+    settings = _settings(configfile, run)
+    return CutoutSettings(settings.images, settings.embedding, settings.compute)
+
+
+def _settings(configfile: Path, run: Path) -> config.Settings:
+    """The run's configuration, checked to be of this run."""
+    import yaml
+
     try:
-        content = yaml.safe_load(configfile.read_text())
+        content = yaml.safe_load(configfile.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise TidalkinError(
             f"--configfile {configfile}: cannot be read ({reason}): name the configuration that {run} was made with"
         ) from None
-    settings = config.load_settings(content or {})
-    if settings.run != run.resolve().name:
+    if not isinstance(content, dict):
+        raise TidalkinError(f"--configfile {configfile}: is no configuration: name the one that {run} was made with")
+    settings = config.load_settings(content)
+    name = _absolute(run).name
+    if settings.run != name:
         raise TidalkinError(
-            f"--configfile {configfile}: is of run {settings.run!r}, not of {run.resolve().name!r}: name the "
+            f"--configfile {configfile}: is of run {settings.run!r}, not of {name!r}: name the "
             f"configuration that {run} was made with"
         )
-    return CutoutSettings(settings.images, settings.embedding, settings.compute)
+    return settings
 
 
 def _print(found: Answer, run: Path) -> None:
