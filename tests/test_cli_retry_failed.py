@@ -111,7 +111,7 @@ def test_a_chunk_that_left_the_catalog_is_not_asked_for(folder):
 def test_snakemakes_own_status_is_passed_on(folder):
     done = retry_failed(folder, "--run", "results/holed", "--configfile", "holed.json", "--no-such-option")
     assert done.returncode == 2
-    assert "chunks with failed cutouts: 00000" in done.stdout
+    assert "chunks with failed or missing cutouts: 00000" in done.stdout
     assert "unrecognized arguments: --no-such-option" in done.stderr
 
 

@@ -134,7 +134,7 @@ def retry_failed(
         print(f"nothing failed in {run}")
         return
     _settings(configfile, run)
-    print(f"chunks with failed cutouts: {', '.join(chunks)}", flush=True)
+    print(f"chunks with failed or missing cutouts: {', '.join(chunks)}", flush=True)
     folder = _absolute(run).parents[1]
     command = [
         sys.executable,
@@ -148,6 +148,7 @@ def retry_failed(
     # Their names after the options that take many values would be read as such values, so they stand behind `--`.
     status = _run_to_its_end([*command, "--directory", str(folder), "--forcerun", *tars, "--", *tars])
     if status:
+        print("not done: give the same command again, when what stopped it is mended", file=sys.stderr)
         raise typer.Exit(status)
     if {"-n", "--dry-run", "--dryrun"} & set(context.args):
         return
@@ -161,14 +162,21 @@ def retry_failed(
 
 
 def _chunks_to_retry(run: Path) -> list[str]:
-    """Chunks of the run's catalog, as it is now, in which something failed."""
+    """Chunks of the run's catalog, as it is now, in which something failed, or which are not here.
+
+    A retry that was interrupted leaves them so: Snakemake deletes what it makes anew, and makes what is missing only if
+    something that is asked for does not exist yet.
+    """
     from tidalkin.download_report import failed_chunks
 
     if not run.is_dir() or _absolute(run).parent.name != "results":
         raise TidalkinError(f"--run {run}: is not the results of a run: name them, like results/hsc_pdr3")
-    if not any((run / "cutouts").glob("*.ledger.parquet")):
+    cutouts = run / "cutouts"
+    if not any(cutouts.glob("*.ledger.parquet")):
         raise TidalkinError(f"--run {run}: no chunk of cutouts is finished here: run snakemake first")
-    return [chunk for chunk in failed_chunks(run) if (run / "chunks" / f"{chunk}.parquet").exists()]
+    failed = set(failed_chunks(run))
+    chunks = sorted(path.stem for path in (run / "chunks").glob("*.parquet"))
+    return [chunk for chunk in chunks if chunk in failed or not (cutouts / f"{chunk}.ledger.parquet").exists()]
 
 
 def _absolute(path: Path) -> Path:
