@@ -2,6 +2,7 @@
 
     python benchmarks/patches.py                     patches of 4,200 pixels, as HSC's are
     python benchmarks/patches.py --side 1000         a quick look
+    python benchmarks/patches.py --pixels FOLDER     and how far HSC's own pixels compress: FITS cutouts with all planes
 
 A server on loopback serves one coadd patch, as a plain and as a compressed FITS file, and cutouts of several sizes
 (tests/servers). Printed: the bytes that came over HTTP for each, the galaxies at which both ways cost the same bytes,
@@ -11,6 +12,7 @@ and the time it takes to cut a galaxy out here.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import tempfile
 import time
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from astropy.io import fits
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
@@ -65,11 +68,32 @@ def cut_all(server: HscServer, objects: pd.DataFrame, folder: Path) -> float:
     return (time.perf_counter() - began) / len(objects)
 
 
+def compressed_shares(folder: Path, side: int) -> list[float]:
+    """Share of its bytes that image, mask and variance each keep when compressed without loss (GZIP_2), row by row.
+
+    The pixels of all FITS files in ``folder``, in rows of ``side``.
+    """
+    planes: list[list[np.ndarray]] = [[], [], []]
+    for path in sorted(folder.glob("*.fits")):
+        with fits.open(path) as hdus:
+            for pixels, hdu in zip(planes, hdus[1:4], strict=True):
+                pixels.append(hdu.data.ravel())
+    shares = []
+    for pixels in planes:
+        rows = np.concatenate(pixels)
+        rows = rows[: len(rows) // side * side].reshape(-1, side)
+        file = io.BytesIO()
+        fits.CompImageHDU(rows, compression_type="GZIP_2", quantize_level=0).writeto(file)
+        shares.append(len(file.getvalue()) / rows.nbytes)
+    return shares
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=4200, help="pixels of a patch's side")
     parser.add_argument("--objects", type=int, default=200, help="galaxies to cut out")
+    parser.add_argument("--pixels", type=Path, help="folder of HSC's FITS cutouts, <name>.fits: image, mask, variance")
     arguments = parser.parse_args()
     objects = galaxies(arguments.objects, arguments.side)
     address = address_of(9813, "4,5", "g")
@@ -83,17 +107,22 @@ def main() -> None:
             service.mount(server)
             seconds[kind] = cut_all(server, objects, folder / kind)
             patches[kind] = sum(service.sent.values())
+    console = Console()
+    if arguments.pixels:
+        shares = compressed_shares(arguments.pixels, arguments.side)
+        patches["compressed real"] = round(4 * arguments.side**2 * sum(shares))
+        console.print(
+            f"image, mask and variance of {arguments.pixels} compress to", *(f"{share:.3f}" for share in shares)
+        )
     table = Table(title=f"a patch of {arguments.side} pixels against cutouts, one band, image, mask and variance")
     for column in ("cutout, pixels", "cutout, kB", *(f"galaxies per {kind} patch" for kind in patches)):
         table.add_column(column, justify="right")
     for size, one in cutouts.items():
         table.add_row(str(size), f"{one / 1e3:.0f}", *(f"{whole / one:.0f}" for whole in patches.values()))
-    console = Console()
     console.print(table)
     for kind, whole in patches.items():
-        console.print(
-            f"{kind} patch: {whole / 1e6:.0f} MB; cutting one galaxy of 128 pixels: {1e3 * seconds[kind]:.1f} ms"
-        )
+        cutting = f"; cutting one galaxy of 128 pixels: {1e3 * seconds[kind]:.1f} ms" if kind in seconds else ""
+        console.print(f"{kind} patch: {whole / 1e6:.0f} MB{cutting}")
 
 
 if __name__ == "__main__":
