@@ -27,7 +27,7 @@ from rich.table import Table
 
 from tidalkin.catalog import write_catalog
 from tidalkin.config import load_settings
-from tidalkin.planning import write_planned
+from tidalkin.planned_catalog import write_planned
 
 ROOT = Path(__file__).resolve().parents[1]
 

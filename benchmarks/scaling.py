@@ -36,7 +36,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tidalkin import config
-from tidalkin.catalog import chunk_names, read_catalog, shard_names, write_catalog
+from tidalkin.catalog import read_catalog, write_catalog
+from tidalkin.partition import chunk_names, shard_names
 
 ROWS = 64  # per chunk of the catalog, per shard of the store, per window of training, in the whitening's sample
 VECTORS = 64  # per galaxy
@@ -62,7 +63,7 @@ SETTINGS = config.load_settings(
 
 def simulate(folder: Path, galaxies: int) -> Callable[[], None]:
     """Write the catalog and its chunks, and draw and pack the cutouts of every chunk."""
-    from tidalkin.planning import write_planned
+    from tidalkin.planned_catalog import write_planned
     from tidalkin.sources.fetch import fetch_chunk
 
     cutouts = SETTINGS.cutouts.model_copy(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +12,8 @@ import pytest
 
 from tidalkin.config import Settings, load_settings
 from tidalkin.errors import TidalkinError
-from tidalkin.planning import plan_run, write_planned
+from tidalkin.planned_catalog import write_planned
+from tidalkin.planning import plan_run
 
 
 def simulated(galaxies: int, **survey: float) -> Settings:
@@ -92,3 +95,17 @@ def test_a_table_that_is_no_catalog_is_refused_while_planning(tmp_path):
     table.write_text(table.read_text().replace("\n2,", "\n1,"))
     with pytest.raises(TidalkinError, match=r"object_id 1\b"):
         plan_run(from_file(table), table, tmp_path / "absent")
+
+
+def test_planning_a_run_whose_catalog_is_known_imports_nothing_that_reads_tables(tmp_path):
+    table, catalog = tmp_path / "table.csv", tmp_path / "catalog.parquet"
+    write_table(table, 25)
+    write_planned(from_file(table), table, catalog, tmp_path / "chunks")
+    code = (
+        "import sys; from tidalkin.config import load_settings; from tidalkin.planning import plan_run; "
+        f"settings = load_settings({from_file(table).model_dump(mode='json')!r}); "
+        f"assert plan_run(settings, {str(table)!r}, {str(catalog)!r}).galaxies == 25; "
+        "print({'pandas', 'astropy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

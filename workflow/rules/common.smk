@@ -1,6 +1,6 @@
 # What the rules share: what there is to fetch, the files of each stage, and memory that grows on retry.
 
-from tidalkin.catalog import shard_names
+from tidalkin.partition import shard_names
 from tidalkin.planning import plan_run
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"

@@ -27,6 +27,7 @@ import tidalkin
 from tidalkin.config import BANDS
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
+from tidalkin.partition import chunk_names
 
 logger = logging.getLogger("tidalkin.catalog")
 
@@ -165,16 +166,6 @@ def split_catalog(
         name: rows.iloc[i * chunk_size : (i + 1) * chunk_size].reset_index(drop=True)
         for i, name in enumerate(chunk_names(len(catalog), chunk_size))
     }
-
-
-def chunk_names(n_objects: int, chunk_size: int) -> list[str]:
-    """Names of the chunks of a catalog: `00000`, `00001`, ..."""
-    return [f"{i:05d}" for i in range(-(-n_objects // chunk_size))]
-
-
-def shard_names(n_objects: int, shard_size: int) -> list[str]:
-    """Names of the shards of the image store: `00000`, `00001`, ..."""
-    return chunk_names(n_objects, shard_size)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
