@@ -210,9 +210,16 @@ def test_the_seeing_of_the_query_is_in_the_store(faulty):
     assert np.isnan(seeing[:, 1:]).all()
 
 
-def test_no_more_than_four_connections_were_open_at_once(faulty):
-    assert faulty.server.refused == 0
-    assert faulty.server.most_connections <= 4
+def test_of_five_jobs_at_once_four_talk_to_the_server(faulty, tmp_path):
+    config = faulty.config | {"catalog": faulty.config["catalog"] | {"chunk_size": 3}}
+    slow = serve(faulty.server, seconds_per_member=0.3)
+    survey = replace(faulty, folder=tmp_path / "work", config=config, cutouts=slow)
+    survey.run("--cores", "6", "--until", "fetch")
+    logs = [path.read_text() for path in (survey.results / "logs" / "fetch").iterdir()]
+    assert len(logs) == GALAXIES / 3
+    assert any("waiting for one of the 4 connections" in log for log in logs)
+    assert survey.server.refused == 0
+    assert survey.server.most_connections <= 4
 
 
 def test_a_run_with_failed_cutouts_has_nothing_to_do_by_itself_and_its_retry_can_be_planned(survey, root):
