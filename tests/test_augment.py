@@ -19,11 +19,13 @@ from tidalkin.augment import (
 )
 from tidalkin.config import BANDS, PIXEL_SCALE_ARCSEC, Augment, Stretch
 from tidalkin.errors import TidalkinError
+from tidalkin.stretch import stretch
 
 OFF = Augment(crop=32, jitter_pixels=0, noise_sigma=(0, 0))
 """Every augmentation switched off, but flips and quarter turns."""
 
 SIGMA = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+NO_SHEAR = torch.zeros(1, 2)
 
 
 def augmented(flux, seed=1, sky_sigma=None, psf_fwhm=math.nan, **changes):
@@ -107,7 +109,8 @@ def test_jitter_beyond_the_image_shows_empty_sky():
 @given(angle=st.floats(0, 2 * math.pi), mirror=st.sampled_from([1.0, -1.0]), x=st.floats(-6, 6), y=st.floats(-6, 6))
 def test_flux_place_and_size_survive_rotation_flip_and_shift(angle, mirror, x, y):
     sigma = 2.0
-    view = resample(gaussian(64, sigma), *torch.tensor([[angle], [mirror], [1.0]]), torch.tensor([[x, y]]), crop=48)
+    placement = torch.tensor([[angle], [mirror], [1.0]])
+    view = resample(gaussian(64, sigma), *placement, NO_SHEAR, torch.tensor([[x, y]]), crop=48)
     total, found_x, found_y, found_sigma = moments(view[0, 2])
     assert total == pytest.approx(1000, rel=0.01)
     assert (found_x, found_y) == (pytest.approx(x, abs=0.06), pytest.approx(y, abs=0.06))
@@ -119,15 +122,53 @@ def test_flux_place_and_size_survive_rotation_flip_and_shift(angle, mirror, x, y
 def test_zoom_magnifies_at_constant_surface_brightness(zoom):
     """Within 4 %: at the worst, the pixels of a small source fall beside its peak in step with the interpolation."""
     sigma = 2.0
-    view = resample(gaussian(64, sigma), *torch.tensor([[0.0], [1.0], [zoom]]), torch.zeros(1, 2), crop=48)
+    view = resample(gaussian(64, sigma), *torch.tensor([[0.0], [1.0], [zoom]]), NO_SHEAR, torch.zeros(1, 2), crop=48)
     total, _, _, found_sigma = moments(view[0, 2])
     assert total == pytest.approx(1000 * zoom**2, rel=0.04)
     assert found_sigma == pytest.approx(sigma * zoom, rel=0.03)
 
 
+@settings(deadline=None, max_examples=300)
+@given(strength=st.floats(0, 0.5), axis=st.floats(0, math.pi))
+def test_shear_stretches_one_axis_and_shortens_the_other_and_keeps_the_flux(strength, axis):
+    """Sizes along and across: sigma times and over the root of (1 + g) / (1 - g)."""
+    sigma, shear = 3.0, strength * torch.tensor([[math.cos(2 * axis), math.sin(2 * axis)]])
+    view = resample(gaussian(64, sigma), *torch.tensor([[0.0], [1.0], [1.0]]), shear, torch.zeros(1, 2), crop=64)[0, 2]
+    pixel = torch.arange(64, dtype=torch.float64) - 31.5
+    total = view.double().sum()
+    xx, yy = (view.double().sum(0) @ pixel**2 / total).item(), (view.double().sum(1) @ pixel**2 / total).item()
+    xy = (pixel @ view.double() @ pixel / total).item()
+    long, short = np.sqrt(np.linalg.eigvalsh([[xx, xy], [xy, yy]])[::-1])
+    ratio = math.sqrt((1 + strength) / (1 - strength))
+    assert total.item() == pytest.approx(1000, rel=0.02)
+    assert (long, short) == (pytest.approx(sigma * ratio, rel=0.03), pytest.approx(sigma / ratio, rel=0.03))
+
+
+def test_views_of_a_round_galaxy_differ_in_shape_only_if_sheared():
+    def widest(shear):
+        views = augmented(gaussian(48, 3.0).expand(100, -1, -1, -1), rotate=True, crop=48, shear=shear)[:, 2]
+        pixel = torch.arange(48, dtype=torch.float64) - 23.5
+        variance = views.sum(1) @ pixel**2 / views.sum((1, 2))
+        return (variance.amax() / variance.amin()).item()
+
+    assert widest(0.0) == pytest.approx(1, abs=0.02)
+    assert 1.5 < widest(0.3) < (1.3 / 0.7) ** 2
+
+
+def test_a_view_ends_as_the_stretch_does_with_the_asymmetry_as_last_channel():
+    flux, settings = noise_image(4, objects=6), Stretch(asymmetry=True, maximum=2.0)
+    generator = torch.Generator().manual_seed(1)
+    draw = Views(Augment(**OFF.model_dump() | {"crop": 48}), settings, SIGMA, BANDS, generator)
+    view = draw(flux, SIGMA.expand(6, -1), torch.full((6, 5), math.nan))
+    assert view.shape == (6, 6, 48, 48)
+    for image, drawn in zip(stretch(flux, SIGMA, settings), view, strict=True):
+        turned = [torch.rot90(flipped, k, (1, 2)) for flipped in (image, image.flip(2)) for k in range(4)]
+        assert any(torch.allclose(symmetry, drawn, atol=1e-5) for symmetry in turned)
+
+
 def test_rotation_turns_the_sky_by_the_angle():
     source = gaussian(64, 2.0, x=10.0)
-    view = resample(source, *torch.tensor([[math.pi / 3], [1.0], [1.0]]), torch.zeros(1, 2), crop=48)
+    view = resample(source, *torch.tensor([[math.pi / 3], [1.0], [1.0]]), NO_SHEAR, torch.zeros(1, 2), crop=48)
     _, x, y, _ = moments(view[0, 2])
     assert math.hypot(x, y) == pytest.approx(10, abs=0.05)
     assert abs(math.degrees(math.atan2(y, x))) == pytest.approx(60, abs=0.5)
@@ -135,7 +176,7 @@ def test_rotation_turns_the_sky_by_the_angle():
 
 def test_interpolation_without_rotation_returns_the_pixels():
     flux = noise_image(3)
-    view = resample(flux, *torch.tensor([[0.0], [1.0], [1.0]]), torch.zeros(1, 2), crop=32)
+    view = resample(flux, *torch.tensor([[0.0], [1.0], [1.0]]), NO_SHEAR, torch.zeros(1, 2), crop=32)
     assert torch.allclose(view, flux[:, :, 8:40, 8:40], atol=2e-3)
 
 
@@ -161,9 +202,9 @@ def test_views_of_running_means_are_the_means_of_views(width, mirror, transpose,
 def test_a_rotated_view_of_running_means_shows_the_same_galaxy():
     """Within 2 % of the peak: blocks lie along the image's axes, not the view's."""
     source, placement = gaussian(64, 2.5, x=6.0), torch.tensor([[math.pi / 3], [1.0], [1.1]])
-    fine = resample(source, *placement, torch.tensor([[2.0, -1.0]]), crop=48)
+    fine = resample(source, *placement, NO_SHEAR, torch.tensor([[2.0, -1.0]]), crop=48)
     placement[2] /= 2
-    coarse = resample(running_mean(source, 2), *placement, torch.tensor([[1.0, -0.5]]), crop=24)
+    coarse = resample(running_mean(source, 2), *placement, NO_SHEAR, torch.tensor([[1.0, -0.5]]), crop=24)
     expected = torch.nn.functional.avg_pool2d(fine, 2)
     assert torch.allclose(coarse, expected, atol=0.02 * expected.max())
 

@@ -22,7 +22,8 @@ SIZE = 48
 BANDS = ("g", "i")
 N_GALAXIES = 60
 FEW = config.Evaluation(morphology_sample=24)
-EMBEDDING = config.Embedding(dimensions=8, symmetries=2, crop=32)
+EMBEDDING = config.Embedding(dimensions=8, symmetries=2, crop=32, whitening_views=2)
+AUGMENT = config.Augment(crop=32, jitter_pixels=4)
 STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
 
 
@@ -79,7 +80,8 @@ def make(baseline: str, survey: tuple[Path, pd.DataFrame], output: Path, seed: i
     else:
         encoder = config.Encoder(width=4, stem="small", projector_size=16, predictor_size=4)
         compute = config.Compute(device="cpu")
-        random_baseline(images, catalog, output, stretch_settings=STRETCH, encoder=encoder, compute=compute, **common)
+        network = {"stretch_settings": STRETCH, "encoder": encoder, "augment": AUGMENT, "compute": compute}
+        random_baseline(images, catalog, output, **network, **common)
 
 
 # --- the files ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Images to vectors: symmetries, whitening, shards."""
 
+import io
 import logging
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from tidalkin import config
-from tidalkin.embedding import embed_shard, features, fit_whitening, load_whitening, whiten
+from tidalkin.embedding import embed_shard, features, fit_whitening, load_whitening, view_covariance, whiten
 from tidalkin.encoder_file import load_encoder, random_encoder, save_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
@@ -17,6 +18,7 @@ SIZE = 24
 NETWORK = config.Encoder(width=4, projector_size=16, predictor_size=8)
 STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
 SETTINGS = config.Embedding(dimensions=4, whitening_sample=16)
+AUGMENT = config.Augment(crop=16, jitter_pixels=2, noise_sigma=(0, 1), brightness=0.5)
 CPU = config.Compute(device="cpu", embed_batch_size=5)
 SIGMA = np.array([1.0, 2.0], np.float32)
 
@@ -77,6 +79,7 @@ def fit(run, settings=SETTINGS, **compute):
     whiten(
         *(run / "images.zarr", run / "encoder.pt", run / "whitening.npz"),
         settings=settings,
+        augment=AUGMENT,
         seed=1,
         compute=CPU.model_copy(update=compute),
     )
@@ -158,6 +161,50 @@ def test_whitened_features_are_uncorrelated_and_the_vectors_have_length_one():
     vectors = whitening.apply(sample)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     assert vectors.dtype == np.float32
+
+
+def test_the_views_direct_the_whitening_to_what_they_agree_in():
+    """Two loud features, one of which changes from view to view; a quiet third one that stays."""
+    random = np.random.default_rng(5)
+    features = random.normal(size=(400, 3)).astype(np.float32) * [5, 5, 1]
+    between_views = np.diag([25.0, 0.5, 0.01])
+    by_themselves = fit_whitening(features.astype(np.float32), 2, "digest")
+    white = fit_whitening(features.astype(np.float32), 2, "digest", between_views)
+    first, second = np.abs(white.components) * features.std(axis=0)
+    assert first.argmax() == 2
+    assert second.argmax() == 1
+    assert abs(white.components[:, 0] * 5).max() < 0.2 < abs(by_themselves.components[:, 0] * 5).max()
+    vectors = (features - white.mean) @ white.components.T * white.scale
+    np.testing.assert_allclose(np.cov(vectors, rowvar=False), np.eye(2), atol=1e-4)
+
+
+def test_views_differ_in_what_the_augmentation_changes_and_in_nothing_else():
+    loaded, flux = an_encoder(), galaxies(6)
+    ones = np.ones(flux.shape[:2], np.float32)
+    images = Shard(flux, ones, ones, ones, np.arange(6))
+    still = config.Augment(crop=24, jitter_pixels=0, noise_sigma=(0, 0))
+    covariances = [
+        view_covariance(loaded, images, still.model_copy(update=changes), 3, seed, CPU)
+        for seed, changes in ((1, {"brightness": 1.0}), (1, {"brightness": 1.0}), (2, {"brightness": 1.0}))
+    ]
+    assert np.array_equal(covariances[0], covariances[1])
+    assert not np.allclose(covariances[0], covariances[2])
+    assert np.linalg.eigvalsh(covariances[0]).min() > -1e-6 * np.trace(covariances[0])
+    one_way_up = np.ones_like(flux) * flux.mean(axis=(2, 3), keepdims=True)  # the same in all flips and turns
+    unchanged = view_covariance(loaded, images.__class__(one_way_up, *[ones] * 3, images.object_id), still, 3, 1, CPU)
+    assert np.abs(unchanged).max() < 1e-6 * np.abs(covariances[0]).max()
+
+
+def test_the_views_change_the_whitening_and_the_batch_size_does_not(run):
+    settings = SETTINGS.model_copy(update={"whitening_views": 3})
+    fit(run)
+    without = (run / "whitening.npz").read_bytes()
+    fit(run, settings)
+    with_views = (run / "whitening.npz").read_bytes()
+    assert with_views != without
+    fit(run, settings, embed_batch_size=3)
+    again = load_whitening(run / "whitening.npz")
+    np.testing.assert_allclose(again.mean, np.load(io.BytesIO(with_views))["mean"], rtol=1e-4, atol=1e-5)
 
 
 def test_a_constant_feature_does_no_harm():

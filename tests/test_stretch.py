@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tidalkin.config import Images, Stretch
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
-from tidalkin.stretch import band_sigma, stretch
+from tidalkin.stretch import asymmetry, band_sigma, channel_count, stretch
 
 SIGMA = torch.tensor([2.0, 5.0])
 
@@ -48,6 +48,45 @@ def test_a_bin_averages_blocks_of_pixels_and_counts_missing_ones_as_sky():
     settings = Stretch(bin=2, softening_sigma=1.0)
     expected = stretch(torch.tensor([[2.0, 2.0]]).expand(2, 1, 2), SIGMA, Stretch(softening_sigma=1.0))
     assert torch.allclose(stretch(flux, SIGMA, settings), expected)
+
+
+def half_turned(image):
+    return image.flip(-2, -1)
+
+
+@given(st.integers(0, 100), st.floats(0.1, 1000.0))
+def test_light_that_half_a_turn_repeats_has_no_asymmetry(seed, brightness):
+    image = brightness * torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    assert torch.allclose(asymmetry(image + half_turned(image)), torch.zeros(1, 8, 8), atol=1e-4)
+
+
+@given(st.integers(0, 100))
+def test_half_a_turn_changes_the_sign_of_the_asymmetry(seed):
+    image = 10 * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    assert torch.allclose(asymmetry(half_turned(image)), -asymmetry(image), atol=1e-5)
+
+
+def test_the_asymmetry_of_pure_noise_has_unit_variance():
+    noise = torch.randn(50, 5, 32, 32, generator=torch.Generator().manual_seed(1))
+    # What positive noise counts as light takes a few per cent off.
+    assert asymmetry(noise).std().item() == pytest.approx(1, abs=0.06)
+
+
+def test_a_core_off_the_centre_does_not_outshine_a_faint_stream():
+    image = torch.zeros(1, 33, 33)
+    image[0, 16, 15:18] = torch.tensor([9000.0, 10000.0, 11000.0])
+    image[0, 4, :] = 5.0
+    found = asymmetry(image)
+    assert found[0, 16].abs().max() < found[0, 4].min()
+
+
+def test_the_asymmetry_is_one_more_channel_in_units_of_the_noise_of_a_block():
+    settings = Stretch(bin=2, softening_sigma=0.5, asymmetry=True)
+    noise = SIGMA[:, None, None] * torch.randn(40, 2, 64, 64, generator=torch.Generator().manual_seed(1))
+    channels = stretch(noise, SIGMA, settings)
+    assert channels.shape == (40, channel_count(2, settings), 32, 32)
+    assert torch.equal(channels[:, :2], stretch(noise, SIGMA, settings.model_copy(update={"asymmetry": False})))
+    assert torch.sinh(channels[:, 2]).std().item() == pytest.approx(1, abs=0.06)
 
 
 def test_the_stretch_leaves_its_input_unchanged():

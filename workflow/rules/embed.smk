@@ -20,6 +20,7 @@ rule whiten:
         gpu=min(settings.compute.gpus, 1),
     params:
         embedding=settings.embedding.model_dump(),
+        augment=settings.augment.model_dump(),
         seed=settings.seed,
     script:
         "../scripts/whiten.py"

@@ -21,6 +21,7 @@ rule baseline_random:
         stretch=settings.stretch.model_dump(),
         encoder=settings.encoder.model_dump(),
         embedding=settings.embedding.model_dump(),
+        augment=settings.augment.model_dump(),
         evaluation=settings.evaluation.model_dump(include=["negative_label"]),
         seed=settings.seed,
     script:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tidalkin.baselines import random_baseline
 from tidalkin.catalog import read_catalog
-from tidalkin.config import Embedding, Encoder, Evaluation, Stretch, load_settings
+from tidalkin.config import Augment, Embedding, Encoder, Evaluation, Stretch, load_settings
 from tidalkin.stage import stage
 
 with stage(snakemake.log):
@@ -18,6 +18,7 @@ with stage(snakemake.log):
         stretch_settings=Stretch(**snakemake.params.stretch),
         encoder=Encoder(**snakemake.params.encoder),
         embedding=Embedding(**snakemake.params.embedding),
+        augment=Augment(**snakemake.params.augment),
         evaluation=Evaluation(**snakemake.params.evaluation),
         seed=snakemake.params.seed,
         compute=load_settings(snakemake.config).compute,

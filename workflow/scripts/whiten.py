@@ -3,7 +3,7 @@
 In: the images, the encoder. Out: the whitening.
 """
 
-from tidalkin.config import Embedding, load_settings
+from tidalkin.config import Augment, Embedding, load_settings
 from tidalkin.embedding import whiten
 from tidalkin.stage import stage
 
@@ -13,6 +13,7 @@ with stage(snakemake.log):
         snakemake.input.encoder,
         snakemake.output[0],
         settings=Embedding(**snakemake.params.embedding),
+        augment=Augment(**snakemake.params.augment),
         seed=snakemake.params.seed,
         compute=load_settings(snakemake.config).compute,
     )

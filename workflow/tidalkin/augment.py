@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from tidalkin.config import PIXEL_SCALE_ARCSEC, Augment, Range, Stretch
 from tidalkin.errors import TidalkinError
-from tidalkin.stretch import compress
+from tidalkin.stretch import network_input
 
 EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 1.075}
 """A_band / E(B-V) of HSC's filters, by M. Tanaka: github.com/lsst/obs_subaru, config/extinctionCoeffs.py."""
@@ -92,10 +92,11 @@ def resample(
     angle: torch.Tensor,
     mirror: torch.Tensor,
     zoom: torch.Tensor,
+    shear: torch.Tensor,
     centre: torch.Tensor,
     crop: int,
 ) -> torch.Tensor:
-    """Rotate, flip, zoom and shift in one interpolation.
+    """Rotate, flip, zoom, shear and shift in one interpolation.
 
     Surface brightness is conserved, as when the same galaxy is seen from nearer by: total flux grows with the square
     of ``zoom``.
@@ -110,6 +111,9 @@ def resample(
         1 or -1: the view's x axis runs along or against the image's.
     zoom : (object,) tensor
         Magnification.
+    shear : (object, 2) tensor
+        Both components of the reduced shear, which stretches along one axis what it shortens along the other: areas
+        stay (as in weak lensing: Bartelmann & Schneider 2001, Phys. Rep. 340, 291).
     centre : (object, 2) tensor
         x and y of the image's centre in the view, pixels from the view's centre.
     crop : int
@@ -123,6 +127,9 @@ def resample(
     n_objects, n_bands, size, _ = flux.shape
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     linear = torch.stack([torch.stack([mirror * cos, -sin], -1), torch.stack([mirror * sin, cos], -1)], -2)
+    along, across = shear.unbind(-1)
+    sheared = torch.stack([torch.stack([1 + along, across], -1), torch.stack([across, 1 - along], -1)], -2)
+    linear = linear @ (sheared / torch.sqrt(1.0 - along**2 - across**2)[:, None, None])
     shift = -(linear @ centre[:, :, None])
     # grid_sample measures in half sides of the image and of the view.
     to_image = torch.cat([linear * (crop / size), shift * (2.0 / size)], dim=2)
@@ -230,8 +237,9 @@ class Views:
 
     In order, each switched off at no cost by its neutral value in the configuration:
 
-    1. `crop`, `jitter_pixels`, `rotate`, `zoom`: position and orientation. Without rotation and zoom, pixels are only
-       moved (`turn`: flips, quarter turns, whole-pixel jitter); otherwise one bicubic interpolation (`resample`).
+    1. `crop`, `jitter_pixels`, `rotate`, `zoom`, `shear`: place and shape. Without rotation, zoom and shear, pixels
+       are only moved (`turn`: flips, quarter turns, whole pixels of jitter); otherwise one bicubic interpolation
+       (`resample`).
        Missing pixels become 0, the sky's level, before anything could spread them. Where `stretch.bin` averages
        pixels, the view is sampled from running means: blocks lie along the image's axes, as when it is embedded.
     2. `blur_arcsec`: seeing. Bands are observed on different nights, so each draws its own FWHM, added in quadrature to
@@ -240,7 +248,7 @@ class Views:
     4. `noise_sigma`: white noise in units of the image's own sky noise, one level per view and band alike.
     5. `discs`: gaps away from the galaxy's centre, filled with sky noise like that around them, so that neither the
        neighbours nor the gaps identify a galaxy.
-    6. The stretch.
+    6. The stretch, and the asymmetry if it is a channel.
 
     The same generator state gives the same views on the same kind of device, also when several processes share them.
 
@@ -282,7 +290,7 @@ class Views:
         self.processes = processes
         self.crop = settings.crop // stretch_settings.bin
         self.pixel_scale = PIXEL_SCALE_ARCSEC * stretch_settings.bin
-        self.interpolates = settings.rotate or settings.zoom != (1.0, 1.0)
+        self.interpolates = settings.rotate or settings.zoom != (1.0, 1.0) or settings.shear > 0
 
     def __call__(self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor) -> torch.Tensor:
         """Draw one view of each galaxy.
@@ -298,7 +306,7 @@ class Views:
 
         Returns
         -------
-        (object, band, crop / bin, crop / bin) tensor of float32
+        (object, channel, crop / bin, crop / bin) tensor of float32
             Network input, without NaN.
         """
         return self._drawn(flux, sky_sigma, psf_fwhm, 1)[0]
@@ -338,7 +346,7 @@ class Views:
         unit = 1.0 / (self.stretch_settings.softening_sigma * self.sigma)  # from here on, flux is in the stretch's unit
         view.mul_((unit if factor is None else factor * unit)[..., None, None])
         self._put_on_sky(view, sky_sigma * unit, centre, variance, factor)
-        return compress(view, self.stretch_settings.maximum)
+        return network_input(view, self.stretch_settings)
 
     # --- random numbers: drawn for the whole batch, of which this process keeps its share ---
 
@@ -394,7 +402,16 @@ class Views:
         mirror = 1.0 - 2.0 * self._integers(0, 1, n_objects)
         turns = self._uniform((0.0, 4.0), n_objects) if self.settings.rotate else 2.0 * self._integers(0, 1, n_objects)
         zoom = self._uniform(self.settings.zoom, n_objects)
-        return resample(images, turns * (math.pi / 2), mirror, zoom / step, centre, self.crop), centre, zoom
+        view = resample(images, turns * (math.pi / 2), mirror, zoom / step, self._shear(n_objects), centre, self.crop)
+        return view, centre, zoom
+
+    def _shear(self, n_objects: int) -> torch.Tensor:
+        """Both components of the shear, (object, 2): any strength up to the largest, along any axis."""
+        if not self.settings.shear:
+            return torch.zeros(n_objects, 2, device=self.device)
+        strength = self._uniform((0.0, self.settings.shear), n_objects)
+        angle = self._uniform((0.0, 2.0 * math.pi), n_objects)
+        return strength[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
 
     def _added_variance(self, psf_fwhm: torch.Tensor, zoom: torch.Tensor | None) -> torch.Tensor | None:
         """Variance of the blur, (object, band), the view's pixels squared; None: no blur."""

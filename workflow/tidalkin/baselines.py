@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
-from tidalkin.embedding import features, fit_whitening
+from tidalkin.embedding import features, fit_whitening, view_covariance
 from tidalkin.encoder_file import random_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation import labelled_galaxies
@@ -75,7 +75,7 @@ def images_of(store: zarr.Group, rows: Rows) -> Iterator[Shard]:
         wanted = rows[(rows >= of_shard.start) & (rows < of_shard.stop)] - of_shard.start
         if wanted.size:
             content = read_shard(store, shard)
-            yield Shard(**{name: array[wanted] for name, array in vars(content).items()})
+            yield content.rows(wanted)
 
 
 # --- random weights ----------------------------------------------------------------------------------------------
@@ -89,6 +89,7 @@ def random_baseline(
     stretch_settings: config.Stretch,
     encoder: config.Encoder,
     embedding: config.Embedding,
+    augment: config.Augment,
     evaluation: config.Evaluation,
     seed: int,
     compute: config.Compute,
@@ -103,6 +104,8 @@ def random_baseline(
         With `object_id` and `label`.
     output : Path
         `baselines/random.npz`.
+    augment : config.Augment
+        What the views of the whitening may differ in.
 
     Raises
     ------
@@ -124,14 +127,23 @@ def random_baseline(
         image_size=array_of(store, "flux").shape[-1],
         seed=seed,
     )
+    sample_ids = np.asarray(array_of(store, "object_id"))[sample]
     rows = np.union1d(labelled, sample)
     ids, found = [], []
+    covariances: list[NDArray[np.float64]] = []
     for part in images_of(store, rows):
         ids.append(part.object_id)
         found.append(features(untrained, part.flux, embedding, compute))
+        if embedding.whitening_views:
+            sampled = part.rows(np.flatnonzero(np.isin(part.object_id, sample_ids)))
+            part_seed = derived_seed(seed, "random baseline", "views", len(covariances))
+            covariances.append(
+                view_covariance(untrained, sampled, augment, embedding.whitening_views, part_seed, compute)
+            )
         logger.info("random encoder: %d of %d galaxies", sum(map(len, ids)), rows.size)
     table = np.concatenate(found)
-    whitening = fit_whitening(table[np.isin(rows, sample)], embedding.dimensions, untrained.digest)
+    between_views = np.sum(covariances, axis=0) / sample.size if covariances else None
+    whitening = fit_whitening(table[np.isin(rows, sample)], embedding.dimensions, untrained.digest, between_views)
     is_labelled = np.isin(rows, labelled)
     write_vectors(output, np.concatenate(ids)[is_labelled], whitening.apply(table[is_labelled]))
 

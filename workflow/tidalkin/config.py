@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tidalkin.errors import TidalkinError
 
@@ -314,6 +314,11 @@ class Stretch(Section):
     )
     softening_sigma: Positive = Field(3.0, description="Softening, in units of the sky sigma of a stored pixel.")
     maximum: Positive | None = Field(None, description="Cap on the stretched value; none: no cap.")
+    asymmetry: bool = Field(
+        False,
+        description="Adds a channel: what half a turn about the galaxy does not repeat of the light of all bands; "
+        "needs `augment.jitter_pixels: 0`.",
+    )
 
 
 class Augment(Section):
@@ -323,6 +328,9 @@ class Augment(Section):
     jitter_pixels: NonNegative = Field(13.0, description="Largest shift of the centre, pixels.")
     rotate: bool = Field(False, description="Rotate by any angle (and flip); false: only flips and quarter turns.")
     zoom: Range = Field((1.0, 1.0), description="Range of the magnification.")
+    shear: Annotated[float, Field(ge=0.0, le=0.7)] = Field(
+        0.0, description="Largest shear, along any axis: views of a disc differ in inclination; 1 would flatten it."
+    )
     blur_arcsec: Range = Field(
         (0.0, 0.0), description="Range of the FWHM added in quadrature to the PSF, drawn per band, arcsec."
     )
@@ -405,10 +413,25 @@ class Embedding(Section):
     symmetries: Literal[1, 2, 4, 8] = Field(8, description="Flips and quarter turns averaged over.")
     crop: int | None = Field(None, ge=8, description="Side of the central part that is embedded, pixels; none: all.")
     whitening_sample: int = Field(20_000, ge=16, description="Most galaxies the whitening is fitted on.")
+    whitening_views: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Random views per galaxy of that sample: kept are the directions in which views of a galaxy agree "
+        "and galaxies differ; 0: the directions in which galaxies differ most.",
+    )
+
     minimum_good_fraction: Fraction = Field(
         0.5, description="Galaxies with fewer good pixels in some band are left out (and listed)."
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="Type of the stored vectors.")
+
+    @field_validator("whitening_views")
+    @classmethod
+    def _views_can_differ(cls, views: int) -> int:
+        if views == 1:
+            raise ValueError("one view has nothing to agree with: 2 or more, or 0 for none")
+        return views
 
 
 class Index(Section):
@@ -541,6 +564,11 @@ class Settings(Section):
         ):
             if side % self.stretch.bin:
                 raise ValueError(f"{key} {side} must be a multiple of stretch.bin {self.stretch.bin}")
+        if self.stretch.asymmetry and self.augment.jitter_pixels:
+            raise ValueError(
+                f"augment.jitter_pixels {self.augment.jitter_pixels:g} must be 0 with stretch.asymmetry, "
+                "which turns a view about its centre"
+            )
         if self.cutouts.source == "simulated" and self.training.batch_size > self.cutouts.simulated.galaxies:
             raise ValueError(
                 f"training.batch_size {self.training.batch_size} must not exceed the "

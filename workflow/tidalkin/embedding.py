@@ -2,6 +2,10 @@
 
 Whitening comes before the cosine because raw features are ruled by a galaxy's size and brightness. It is fitted once,
 on a sample, and is bound to its encoder by the encoder's digest; each shard of images is then embedded on its own.
+
+The loss of SimSiam sees the last stage only; what the earlier ones add is not yet invariant to anything. So the
+whitening asks the question of the loss once more, of all features, in closed form: which directions tell galaxies
+apart, but not the random views of one galaxy?
 """
 
 from __future__ import annotations
@@ -15,25 +19,33 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import zarr
+from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from tidalkin import config
+from tidalkin.augment import Views
 from tidalkin.device import choose_device, choose_precision
 from tidalkin.encoder_file import LoadedEncoder, load_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
 from tidalkin.images import Shard, open_store, read_shard, shard_count
-from tidalkin.randomness import generator
+from tidalkin.randomness import derived_seed, generator
 from tidalkin.stretch import stretch
 
 logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 SMALLEST_DEVIATION = 1e-6  # of a feature, as a share of the loudest one's: below it, the feature says nothing
 SMALLEST_VARIANCE = 1e-7
 """Components with less variance, as a share of the largest, are rounding noise: they are not blown up further."""
+
+VIEWS_AT_ONCE = 128  # galaxies whose views are drawn together; not the embedding's batch size, which changes no result
+VIEW_NOISE_FLOOR = 0.05
+"""Added to the variance between views, in every direction alike, as a share of its mean over the directions: from a
+finite sample, some directions seem to have next to none."""
 
 
 # --- features -------------------------------------------------------------------------------------------------------
@@ -85,6 +97,55 @@ def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, co
             )
             found[start : start + len(part)] = (sum(readouts) / settings.symmetries).cpu().numpy()
     return found
+
+
+def view_covariance(
+    loaded: LoadedEncoder,
+    images: Shard,
+    augment: config.Augment,
+    n_views: int,
+    seed: int,
+    compute: config.Compute,
+) -> Doubles:
+    """How the features of random views of one image differ, summed over images.
+
+    Parameters
+    ----------
+    loaded : LoadedEncoder
+        The encoder; it is moved to the device.
+    images : Shard
+        Images in the encoder's bands.
+    augment : config.Augment
+        What the views may differ in.
+    n_views : int
+        Views of each image, 2 or more.
+    seed : int
+        Decides the views.
+    compute : config.Compute
+        Device and precision.
+
+    Returns
+    -------
+    (readout_dim, readout_dim) float64
+        Sum of the covariances of each image's views.
+    """
+    device = choose_device(compute.device)
+    precision = choose_precision(compute.precision, device)
+    encoder = loaded.encoder.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    random = torch.Generator(device)
+    draw = Views(augment, loaded.stretch, torch.from_numpy(loaded.sigma), loaded.bands, random)
+    covariance = np.zeros((encoder.readout_dim, encoder.readout_dim))
+    # Not inference_mode: the views' noise is drawn in threads, to which it does not reach.
+    with torch.no_grad(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        for start in range(0, len(images.flux), VIEWS_AT_ONCE):
+            rows = slice(start, start + VIEWS_AT_ONCE)
+            part = [torch.from_numpy(a[rows]).to(device) for a in (images.flux, images.sky_sigma, images.psf_fwhm)]
+            random.manual_seed(derived_seed(seed, "views", start))
+            drawn = (draw(*part).contiguous(memory_format=torch.channels_last) for _ in range(n_views))
+            views = np.stack([encoder.readout(view).cpu().numpy() for view in drawn]).astype(np.float64)
+            difference = (views - views.mean(axis=0)).reshape(-1, encoder.readout_dim)
+            covariance += difference.T @ difference / (n_views - 1)
+    return covariance
 
 
 def _centre(flux: Floats, crop: int | None) -> Floats:
@@ -158,25 +219,29 @@ def load_whitening(path: str | Path) -> Whitening:
         ) from None
 
 
-def fit_whitening(features: Floats, dimensions: int, encoder: str) -> Whitening:
-    """Fit a whitening: principal components of the standardised features, each scaled to unit variance.
+def fit_whitening(features: Floats, dimensions: int, encoder: str, between_views: Doubles | None = None) -> Whitening:
+    """Fit a whitening: the best directions of the standardised features, each scaled to unit variance.
 
     Standardised, because a channel's variance is an accident of its place in the network: without it the few loudest
-    ones fill the components that are kept.
+    ones fill the components that are kept. The best directions are those in which galaxies differ most: by themselves
+    (principal components), or, where that is known, compared with how views of one galaxy differ (Fisher's linear
+    discriminant, with every galaxy a class of its own).
 
     Parameters
     ----------
     features : (object, feature) float32
         A sample of features.
     dimensions : int
-        Components to keep.
+        Directions to keep.
     encoder : str
         Digest of the encoder.
+    between_views : (feature, feature) float64, optional
+        Mean covariance of the features of one galaxy's views.
 
     Raises
     ------
     TidalkinError
-        If there are fewer objects or features than components to keep.
+        If there are fewer objects or features than directions to keep.
     """
     most = min(len(features) - 1, features.shape[1])
     if dimensions > most:
@@ -187,11 +252,33 @@ def fit_whitening(features: Floats, dimensions: int, encoder: str) -> Whitening:
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     varies = deviation > SMALLEST_DEVIATION * deviation.max()
     weight = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    pca = PCA(dimensions, svd_solver="covariance_eigh").fit((features - mean) * weight)
-    variance = np.maximum(pca.explained_variance_, SMALLEST_VARIANCE * pca.explained_variance_[0])
+    standardised = (features - mean) * weight
+    if between_views is None:
+        pca = PCA(dimensions, svd_solver="covariance_eigh").fit(standardised)
+        components, variance = pca.components_, pca.explained_variance_
+    else:
+        between_views = between_views * weight * weight[:, None]
+        components, variance = _discriminants(np.cov(standardised, rowvar=False), between_views, dimensions)
+    variance = np.maximum(variance, SMALLEST_VARIANCE * variance[0])
     scale = 1 / np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
-    mean, components, scale = (array.astype(np.float32) for array in (mean, pca.components_ * weight, scale))
+    mean, components, scale = (array.astype(np.float32) for array in (mean, components * weight, scale))
     return Whitening(mean, components, scale, encoder)
+
+
+def _discriminants(between_objects: Doubles, between_views: Doubles, dimensions: int) -> tuple[Doubles, Doubles]:
+    """Directions in which objects differ most compared with their views (dimension, feature), best first.
+
+    With them, the variance of objects along each (dimension,).
+    """
+    n_features = len(between_views)
+    floor = VIEW_NOISE_FLOOR * np.trace(between_views) / n_features
+    # Each direction comes with unit variance between views, so that its eigenvalue is the variance between objects.
+    variance, directions = eigh(
+        between_objects,
+        between_views + floor * np.eye(n_features),
+        subset_by_index=(n_features - dimensions, n_features - 1),
+    )
+    return directions.T[::-1], variance[::-1]
 
 
 def whiten(
@@ -200,6 +287,7 @@ def whiten(
     output: str | Path,
     *,
     settings: config.Embedding,
+    augment: config.Augment,
     seed: int,
     compute: config.Compute,
 ) -> None:
@@ -212,7 +300,9 @@ def whiten(
     output : path
         The ``.npz`` to write.
     settings : config.Embedding
-        Size of the sample, dimensions, and how features are taken.
+        Size of the sample, views, dimensions, and how features are taken.
+    augment : config.Augment
+        What the views may differ in.
     seed : int
         The seed of the run.
     compute : config.Compute
@@ -221,16 +311,22 @@ def whiten(
     opened, loaded = open_store(store), load_encoder(encoder)
     _check_bands(opened, loaded)
     sample: list[Floats] = []
+    covariances: list[Doubles] = []
     missing = settings.whitening_sample
     for shard in generator(seed, "whitening").permutation(shard_count(opened)):
         content = read_shard(opened, int(shard))
-        chosen = content.flux[_good(content, settings)][:missing]
-        sample.append(features(loaded, chosen, settings, compute))
-        missing -= len(chosen)
+        chosen = content.rows(np.flatnonzero(_good(content, settings))[:missing])
+        sample.append(features(loaded, chosen.flux, settings, compute))
+        if settings.whitening_views:
+            shard_seed = derived_seed(seed, "whitening", int(shard))
+            covariances.append(view_covariance(loaded, chosen, augment, settings.whitening_views, shard_seed, compute))
+        missing -= len(chosen.flux)
         logger.info("whitening: features of %d galaxies", settings.whitening_sample - missing)
         if missing == 0:
             break
-    fit_whitening(np.concatenate(sample), settings.dimensions, loaded.digest).save(output)
+    table = np.concatenate(sample)
+    between_views = np.sum(covariances, axis=0) / len(table) if covariances else None
+    fit_whitening(table, settings.dimensions, loaded.digest, between_views).save(output)
 
 
 # --- shards ---------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
 from tidalkin.randomness import derived_seed
 from tidalkin.simsiam import Encoder
+from tidalkin.stretch import channel_count
 
 ENCODER_VERSION = 1
 
@@ -149,7 +150,7 @@ def load_encoder(path: str | Path, expected: config.Encoder | None = None) -> Lo
         raise TidalkinError(f"{path}: lacks what belongs to an encoder ({_first_line(error)}): {mend}") from None
     if expected is not None and expected != settings:
         raise TidalkinError(f"{path}: was trained with another network ({_difference(settings, expected)}): {mend}")
-    encoder = Encoder(len(bands), settings)
+    encoder = Encoder(channel_count(len(bands), stretch), settings)
     try:
         encoder.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -173,7 +174,7 @@ def random_encoder(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "random encoder"))
-        encoder = Encoder(len(bands), settings, zero_residual=False)
+        encoder = Encoder(channel_count(len(bands), stretch), settings, zero_residual=False)
     content = _content(encoder, bands, sigma, stretch, settings, image_size, config_digest="")
     return LoadedEncoder(encoder.eval(), tuple(bands), sigma, stretch, settings, image_size, _digest(content))
 

@@ -64,6 +64,10 @@ class Shard:
     object_id: npt.NDArray[np.int64]
     """(object,)."""
 
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Shard:
+        """Some of the rows."""
+        return Shard(**{name: array[chosen] for name, array in vars(self).items()})
+
 
 ARRAYS = tuple(Shard.__dataclass_fields__)
 

@@ -18,29 +18,29 @@ BLOCKS = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4
 
 
 class Encoder(nn.Module):
-    """torchvision's ResNet without its classifier, for any number of bands and any width.
+    """torchvision's ResNet without its classifier, for any number of channels and any width.
 
-    With three bands, width 64 and the standard stem, the parameters have torchvision's names and shapes.
+    With three channels, width 64 and the standard stem, the parameters have torchvision's names and shapes.
 
     Parameters
     ----------
-    n_bands : int
-        Channels of the images.
+    n_channels : int
+        Channels of the network input: `tidalkin.stretch.channel_count`.
     settings : config.Encoder
         Architecture, width and stem.
     zero_residual : bool
         Start with residual branches of zero, as the authors' code of SimSiam does.
     """
 
-    def __init__(self, n_bands: int, settings: config.Encoder, *, zero_residual: bool = True) -> None:
+    def __init__(self, n_channels: int, settings: config.Encoder, *, zero_residual: bool = True) -> None:
         super().__init__()
         block, depths = BLOCKS[settings.architecture]
         width = settings.width
         if settings.stem == "standard":
-            self.conv1 = nn.Conv2d(n_bands, width, kernel_size=7, stride=2, padding=3, bias=False)
+            self.conv1 = nn.Conv2d(n_channels, width, kernel_size=7, stride=2, padding=3, bias=False)
             self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         else:
-            self.conv1 = nn.Conv2d(n_bands, width, kernel_size=3, stride=2, padding=1, bias=False)
+            self.conv1 = nn.Conv2d(n_channels, width, kernel_size=3, stride=2, padding=1, bias=False)
             self.maxpool = nn.Identity()
         self.bn1 = nn.BatchNorm2d(width)
         planes = [width * 2**stage for stage in range(len(depths))]
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
                 nn.init.zeros_(module.bn2.weight)
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Feature maps (image, channel, y, x) of the four residual stages for images (image, band, y, x)."""
+        """Feature maps (image, channel, y, x) of the four residual stages for images (image, channel, y, x)."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -42,7 +42,7 @@ from tidalkin.files import written_whole
 from tidalkin.images import array_of, open_store
 from tidalkin.randomness import derived_seed
 from tidalkin.simsiam import Encoder, SimSiam, loss, synchronise_batch_norm
-from tidalkin.stretch import band_sigma
+from tidalkin.stretch import band_sigma, channel_count
 from tidalkin.training_data import Rows, TrainingImages, good_rows
 
 logger = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ def one_step(
     precision: torch.dtype,
     processes: int = 1,
 ) -> Tensor:
-    """Learn from one batch of pairs of views (image, band, y, x); returns its loss and spread, on the device."""
+    """Learn from one batch of pairs of views (image, channel, y, x); returns its loss and spread, on the device."""
     with torch.autocast(view_a.device.type, dtype=precision, enabled=precision != torch.float32):
         p_a, p_b, z_a, z_b = network(
             view_a.contiguous(memory_format=torch.channels_last), view_b.contiguous(memory_format=torch.channels_last)
@@ -270,7 +270,7 @@ def rate_factor(epoch: float, settings: config.Training) -> float:
 def _new_model(n_bands: int, job: Job) -> SimSiam:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(job.seed, "weights"))
-        return SimSiam(Encoder(n_bands, job.encoder), job.encoder)
+        return SimSiam(Encoder(channel_count(n_bands, job.stretch), job.encoder), job.encoder)
 
 
 def _rows_to_train_on(store: zarr.Group, settings: config.Training) -> Rows:
