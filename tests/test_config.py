@@ -96,7 +96,10 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template has the unknown field {band.x}"),
         ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
         ("stretch: {bin: 5}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
-        ("stretch: {asymmetry: true}", "config: augment.jitter_pixels 13 must be 0 with stretch.asymmetry, which turns"),
+        (
+            "stretch: {asymmetry: true}",
+            "config: augment.jitter_pixels 13 must be 0 with stretch.asymmetry, which turns",
+        ),
         ("embedding: {whitening_views: 1}", "config: embedding.whitening_views: one view has nothing to agree with"),
         # questions
         ("search: {queries: {a: {unlike: [1]}}}", "config: search.queries.a: a query needs `like` (object_ids)"),
