@@ -35,6 +35,7 @@ RESULTS = f"results/{settings.run}"
 wildcard_constraints:
     chunk=r"\d+",
     shard=r"\d+",
+    part=r"\d+",
     query=r"[A-Za-z0-9][A-Za-z0-9_-]*",
 
 

@@ -1,6 +1,9 @@
 """The index: exactness, recall, determinism, and what it refuses."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -18,12 +21,12 @@ from tidalkin.index import (
     build_index,
     choose_kind,
     exact_neighbours,
-    groups,
     merge_parts,
     open_index,
     read_report,
     train_index,
 )
+from tidalkin.partition import parts_of
 
 
 def unit_vectors(n, dimensions=16, seed=1):
@@ -89,55 +92,71 @@ def test_an_index_built_again_is_byte_identical_whatever_the_threads(tmp_path, k
 def build_in_jobs(files, settings, folder):
     """As many jobs do it; returns the parts."""
     train_index(files, settings, folder / "trained.faiss", seed=1)
-    parts = [folder / f"{number}.faiss" for number in range(len(groups(files)))]
-    for part, group in zip(parts, groups(files), strict=True):
-        add_shards(folder / "trained.faiss", group, part)
+    parts = []
+    for name, shards in parts_of(files, settings.shards_per_part).items():
+        parts.append(folder / f"{name}.faiss")
+        add_shards(folder / "trained.faiss", shards, parts[-1])
     merge_parts(folder / "trained.faiss", parts, files, settings, folder, seed=1)
     return parts
 
 
-@pytest.mark.parametrize("kind", ["IVF8,PQ8x4fs", "IVF8,PQ8x4np", "PCAR8,IVF8,Flat", "IVF4,SQ8"])
-def test_an_index_of_many_jobs_is_byte_identical_to_that_of_one(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr("tidalkin.index.SHARDS_PER_GROUP", 3)
-    files = write_shards(tmp_path / "embeddings", unit_vectors(2000), shard_size=150)
-    settings = Index(kind=kind, queries=20)
-    build_index(files, settings, tmp_path / "one", seed=1)
-    assert len(build_in_jobs(files, settings, tmp_path / "many")) == 5
-    for file in ("index.faiss", "ids.npy"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "many" / file).read_bytes()
-    reports = [
-        read_report(tmp_path / name).model_dump(exclude={"latency_p50_ms", "latency_p99_ms"})
-        for name in ("one", "many")
-    ]
-    assert reports[0] == reports[1]
+@pytest.mark.parametrize("kind", ["IVF8,PQ8x4fs", "IVF8,PQ8x4np", "PCAR8,IVF8,Flat", "IVF4,SQ8", "Flat"])
+def test_an_index_is_byte_identical_whatever_the_number_of_jobs(tmp_path, kind):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(2000), shard_size=60)
+    build_index(files, Index(kind=kind, queries=20), tmp_path / "one", seed=1)
+    for shards_per_part, jobs in ((8, 5), (16, 3)):
+        settings = Index(kind=kind, queries=20, shards_per_part=shards_per_part)
+        assert len(build_in_jobs(files, settings, tmp_path / f"in {jobs}")) == jobs
+    reports = []
+    for name in ("one", "in 3", "in 5"):
+        for file in ("index.faiss", "ids.npy"):
+            assert (tmp_path / "one" / file).read_bytes() == (tmp_path / name / file).read_bytes()
+        reports.append(read_report(tmp_path / name).model_dump(exclude={"latency_p50_ms", "latency_p99_ms"}))
+    assert reports[0] == reports[1] == reports[2]
 
 
-@pytest.mark.parametrize("kind", ["Flat", "HNSW16", "PCAR8,IVF8,PQ4x4fs"])
+@pytest.mark.parametrize("kind", ["HNSW16", "PCAR8,IVF8,PQ4x4fs"])
 def test_a_kind_that_cannot_be_joined_is_refused_before_any_job_adds(tmp_path, kind):
     files = write_shards(tmp_path / "embeddings", unit_vectors(500))
-    with pytest.raises(TidalkinError, match=r"index\.kind.*cannot be built in several jobs"):
+    with pytest.raises(TidalkinError, match=r"index\.kind.*cannot be built in several jobs.*set index.*to 5 or more"):
         train_index(files, Index(kind=kind), tmp_path / "trained.faiss", seed=1)
     assert not (tmp_path / "trained.faiss").exists()
 
 
-def test_parts_of_other_shards_and_damaged_parts_are_refused_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("tidalkin.index.SHARDS_PER_GROUP", 2)
-    files = write_shards(tmp_path / "embeddings", unit_vectors(350))
-    settings = Index(kind="IVF8,Flat", queries=5)
+def test_parts_of_other_shards_and_damaged_parts_are_refused_by_name(tmp_path):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(350), shard_size=35)
+    settings = Index(kind="IVF8,Flat", queries=5, shards_per_part=8)
     parts = build_in_jobs(files, settings, tmp_path)
-    with pytest.raises(TidalkinError, match=r"1\.faiss: has 150 vectors, but its shards have 200"):
+    with pytest.raises(TidalkinError, match=r"1\.faiss: has 70 vectors, but its shards have 280"):
         merge_parts(tmp_path / "trained.faiss", parts[::-1], files, settings, tmp_path, seed=1)
     parts[0].write_bytes(parts[0].read_bytes()[:1000])
     with pytest.raises(TidalkinError, match=r"0\.faiss: cannot be read"):
         merge_parts(tmp_path / "trained.faiss", parts, files, settings, tmp_path, seed=1)
 
 
-def test_lists_that_are_not_packed_are_mapped_and_not_read(tmp_path):
-    files = write_shards(tmp_path / "embeddings", unit_vectors(2000))
-    build_index(files, Index(kind="IVF8,PQ8x4np", queries=5), tmp_path / "index", seed=1)
-    index = open_index(tmp_path / "index", tmp_path / "embeddings").index
-    lists = faiss.extract_index_ivf(index).invlists
-    assert isinstance(faiss.downcast_InvertedLists(lists), faiss.OnDiskInvertedLists)
+MEGABYTE_IN_MEMORY = """
+import sys
+from tidalkin.index import open_index
+
+def megabytes():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+open_index(sys.argv[1], sys.argv[2])
+before = megabytes()
+index = open_index(sys.argv[1], sys.argv[2])
+print(megabytes() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory")
+@pytest.mark.parametrize("kind", ["Flat", "IVF8,SQ8", "HNSW8"])
+def test_an_index_is_mapped_and_not_read(tmp_path, kind):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(20_000, 128), shard_size=20_000)
+    build_index(files, Index(kind=kind, queries=1), tmp_path / "index", seed=1)
+    assert (tmp_path / "index" / "index.faiss").stat().st_size > 2.5e6
+    command = [sys.executable, "-c", MEGABYTE_IN_MEMORY, str(tmp_path / "index"), str(tmp_path / "embeddings")]
+    assert float(subprocess.run(command, capture_output=True, check=True).stdout) < 1
 
 
 def test_float16_shards_and_empty_shards_are_indexed(tmp_path):

@@ -1,6 +1,6 @@
 # What the rules share: what there is to fetch, the files of each stage, and memory that grows on retry.
 
-from tidalkin.partition import shard_names
+from tidalkin.partition import parts_of, shard_names
 from tidalkin.planning import plan_run
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
@@ -38,12 +38,42 @@ def shards(wildcards):
     return shard_names(plan(wildcards).galaxies, settings.images.shard_size)
 
 
+def vector_files(shards):
+    return [f"{RESULTS}/embeddings/{shard}.npy" for shard in shards]
+
+
+def id_files(shards):
+    return [f"{RESULTS}/embeddings/{shard}.ids.npy" for shard in shards]
+
+
 def vectors(wildcards):
-    return [f"{RESULTS}/embeddings/{shard}.npy" for shard in shards(wildcards)]
+    return vector_files(shards(wildcards))
 
 
 def vector_ids(wildcards):
-    return [f"{RESULTS}/embeddings/{shard}.ids.npy" for shard in shards(wildcards)]
+    return id_files(shards(wildcards))
+
+
+def parts(wildcards):
+    """The shards of each part of the index, by its name."""
+    return parts_of(shards(wildcards), settings.index.shards_per_part)
+
+
+def part_vectors(wildcards):
+    return vector_files(parts(wildcards)[wildcards.part])
+
+
+def part_vector_ids(wildcards):
+    return id_files(parts(wildcards)[wildcards.part])
+
+
+def index_parts(wildcards):
+    """What the index is joined from; nothing, where one job does all."""
+    names = parts(wildcards)
+    if len(names) == 1:
+        return {}
+    folder = f"{RESULTS}/index/parts"
+    return {"trained": f"{folder}/trained.faiss", "parts": [f"{folder}/{name}.faiss" for name in names]}
 
 
 def question(wildcards):

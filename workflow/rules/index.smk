@@ -1,8 +1,54 @@
-# All vectors in one FAISS index, with its recall against exact search.
+# All vectors in one FAISS index, with its recall against exact search. One job does it, up to `index.shards_per_part`
+# shards; with more, one trains the index, many add a part of the shards each, and `index` joins what they made.
+
+
+rule index_train:
+    input:
+        vectors=vectors,
+        ids=vector_ids,
+    output:
+        temp(f"{RESULTS}/index/parts/trained.faiss"),
+    log:
+        f"{RESULTS}/logs/index_train.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/index_train.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(4000),
+        runtime=12 * 60,
+    params:
+        index=settings.index.content(),
+        seed=settings.seed,
+    script:
+        "../scripts/index_train.py"
+
+
+rule index_part:
+    input:
+        trained=f"{RESULTS}/index/parts/trained.faiss",
+        vectors=part_vectors,
+        ids=part_vector_ids,
+    output:
+        temp(f"{RESULTS}/index/parts/{{part}}.faiss"),
+    log:
+        f"{RESULTS}/logs/index_part/{{part}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/index_part/{{part}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        mem_mb=growing(2000),
+        runtime=4 * 60,
+    script:
+        "../scripts/index_part.py"
 
 
 rule index:
     input:
+        unpack(index_parts),
         vectors=vectors,
         ids=vector_ids,
     output:
@@ -20,7 +66,7 @@ rule index:
         mem_mb=growing(4000),
         runtime=12 * 60,
     params:
-        index=settings.index.model_dump(),
+        index=settings.index.content(),
         seed=settings.seed,
     script:
         "../scripts/index.py"

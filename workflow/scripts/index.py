@@ -1,18 +1,18 @@
-"""Index all vectors, and measure the index against exact search.
+"""Index all vectors, or join the parts of the index that other jobs made, and measure it against exact search.
 
-In: the embeddings. Out: the FAISS index, its ids, a report.
+In: the embeddings; for an index in parts, the trained one and the parts. Out: the FAISS index, its ids, a report.
 """
 
 from pathlib import Path
 
-from tidalkin.config import Index
-from tidalkin.index import build_index
+from tidalkin.config import load_settings
+from tidalkin.index import build_index, merge_parts
 from tidalkin.stage import stage
 
 with stage(snakemake.log):
-    build_index(
-        snakemake.input.vectors,
-        Index(**snakemake.params.index),
-        Path(snakemake.output.index).parent,
-        seed=snakemake.params.seed,
-    )
+    files, settings, seed = snakemake.input.vectors, load_settings(snakemake.config).index, snakemake.params.seed
+    directory = Path(snakemake.output.index).parent
+    if snakemake.input.get("parts"):
+        merge_parts(snakemake.input.trained, snakemake.input.parts, files, settings, directory, seed)
+    else:
+        build_index(files, settings, directory, seed)

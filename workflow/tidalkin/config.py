@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tidalkin.errors import TidalkinError
+from tidalkin.partition import SHARDS_ADDED_TOGETHER
 
 PIXEL_SCALE_ARCSEC = 0.168  # HSC coadds: Aihara et al. 2022, PASJ 74, 247
 
@@ -444,6 +445,17 @@ class Index(Section):
 class Query(Section):
     """A question: galaxies (by id, position or FITS cutout) to look like, and galaxies not to look like."""
 
+    shards_per_part: int = Field(
+        1024,
+        ge=SHARDS_ADDED_TOGETHER,
+        multiple_of=SHARDS_ADDED_TOGETHER,
+        description="With more shards than this, each job adds so many of them (a multiple of 8), and one joins the "
+        "parts; otherwise one job does all. The index is the same.",
+    )
+
+    def content(self) -> dict[str, Any]:
+        """What decides the index."""
+        return self.model_dump(exclude={"shards_per_part"})
     like: tuple[int, ...] = Field((), description="object_ids of the examples.")
     unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
     position: tuple[float, float] | None = Field(None, description="Right ascension and declination, degrees, ICRS.")

@@ -5,7 +5,7 @@ again by the exact inner product with the vectors of the shards, so that similar
 index. Building reads the shards in blocks and never holds all vectors at once, unless the index itself does (`Flat`).
 
 One job builds an index with `build_index`. Many build the same one, byte for byte, with `train_index`, `add_shards` for
-each of `groups` and `merge_parts`.
+the shards of each part and `merge_parts`.
 
 `auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes, ranked again:
 of what `benchmarks/index.py` measured, the fastest that reaches a recall of 0.95; docs/index.md has the table. FAISS
@@ -33,6 +33,7 @@ from pydantic import ValidationError
 from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
+from tidalkin.partition import SHARDS_ADDED_TOGETHER, parts_of
 from tidalkin.randomness import generator
 
 EXACT_UP_TO = 100_000  # vectors: 51 MB at 128 dimensions, and 30 ms a query on two busy cores
@@ -43,7 +44,6 @@ CANDIDATES = (100, 300, 1000)  # ranked again per query: the fewest that reach t
 TRAINING_VECTORS_PER_LIST = 40  # FAISS warns below 39
 LEAST_TRAINING_VECTORS = 50_000
 BLOCK_ROWS = 65_536
-SHARDS_PER_GROUP = 1024  # added by one job
 OPEN_SHARDS = 256  # memory maps kept open: each holds a file descriptor
 MEND = "build the index again with `snakemake --forcerun index`"
 LENGTH_TOLERANCE = 0.01  # float16 rows are off unit length by 1e-3
@@ -226,15 +226,8 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
     embeddings = _some(files)
     kind = _kind(settings, embeddings)
     index = _trained(kind, embeddings, seed)
-    for group in groups(files):
-        _add(index, kind, Embeddings(group))
-        logger.info("%d of %d vectors are in the index", index.ntotal, len(embeddings))
-    return _write(index, kind, embeddings, settings, Path(directory), seed)
-
-
-def groups(files: Sequence[str | Path]) -> list[Sequence[str | Path]]:
-    """The shards that are added together: one job's, where many build an index."""
-    return [files[first : first + SHARDS_PER_GROUP] for first in range(0, len(files), SHARDS_PER_GROUP)]
+    _add(index, kind, files)
+    return _write(_packed(index, kind), kind, embeddings, settings, Path(directory), seed)
 
 
 def train_index(files: Sequence[str | Path], settings: config.Index, path: str | Path, seed: int) -> None:
@@ -254,32 +247,37 @@ def train_index(files: Sequence[str | Path], settings: config.Index, path: str |
     """
     embeddings = _some(files)
     kind = _kind(settings, embeddings)
-    index = _trained(kind, embeddings, seed)
-    inverted = _inverted_file(index)
-    lists = None if inverted is None else inverted.invlists
-    if lists is None or not isinstance(faiss.downcast_InvertedLists(lists), faiss.ArrayInvertedLists):
+    with _faiss_faults(kind):
+        index = _empty(kind, embeddings)
+    if not _can_be_joined(index):
         raise TidalkinError(
             f"config: index.kind {kind!r} cannot be built in several jobs: use `auto` or another inverted file, as "
-            "IVF16384,PQ64x4fs"
+            f"IVF16384,PQ64x4fs, or set index.shards_per_part to {len(files)} or more"
         )
+    index = _trained(kind, embeddings, seed)
     with written_whole(path) as partial:
         faiss.write_index(index, str(partial))
 
 
-def add_shards(trained: str | Path, group: Sequence[str | Path], path: str | Path) -> None:
+def add_shards(trained: str | Path, files: Sequence[str | Path], path: str | Path) -> None:
     """Write an index of some shards alone: the second step.
 
     Parameters
     ----------
     trained : path
         What `train_index` wrote.
-    group : sequence of path
-        One of `groups`.
+    files : sequence of path
+        The shards of one part: see `tidalkin.partition.parts_of`.
     path : path
         The file to write.
+
+    Raises
+    ------
+    TidalkinError
+        If ``trained`` cannot be read, or the shards are damaged.
     """
     index = _read(Path(trained))
-    _add(index, "auto", Embeddings(group))
+    _add(index, "of the trained index", files)
     with written_whole(path) as partial:
         faiss.write_index(index, str(partial))
 
@@ -294,14 +292,14 @@ def merge_parts(
 ) -> Report:
     """Join the parts to one index and measure it: the third step, with the bytes that `build_index` would write.
 
-    In memory are the index's codes and one part.
+    In memory are the index's codes and one part, then, for packed kinds, the codes twice.
 
     Parameters
     ----------
     trained : path
         What `train_index` wrote.
     parts : sequence of path
-        What `add_shards` wrote, in the order of `groups`.
+        What `add_shards` wrote for each of the parts of ``settings.shards_per_part`` shards, in their order.
     files, settings, directory, seed
         As of `build_index`.
 
@@ -311,15 +309,15 @@ def merge_parts(
         If a part cannot be read, or the parts are not those of these shards.
     """
     embeddings = _some(files)
+    kind = _kind(settings, embeddings)
     index = _read(Path(trained))
-    for part, group in zip(parts, groups(files), strict=True):
-        added = _read(Path(part))
-        if added.ntotal != len(Embeddings(group)):
-            raise TidalkinError(
-                f"{part}: has {added.ntotal} vectors, but its shards have {len(Embeddings(group))}: {MEND}"
-            )
-        faiss.merge_into(index, added, True)
-    return _write(index, _kind(settings, embeddings), embeddings, settings, Path(directory), seed)
+    for part, shards in zip(parts, parts_of(files, settings.shards_per_part).values(), strict=True):
+        added, expected = _read(Path(part)), len(Embeddings(shards))
+        if added.ntotal != expected:
+            raise TidalkinError(f"{part}: has {added.ntotal} vectors, but its shards have {expected}: {MEND}")
+        _join(index, added)
+        logger.info("%d of %d vectors are in the index", index.ntotal, len(embeddings))
+    return _write(_packed(index, kind), kind, embeddings, settings, Path(directory), seed)
 
 
 def _some(files: Sequence[str | Path]) -> Embeddings:
@@ -341,8 +339,6 @@ def _write(
     index: faiss.Index, kind: str, embeddings: Embeddings, settings: config.Index, directory: Path, seed: int
 ) -> Report:
     """Tune, write and measure an index that has all vectors."""
-    if _is_packed(kind):
-        index = _packed(index)
     candidates = 0 if kind == "Flat" else _tune(index, embeddings, settings.queries, seed)
     with written_whole(directory / "index.faiss") as partial:
         faiss.write_index(index, str(partial))
@@ -386,13 +382,19 @@ def _one_thread(kind: str) -> Iterator[None]:
         faiss.omp_set_num_threads(threads)
 
 
+def _empty(kind: str, embeddings: Embeddings) -> faiss.Index:
+    """An index that is not trained; of a packed kind, the plain one that becomes it."""
+    plain = kind.removesuffix("fs") + "np" if _is_packed(kind) else kind
+    index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
+    if _is_packed(kind):
+        index.by_residual = False  # type: ignore[attr-defined]  # as FAISS's own fast-scan kinds
+    return index
+
+
 def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
     """An empty index, trained on a sample of the vectors."""
     with _faiss_faults(kind), _one_thread(kind):
-        plain = kind.removesuffix("fs") + "np" if _is_packed(kind) else kind
-        index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
-        if _is_packed(kind):
-            index.by_residual = False  # type: ignore[attr-defined]  # as FAISS's own fast-scan kinds
+        index = _empty(kind, embeddings)
         if not index.is_trained:
             inverted = _inverted_file(index)
             lists = inverted.nlist if inverted is not None else 0
@@ -403,12 +405,34 @@ def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
         return index
 
 
-def _add(index: faiss.Index, kind: str, embeddings: Embeddings) -> None:
-    """Add vectors, block by block."""
+def _add(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> None:
+    """Add shards, some at a time.
+
+    Always the same ones together, in one job or in many: that rounding depends on what is added together would be
+    allowed. Not one by one, since FAISS takes up to three times as long for 500 vectors at a time as for 4,000.
+    """
     with _faiss_faults(kind), _one_thread(kind):
-        for first, vectors in embeddings.blocks():
-            _check_unit_length(embeddings, first, vectors)
-            index.add(vectors)
+        for shards in parts_of(files, SHARDS_ADDED_TOGETHER).values():
+            embeddings = Embeddings(shards)
+            for first, vectors in embeddings.blocks():
+                _check_unit_length(embeddings, first, vectors)
+                index.add(vectors)
+
+
+def _can_be_joined(index: faiss.Index) -> bool:
+    """Whether parts of such an index can become one."""
+    inverted = _inverted_file(index)
+    if inverted is None or inverted.invlists is None:
+        return isinstance(index, faiss.IndexFlat)
+    return isinstance(faiss.downcast_InvertedLists(inverted.invlists), faiss.ArrayInvertedLists)
+
+
+def _join(index: faiss.Index, added: faiss.Index) -> None:
+    """Append the vectors of one index to another."""
+    if _inverted_file(index) is None:
+        index.merge_from(added)
+    else:
+        faiss.merge_into(index, added, True)
 
 
 def _is_packed(kind: str) -> bool:
@@ -416,11 +440,14 @@ def _is_packed(kind: str) -> bool:
     return re.fullmatch(r"IVF\d+,PQ\d+x4fs", kind) is not None
 
 
-def _packed(index: faiss.Index) -> faiss.IndexIVFPQFastScan:
-    """The same vectors, packed; the lists of FAISS 1.15 that are joined when packed corrupt memory."""
+def _packed(index: faiss.Index, kind: str) -> faiss.Index:
+    """The same vectors, packed if the kind is; the lists of FAISS 1.15 that are joined when packed corrupt memory."""
+    if not _is_packed(kind):
+        return index
     assert isinstance(index, faiss.IndexIVFPQ)
     packed = faiss.IndexIVFPQFastScan(index)
     index.own_fields, packed.own_fields = False, True  # of the centroids
+    del packed.referenced_objects  # type: ignore[attr-defined]  # which would keep the codes in memory twice
     return packed
 
 
@@ -511,7 +538,7 @@ def _measured(
         latency_p99_ms=round(float(np.percentile(milliseconds, 99)), 3),
         shards=tuple(file.stem for file in embeddings.files),
         embeddings_digest=embeddings.digest(),
-        config_digest=config.config_digest(settings, seed),
+        config_digest=config.config_digest(settings.content(), seed),
         tidalkin_version=__version__,
     )
 
@@ -676,7 +703,8 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
     embeddings = Embeddings([Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards])
     if embeddings.digest() != report.embeddings_digest:
         raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {MEND}")
-    index = _read(directory / "index.faiss", faiss.IO_FLAG_MMAP)
+    # Mapped packed codes would be copied all the same, and be in memory twice.
+    index = _read(directory / "index.faiss", 0 if _is_packed(report.kind) else faiss.IO_FLAG_MMAP_IFC)
     ids = _load(directory / "ids.npy").astype(np.int64, copy=False)
     if not len(embeddings) == index.ntotal == len(ids):
         raise TidalkinError(

@@ -1,9 +1,16 @@
-"""How a run is divided: chunks of the catalog, and shards of the image store, and their names.
+"""How a run is divided: chunks of the catalog, shards of the image store, parts of the index, and their names.
 
 For the Snakefile, which every job reads again: nothing heavy is imported here.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+SHARDS_ADDED_TOGETHER = 8  # to an index
 
 
 def chunk_names(n_objects: int, chunk_size: int) -> list[str]:
@@ -14,3 +21,9 @@ def chunk_names(n_objects: int, chunk_size: int) -> list[str]:
 def shard_names(n_objects: int, shard_size: int) -> list[str]:
     """Names of the shards of the image store: `00000`, `00001`, ..."""
     return chunk_names(n_objects, shard_size)
+
+
+def parts_of(shards: Sequence[Item], shards_per_part: int) -> dict[str, Sequence[Item]]:
+    """The shards of each part of the index, by its name: `00000`, `00001`, ..."""
+    names = chunk_names(len(shards), shards_per_part)
+    return {name: shards[i * shards_per_part : (i + 1) * shards_per_part] for i, name in enumerate(names)}
