@@ -440,11 +440,6 @@ class Index(Section):
 
     kind: str = Field("auto", description="`auto`, or any FAISS index_factory string for inner product.")
     queries: int = Field(200, ge=1, le=100_000, description="Queries for the report of recall@10 against exact search.")
-
-
-class Query(Section):
-    """A question: galaxies (by id, position or FITS cutout) to look like, and galaxies not to look like."""
-
     shards_per_part: int = Field(
         1024,
         ge=SHARDS_ADDED_TOGETHER,
@@ -456,6 +451,11 @@ class Query(Section):
     def content(self) -> dict[str, Any]:
         """What decides the index."""
         return self.model_dump(exclude={"shards_per_part"})
+
+
+class Query(Section):
+    """A question: galaxies (by id, position or FITS cutout) to look like, and galaxies not to look like."""
+
     like: tuple[int, ...] = Field((), description="object_ids of the examples.")
     unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
     position: tuple[float, float] | None = Field(None, description="Right ascension and declination, degrees, ICRS.")
