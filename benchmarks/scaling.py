@@ -131,7 +131,8 @@ def embed(folder: Path, galaxies: int) -> Callable[[], None]:
     settings, compute = SETTINGS.embedding, SETTINGS.compute
 
     def work() -> None:
-        embedding.whiten(store, encoder, whitening, settings=settings, seed=SETTINGS.seed, compute=compute)
+        common = {"augment": SETTINGS.augment, "seed": SETTINGS.seed, "compute": compute}
+        embedding.whiten(store, encoder, whitening, settings=settings, **common)
         for shard, name in enumerate(shard_names(galaxies, ROWS)):
             vectors, ids = (folder / "embeddings" / f"{name}{suffix}" for suffix in (".npy", ".ids.npy"))
             embedding.embed_shard(store, shard, encoder, whitening, vectors, ids, settings=settings, compute=compute)

@@ -207,6 +207,20 @@ def test_the_views_change_the_whitening_and_the_batch_size_does_not(run):
     np.testing.assert_allclose(again.mean, np.load(io.BytesIO(with_views))["mean"], rtol=1e-4, atol=1e-5)
 
 
+def test_one_dimension_says_how_unusual_a_galaxy_is():
+    features = correlated()
+    plain, white = fit_whitening(features, 4, "digest"), fit_whitening(features, 5, "digest", unusualness=0.5)
+    vectors = white.apply(features)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    direction = vectors[:, :4] / np.linalg.norm(vectors[:, :4], axis=1, keepdims=True)
+    np.testing.assert_allclose(direction, plain.apply(features), atol=1e-4)
+    average = features.mean(axis=0)
+    farther = white.apply((average + np.array([[1], [2], [1000]]) * (features[:1] - average)).astype(np.float32))
+    unusual = farther[:, 4] / np.linalg.norm(farther[:, :4], axis=1)
+    assert unusual[0] < unusual[1] < unusual[2] == pytest.approx(0.5 * 3)
+    assert np.isfinite(white.apply(average[None])).all()
+
+
 def test_a_constant_feature_does_no_harm():
     sample = np.column_stack([correlated(), np.full(200, 7, np.float32)])
     assert np.isfinite(fit_whitening(sample, 7, encoder="").apply(sample)).all()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tidalkin.catalog import write_catalog
-from tidalkin.config import Compute, Embedding, Encoder, Images, Index, Query, Stretch
+from tidalkin.config import Augment, Compute, Embedding, Encoder, Images, Index, Query, Stretch
 from tidalkin.cutouts import write_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
@@ -220,7 +220,8 @@ def with_encoder(tmp_path_factory):
         config_digest="",
     )
     compute = CUTOUTS.compute
-    whiten(files.images, files.encoder, files.whitening, settings=CUTOUTS.embedding, seed=1, compute=compute)
+    paths = files.images, files.encoder, files.whitening
+    whiten(*paths, settings=CUTOUTS.embedding, augment=Augment(), seed=1, compute=compute)
     vectors, ids = files.embeddings / "00000.npy", files.embeddings / "00000.ids.npy"
     embed_shard(
         files.images, 0, files.encoder, files.whitening, vectors, ids, settings=CUTOUTS.embedding, compute=compute

@@ -143,7 +143,9 @@ def random_baseline(
         logger.info("random encoder: %d of %d galaxies", sum(map(len, ids)), rows.size)
     table = np.concatenate(found)
     between_views = np.sum(covariances, axis=0) / sample.size if covariances else None
-    whitening = fit_whitening(table[np.isin(rows, sample)], embedding.dimensions, untrained.digest, between_views)
+    whitening = fit_whitening(
+        *(table[np.isin(rows, sample)], embedding.dimensions, untrained.digest, between_views, embedding.unusualness)
+    )
     is_labelled = np.isin(rows, labelled)
     write_vectors(output, np.concatenate(ids)[is_labelled], whitening.apply(table[is_labelled]))
 

@@ -410,7 +410,7 @@ class Training(Section):
 class Embedding(Section):
     """Images to vectors: features of all stages, averaged over symmetries, whitened, of length one."""
 
-    dimensions: int = Field(128, ge=2, le=4096, description="Dimensions kept by the whitening.")
+    dimensions: int = Field(128, ge=2, le=4096, description="Dimensions of a vector.")
     symmetries: Literal[1, 2, 4, 8] = Field(8, description="Flips and quarter turns averaged over.")
     crop: int | None = Field(None, ge=8, description="Side of the central part that is embedded, pixels; none: all.")
     whitening_sample: int = Field(20_000, ge=16, description="Most galaxies the whitening is fitted on.")
@@ -422,6 +422,11 @@ class Embedding(Section):
         "and galaxies differ; 0: the directions in which galaxies differ most.",
     )
 
+    unusualness: NonNegative = Field(
+        0.0,
+        description="Weight of one more dimension, counted in `dimensions`: how far a galaxy is from the average one; "
+        "0: only the direction counts.",
+    )
     minimum_good_fraction: Fraction = Field(
         0.5, description="Galaxies with fewer good pixels in some band are left out (and listed)."
     )

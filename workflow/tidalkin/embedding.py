@@ -39,6 +39,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 SMALLEST_DEVIATION = 1e-6  # of a feature, as a share of the loudest one's: below it, the feature says nothing
+MOST_UNUSUAL = 3.0  # standard deviations: an artefact is no more unusual than that
 SMALLEST_VARIANCE = 1e-7
 """Components with less variance, as a share of the largest, are rounding noise: they are not blown up further."""
 
@@ -171,22 +172,32 @@ def _symmetric(images: Tensor, symmetries: int) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class Whitening:
-    """Standardised features' principal components, each scaled to unit variance."""
+    """Directions of the standardised features, each scaled to unit variance; and how unusual a galaxy is."""
 
     mean: Floats
     """(feature,)"""
     components: Floats
-    """(dimension, feature): principal directions, divided by each feature's standard deviation."""
+    """(direction, feature), divided by each feature's standard deviation."""
     scale: Floats
-    """(dimension,): what a component is multiplied with."""
+    """(direction,): what a component is multiplied with."""
+    distance: Floats
+    """Mean and standard deviation, over galaxies, of the logarithm of the distance from the average one."""
+    unusualness: float
+    """Weight of that logarithm, standardised, as one more dimension; 0: none."""
     encoder: str
     """Digest of the encoder whose features these are."""
 
     def apply(self, features: Floats) -> Floats:
         """Vectors of length one, (object, dimension) float32, from features (object, feature)."""
         white = (features - self.mean) @ self.components.T * self.scale
-        length = np.linalg.norm(white, axis=1, keepdims=True)
-        return (white / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+        length = np.maximum(np.linalg.norm(white, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        vectors = white / length
+        if self.unusualness:
+            mean, deviation = self.distance
+            unusual = ((np.log(length) - mean) / deviation).clip(-MOST_UNUSUAL, MOST_UNUSUAL)
+            vectors = np.hstack([vectors, self.unusualness * unusual])
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors.astype(np.float32)
 
     def check(self, loaded: LoadedEncoder, name: str | Path) -> None:
         """Refuse another encoder than the one it was fitted for."""
@@ -199,7 +210,7 @@ class Whitening:
     def save(self, path: str | Path) -> None:
         """Write it whole, as ``.npz``."""
         with written_whole(path) as partial:
-            np.savez(partial, mean=self.mean, components=self.components, scale=self.scale, encoder=self.encoder)
+            np.savez(partial, allow_pickle=False, **vars(self))
 
 
 def load_whitening(path: str | Path) -> Whitening:
@@ -212,14 +223,27 @@ def load_whitening(path: str | Path) -> Whitening:
     """
     try:
         with np.load(path) as saved:
-            return Whitening(saved["mean"], saved["components"], saved["scale"], str(saved["encoder"]))
+            return Whitening(
+                saved["mean"],
+                saved["components"],
+                saved["scale"],
+                saved["distance"],
+                float(saved["unusualness"]),
+                str(saved["encoder"]),
+            )
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise TidalkinError(
             f"{path}: is missing or no whitening ({error}): make it again with `snakemake --forcerun whiten`"
         ) from None
 
 
-def fit_whitening(features: Floats, dimensions: int, encoder: str, between_views: Doubles | None = None) -> Whitening:
+def fit_whitening(
+    features: Floats,
+    dimensions: int,
+    encoder: str,
+    between_views: Doubles | None = None,
+    unusualness: float = 0.0,
+) -> Whitening:
     """Fit a whitening: the best directions of the standardised features, each scaled to unit variance.
 
     Standardised, because a channel's variance is an accident of its place in the network: without it the few loudest
@@ -232,16 +256,18 @@ def fit_whitening(features: Floats, dimensions: int, encoder: str, between_views
     features : (object, feature) float32
         A sample of features.
     dimensions : int
-        Directions to keep.
+        Of a vector: directions to keep, and the unusualness if it has a weight.
     encoder : str
         Digest of the encoder.
     between_views : (feature, feature) float64, optional
         Mean covariance of the features of one galaxy's views.
+    unusualness : float
+        Weight of the dimension that says how far a galaxy is from the average one.
 
     Raises
     ------
     TidalkinError
-        If there are fewer objects or features than directions to keep.
+        If there are fewer objects or features than dimensions.
     """
     most = min(len(features) - 1, features.shape[1])
     if dimensions > most:
@@ -249,26 +275,35 @@ def fit_whitening(features: Floats, dimensions: int, encoder: str, between_views
             f"embedding.dimensions is {dimensions}, but {len(features)} galaxies with {features.shape[1]} features "
             f"allow at most {max(most, 0)}: lower it"
         )
+    directions = dimensions - (unusualness > 0)
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     varies = deviation > SMALLEST_DEVIATION * deviation.max()
     weight = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
     standardised = (features - mean) * weight
     if between_views is None:
-        pca = PCA(dimensions, svd_solver="covariance_eigh").fit(standardised)
+        pca = PCA(directions, svd_solver="covariance_eigh").fit(standardised)
         components, variance = pca.components_, pca.explained_variance_
     else:
         between_views = between_views * weight * weight[:, None]
-        components, variance = _discriminants(np.cov(standardised, rowvar=False), between_views, dimensions)
+        components, variance = _discriminants(np.cov(standardised, rowvar=False), between_views, directions)
     variance = np.maximum(variance, SMALLEST_VARIANCE * variance[0])
     scale = 1 / np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
-    mean, components, scale = (array.astype(np.float32) for array in (mean, components * weight, scale))
-    return Whitening(mean, components, scale, encoder)
+    length = np.linalg.norm(standardised @ components.T * scale, axis=1)
+    distance = np.log(np.maximum(length, np.finfo(np.float32).tiny))
+    return Whitening(
+        mean.astype(np.float32),
+        (components * weight).astype(np.float32),
+        scale.astype(np.float32),
+        np.array([distance.mean(), distance.std() or 1.0], np.float32),
+        unusualness,
+        encoder,
+    )
 
 
-def _discriminants(between_objects: Doubles, between_views: Doubles, dimensions: int) -> tuple[Doubles, Doubles]:
-    """Directions in which objects differ most compared with their views (dimension, feature), best first.
+def _discriminants(between_objects: Doubles, between_views: Doubles, count: int) -> tuple[Doubles, Doubles]:
+    """Directions in which objects differ most compared with their views (direction, feature), best first.
 
-    With them, the variance of objects along each (dimension,).
+    With them, the variance of objects along each (direction,).
     """
     n_features = len(between_views)
     floor = VIEW_NOISE_FLOOR * np.trace(between_views) / n_features
@@ -276,7 +311,7 @@ def _discriminants(between_objects: Doubles, between_views: Doubles, dimensions:
     variance, directions = eigh(
         between_objects,
         between_views + floor * np.eye(n_features),
-        subset_by_index=(n_features - dimensions, n_features - 1),
+        subset_by_index=(n_features - count, n_features - 1),
     )
     return directions.T[::-1], variance[::-1]
 
@@ -326,7 +361,7 @@ def whiten(
             break
     table = np.concatenate(sample)
     between_views = np.sum(covariances, axis=0) / len(table) if covariances else None
-    fit_whitening(table, settings.dimensions, loaded.digest, between_views).save(output)
+    fit_whitening(table, settings.dimensions, loaded.digest, between_views, settings.unusualness).save(output)
 
 
 # --- shards ---------------------------------------------------------------------------------------------------------
