@@ -25,7 +25,7 @@ from tidalkin.evaluation import (
     split,
     write_evaluation,
 )
-from tidalkin.figures_evaluation import draw_completeness, draw_precision_recall, draw_probe, draw_roc
+from tidalkin.figures_evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 
 FEW = config.Evaluation(probe_labels=(5, 20), repeats=3, set_size=5)
 
@@ -241,6 +241,18 @@ def test_completeness_falls_where_features_are_too_faint_to_see():
     assert set(table.loc[table["by"] == "kind", "group"]) == {"stream", "shell", "tail"}
 
 
+def test_bright_examples_find_others_and_faint_ones_what_a_random_draw_does():
+    catalog = catalog_of(200, 300)
+    vectors = vectors_of(catalog, 0.0, dimensions=4).vectors
+    bright = (catalog["tidal_surface_brightness"] < 26).to_numpy()
+    vectors[:, 0] += 4 * bright
+    table = evaluate({"encoder": Vectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).examples
+    by_brightness = table[table["by"] == "surface_brightness"].sort_values("group")
+    assert by_brightness["mean"].iloc[0] > 0.8
+    assert by_brightness["mean"].iloc[-1] < 0.5
+    assert set(table.loc[table["by"] == "kind", "group"]) == {"stream", "shell", "tail"}
+
+
 def test_the_same_evaluation_is_written_byte_for_byte_the_same(tmp_path):
     catalog = catalog_of(30, 60)
     contents = []
@@ -251,11 +263,12 @@ def test_the_same_evaluation_is_written_byte_for_byte_the_same(tmp_path):
         draw_precision_recall(evaluation.curves, evaluation.metrics, tmp_path / name / "precision_recall.png")
         draw_probe(evaluation.metrics, tmp_path / name / "probe.png")
         draw_completeness(evaluation.completeness, tmp_path / name / "completeness.png")
+        draw_examples(evaluation.examples, evaluation.metrics, tmp_path / name / "examples.png")
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {
-        *("metrics.csv", "curves.csv", "completeness.csv"),
-        *("roc.png", "precision_recall.png", "probe.png", "completeness.png"),
+        *("metrics.csv", "curves.csv", "completeness.csv", "examples.csv"),
+        *("roc.png", "precision_recall.png", "probe.png", "completeness.png", "examples.png"),
     }
     for name in contents[0]:
         if name.endswith(".png"):

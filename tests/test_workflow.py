@@ -102,6 +102,7 @@ def test_the_run_leaves_what_the_readme_promises(finished_run):
         "evaluation/metrics.csv",
         "evaluation/roc.png",
         "evaluation/completeness.png",
+        "evaluation/examples.png",
     ):
         assert (results / path).exists(), path
     neighbours = pd.read_csv(results / "search" / "several" / "neighbours.csv", comment="#")

@@ -117,8 +117,15 @@ rule evaluate:
             category="Evaluation",
             labels={"figure": "Completeness by kind and surface brightness"},
         ),
+        examples=report(
+            f"{RESULTS}/evaluation/examples.png",
+            caption="../report/examples.rst",
+            category="Evaluation",
+            labels={"figure": "Answers to one example"},
+        ),
         curves=f"{RESULTS}/evaluation/curves.csv",
         completeness_table=f"{RESULTS}/evaluation/completeness.csv",
+        examples_table=f"{RESULTS}/evaluation/examples.csv",
     log:
         f"{RESULTS}/logs/evaluate.log",
     benchmark:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tidalkin.catalog import read_catalog
 from tidalkin.config import Evaluation
 from tidalkin.evaluation import evaluate, labelled_galaxies, read_baseline, read_embeddings, write_evaluation
-from tidalkin.figures_evaluation import draw_completeness, draw_precision_recall, draw_probe, draw_roc
+from tidalkin.figures_evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 from tidalkin.stage import stage
 
 with stage(snakemake.log):
@@ -29,3 +29,4 @@ with stage(snakemake.log):
     draw_precision_recall(found.curves, found.metrics, Path(snakemake.output.precision_recall))
     draw_probe(found.metrics, Path(snakemake.output.probe))
     draw_completeness(found.completeness, Path(snakemake.output.completeness))
+    draw_examples(found.examples, found.metrics, Path(snakemake.output.examples))

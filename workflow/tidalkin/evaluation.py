@@ -430,11 +430,24 @@ Value = tuple[str, str, int, str, int, float]
 
 
 @dataclass(frozen=True)
+class Answered:
+    """How good the first answers to one example are."""
+
+    method: str
+    repeat: int
+    example: int
+    """Row number."""
+    precision: float
+    """Share with a feature among the first k."""
+
+
+@dataclass(frozen=True)
 class Repeat:
     """What came out of one repeat."""
 
     values: list[Value]
     probed: list[Probed]
+    answered: list[Answered]
 
 
 @dataclass(frozen=True)
@@ -449,6 +462,8 @@ class Evaluation:
     completeness: pd.DataFrame
     """method, by (`kind`, `surface_brightness`), group, mean, std, n_objects: completeness among the galaxies of the
     group, of the probe on all labels at `FALSE_POSITIVE_RATE`; the group of a surface brightness is its bin's median"""
+    examples: pd.DataFrame
+    """As `completeness`: share with a feature among the first k answers to one example, by the example's group"""
 
 
 def evaluate(
@@ -477,21 +492,27 @@ def evaluate(
     done = Parallel(n_jobs=processes)(one_repeat(aligned, labels, settings, n) for n in range(settings.repeats))
     values = [value for repeat in done for value in repeat.values]
     probed = [probe for repeat in done for probe in repeat.probed]
+    answered = pd.DataFrame(answer for repeat in done for answer in repeat.answered)
     return Evaluation(
         _metrics_table(values, labels.positive[probed[0].test], settings.precision_at),
         _curves_table(probed, labels),
-        _completeness_table(probed, labels, catalog),
+        _breakdown(_found_by_probe(probed, labels), labels, catalog),
+        _breakdown(answered.rename(columns={"example": "row", "precision": "value"}), labels, catalog),
     )
 
 
 def _one_repeat(aligned: Mapping[str, Floats], labels: Labels, settings: config.Evaluation, repeat: int) -> Repeat:
     parts = split(labels, repeat)
-    done = Repeat([], [])
+    done = Repeat([], [], [])
     # scikit-learn's checks of its arguments take longer than its small fits.
     with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
         for method, vectors in aligned.items():
+            examples = iter(parts.pool_positive)
             for question, score in answers(method, vectors, labels.positive, parts, settings):
                 found = ranking(labels.positive[parts.test], score)
+                if question.task == "single":
+                    precision = found.precision_at(settings.precision_at)
+                    done.answered.append(Answered(method, repeat, int(next(examples)), precision))
                 for metric in metrics(settings.precision_at):
                     done.values.append((*question, metric.name, repeat, metric.of(found)))
                 if question.n_labels == parts.pool.size:
@@ -538,20 +559,25 @@ def found_at(positive: Booleans, score: Floats, false_positive_rate: float) -> B
     return score > negative[min(allowed, negative.size - 1)]
 
 
-def _completeness_table(probed: Sequence[Probed], labels: Labels, catalog: pd.DataFrame) -> pd.DataFrame:
+def _found_by_probe(probed: Sequence[Probed], labels: Labels) -> pd.DataFrame:
+    """Method, repeat, row and value, 1 or 0, of each galaxy with a feature: whether the probe finds it."""
     tables = []
     for probe in probed:
         positive = labels.positive[probe.test]
         found = found_at(positive, probe.score, FALSE_POSITIVE_RATE)[positive]
         rows = probe.test[positive]
-        tables.append(pd.DataFrame({"method": probe.method, "repeat": probe.repeat, "row": rows, "found": found}))
-    found_rows = pd.concat(tables)
+        tables.append(pd.DataFrame({"method": probe.method, "repeat": probe.repeat, "row": rows, "value": found}))
+    return pd.concat(tables)
+
+
+def _breakdown(values: pd.DataFrame, labels: Labels, catalog: pd.DataFrame) -> pd.DataFrame:
+    """Mean of the values of galaxies with a feature, by its kind and its surface brightness."""
     breakdowns = []
     for by, group in _groups(labels, catalog).items():
-        grouped = found_rows.assign(by=by, group=group[found_rows["row"]]).dropna(subset="group")
+        grouped = values.assign(by=by, group=group[values["row"]]).dropna(subset="group")
         key = ["method", "by", "group"]
         sizes = grouped.groupby(key, sort=False).size() / grouped["repeat"].nunique()
-        breakdown = _over_repeats(grouped, "found", key).drop(columns="count")
+        breakdown = _over_repeats(grouped, "value", key).drop(columns="count")
         breakdowns.append(breakdown.assign(n_objects=sizes.round().astype(int).to_numpy()))
     return pd.concat(breakdowns, ignore_index=True)
 
@@ -570,7 +596,7 @@ def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.objec
 
 
 def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
-    """Write `metrics.csv`, `curves.csv` and `completeness.csv`."""
-    for name in ("metrics", "curves", "completeness"):
+    """Write `metrics.csv`, `curves.csv`, `completeness.csv` and `examples.csv`."""
+    for name in ("metrics", "curves", "completeness", "examples"):
         with written_whole(directory / f"{name}.csv") as path:
             getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")

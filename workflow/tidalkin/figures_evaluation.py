@@ -134,11 +134,22 @@ def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
 
 def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
     """Completeness at a false positive rate of 0.2 by kind of feature and, where known, by its surface brightness."""
-    breakdowns = list(completeness["by"].unique())
-    methods = list(completeness["method"].unique())
+    _draw_breakdown(completeness, "completeness at false positive rate 0.2", 0.2, path)
+
+
+def draw_examples(examples: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
+    """Share with a feature among the first answers to one example, by the example's feature."""
+    precision = metrics[metrics["metric"].str.startswith("precision_at_")].iloc[0]
+    k = precision["metric"].removeprefix("precision_at_")
+    _draw_breakdown(examples, f"share with a feature among the first {k} answers", precision["chance"], path)
+
+
+def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -> None:
+    breakdowns = list(table["by"].unique())
+    methods = list(table["method"].unique())
     figure, axes = _figure(len(breakdowns), share_y=True)
     for panel, by in zip(axes, breakdowns, strict=True):
-        rows = completeness[completeness["by"] == by]
+        rows = table[table["by"] == by]
         groups = list(rows["group"].drop_duplicates().sort_values())
         for number, method in enumerate(methods):
             of_method = rows[rows["method"] == method].set_index("group").loc[groups]
@@ -156,9 +167,9 @@ def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
             panel.set_xlabel("kind of feature")
         else:
             panel.set_xlabel("surface brightness of the feature, mag/arcsec²")
-        panel.axhline(0.2, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance")
+        panel.axhline(chance, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance")
         panel.set_ylim(0, 1.01)
-    axes[0].set_ylabel("completeness at false positive rate 0.2")
+    axes[0].set_ylabel(what)
     _legend(figure, axes[0], columns=6)
     _save(figure, path)
 
