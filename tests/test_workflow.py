@@ -26,7 +26,7 @@ TINY = {
     "training": {"epochs": 2, "batch_size": 24, "collapse_below": 0.0},
     "embedding": {"dimensions": 16, "symmetries": 2},
     "search": {"k": 8, "queries": {"first": {"like": [1]}, "several": {"like": [2, 3], "unlike": [4]}}},
-    "evaluation": {"repeats": 2, "probe_labels": [8], "set_size": 4, "morphology_sample": 48},
+    "evaluation": {"repeats": 2, "probe_labels": [8], "set_size": 4, "sample": 48},
 }
 
 

@@ -22,7 +22,7 @@ rule baseline_random:
         encoder=settings.encoder.model_dump(),
         embedding=settings.embedding.model_dump(),
         augment=settings.augment.model_dump(),
-        evaluation=settings.evaluation.model_dump(include=["negative_label"]),
+        evaluation=settings.evaluation.model_dump(include=["negative_label", "sample"]),
         seed=settings.seed,
     script:
         "../scripts/baseline_random.py"
@@ -47,7 +47,7 @@ rule baseline_pca:
     params:
         stretch=settings.stretch.model_dump(),
         embedding=settings.embedding.model_dump(),
-        evaluation=settings.evaluation.model_dump(include=["negative_label"]),
+        evaluation=settings.evaluation.model_dump(include=["negative_label", "sample"]),
         seed=settings.seed,
     script:
         "../scripts/baseline_pca.py"
@@ -71,8 +71,7 @@ rule baseline_morphology:
         runtime=4 * 60,
     params:
         minimum_good_fraction=settings.embedding.minimum_good_fraction,
-        evaluation=settings.evaluation.model_dump(include=["negative_label", "morphology_sample"]),
-        seed=settings.seed,
+        evaluation=settings.evaluation.model_dump(include=["negative_label", "sample"]),
     script:
         "../scripts/baseline_morphology.py"
 

@@ -17,6 +17,5 @@ with stage(snakemake.log):
         Path(snakemake.output[0]),
         embedding=Embedding(minimum_good_fraction=snakemake.params.minimum_good_fraction),
         evaluation=Evaluation(**snakemake.params.evaluation),
-        seed=snakemake.params.seed,
         processes=snakemake.threads,
     )

@@ -1,6 +1,6 @@
 """What the trained encoder must beat: random weights, pixel principal components, classical morphology.
 
-Each baseline makes vectors of the labelled galaxies, the only ones that the evaluation asks for, and writes them to
+Each baseline makes vectors of the same labelled galaxies, those that the evaluation looks at, and writes them to
 `baselines/<name>.npz`: `object_id` (object,) int64 and `vectors` (object, dimension) float32. How they are compared is
 in `tidalkin.evaluation`.
 """
@@ -28,7 +28,7 @@ from tidalkin.files import written_whole
 from tidalkin.images import Shard, array_of, open_store, read_shard, shard_count, shard_rows
 from tidalkin.morphology import MEASUREMENTS, measure
 from tidalkin.randomness import derived_seed, generator
-from tidalkin.stretch import band_sigma, stretch
+from tidalkin.stretch import band_sigma, channel_count, stretch
 from tidalkin.training_data import good_rows
 
 logger = logging.getLogger("tidalkin.baselines")
@@ -48,10 +48,13 @@ def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **m
         np.savez(partial, allow_pickle=False, object_id=object_id, vectors=vectors.astype(np.float32), **more)
 
 
-def labelled_rows(
+def evaluated_rows(
     store: zarr.Group, catalog: pd.DataFrame, evaluation: config.Evaluation, minimum_good_fraction: float
 ) -> Rows:
-    """Rows of the store with a label and enough good pixels, ascending; at least one."""
+    """Rows of the store with a label and enough good pixels, ascending; one to ``evaluation.sample``.
+
+    All baselines get the same ones, whatever the seed of the run: the evaluation looks at galaxies that all know.
+    """
     labels = labelled_galaxies(catalog, evaluation.negative_label)
     rows = np.flatnonzero(np.isin(np.asarray(array_of(store, "object_id")), labels.object_id))
     rows = np.intersect1d(rows, good_rows(store, minimum_good_fraction))
@@ -60,7 +63,7 @@ def labelled_rows(
             f"{store.store_path}: no labelled galaxy of the catalog has an image with {minimum_good_fraction:.0%} good "
             "pixels in every band: bring images of them, or lower embedding.minimum_good_fraction"
         )
-    return rows
+    return sample_rows(rows, evaluation.sample, generator(0, "evaluated galaxies"))
 
 
 def sample_rows(rows: Rows, largest: int, random: np.random.Generator) -> Rows:
@@ -113,7 +116,7 @@ def random_baseline(
         If there are too few labels, or too few galaxies for `embedding.dimensions`.
     """
     store = open_store(images)
-    labelled = labelled_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
+    evaluated = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
     sample = sample_rows(
         good_rows(store, embedding.minimum_good_fraction),
         embedding.whitening_sample,
@@ -128,7 +131,7 @@ def random_baseline(
         seed=seed,
     )
     sample_ids = np.asarray(array_of(store, "object_id"))[sample]
-    rows = np.union1d(labelled, sample)
+    rows = np.union1d(evaluated, sample)
     ids, found = [], []
     covariances: list[NDArray[np.float64]] = []
     for part in images_of(store, rows):
@@ -146,15 +149,15 @@ def random_baseline(
     whitening = fit_whitening(
         *(table[np.isin(rows, sample)], embedding.dimensions, untrained.digest, between_views, embedding.unusualness)
     )
-    is_labelled = np.isin(rows, labelled)
-    write_vectors(output, np.concatenate(ids)[is_labelled], whitening.apply(table[is_labelled]))
+    is_evaluated = np.isin(rows, evaluated)
+    write_vectors(output, np.concatenate(ids)[is_evaluated], whitening.apply(table[is_evaluated]))
 
 
 # --- pixel principal components ----------------------------------------------------------------------------------
 
 
 def _pixels(flux: Floats, sigma: Floats, crop: int | None, settings: config.Stretch) -> Floats:
-    """The encoder's input, flattened: (object, band * y * x)."""
+    """The encoder's input, flattened: (object, channel * y * x)."""
     size = flux.shape[-1]
     side = min(crop or size, size)
     start = (size - side) // 2
@@ -192,9 +195,10 @@ def pca_baseline(
     """
     store = open_store(images)
     sigma = band_sigma(store, embedding.minimum_good_fraction)
-    rows = labelled_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
+    rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
     n_bands, size = array_of(store, "flux").shape[1:3]
-    n_pixels = n_bands * min(embedding.crop or size, size) ** 2
+    side = min(embedding.crop or size, size) // stretch_settings.bin
+    n_pixels = channel_count(n_bands, stretch_settings) * side**2
     sample_size = min(embedding.whitening_sample, PCA_SAMPLE_BYTES // (4 * n_pixels))
     sample = sample_rows(
         good_rows(store, embedding.minimum_good_fraction), sample_size, generator(seed, "pca baseline", "sample")
@@ -230,13 +234,12 @@ def morphology_baseline(
     *,
     embedding: config.Embedding,
     evaluation: config.Evaluation,
-    seed: int,
     processes: int = 1,
 ) -> None:
     """Measure labelled galaxies with statmorph, in the i band if there is one, else in r, else in the first.
 
-    At most ``evaluation.morphology_sample``, drawn at random. The file also has the `measurements` as they are (radii
-    in pixels, NaN where one failed) and their `names`; the vectors are `comparable` ones.
+    The file also has the `measurements` as they are (radii in pixels, NaN where one failed) and their `names`; the
+    vectors are `comparable` ones.
 
     Parameters
     ----------
@@ -255,8 +258,7 @@ def morphology_baseline(
         If there are too few labels, or no galaxy could be measured.
     """
     store = open_store(images)
-    rows = labelled_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
-    rows = sample_rows(rows, evaluation.morphology_sample, generator(seed, "morphology baseline"))
+    rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
     bands = list(map(str, store.attrs["bands"]))  # type: ignore[arg-type]
     band = next((bands.index(name) for name in MORPHOLOGY_BANDS if name in bands), 0)
     ids, measurements = [], []

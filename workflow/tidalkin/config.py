@@ -508,7 +508,11 @@ class Evaluation(Section):
     set_size: int = Field(20, ge=1, description="Examples in the search from a set.")
     repeats: int = Field(10, ge=2, le=1000, description="Random splits per figure.")
     precision_at: int = Field(20, ge=1, description="k of precision@k.")
-    morphology_sample: int = Field(1000, ge=1, description="Most galaxies measured with statmorph, which is slow.")
+    sample: int = Field(
+        1000,
+        ge=1,
+        description="Most labelled galaxies that all methods are compared on: statmorph, for one of them, is slow.",
+    )
 
 
 # --- compute: changes nothing in the results ---------------------------------------------------------------------

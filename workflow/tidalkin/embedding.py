@@ -44,7 +44,7 @@ SMALLEST_VARIANCE = 1e-7
 """Components with less variance, as a share of the largest, are rounding noise: they are not blown up further."""
 
 VIEWS_AT_ONCE = 128  # galaxies whose views are drawn together; not the embedding's batch size, which changes no result
-VIEW_NOISE_FLOOR = 0.05
+VIEW_NOISE_FLOOR = 0.01
 """Added to the variance between views, in every direction alike, as a share of its mean over the directions: from a
 finite sample, some directions seem to have next to none."""
 
