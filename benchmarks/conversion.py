@@ -4,8 +4,10 @@
 
 All in one run on the same cutouts, written here in HSC's layout (galaxies and noise with image, mask and variance) and
 still in the system's memory, so that the ratios hold on any machine; those of CPU time hold also on a busy one. The
-plain loop and our one-core row use one core and no Dask; the Dask row is `tidalkin.conversion.convert` as the workflow
-calls it, on workers that are already up.
+plain loop and our one-core row are kept on one core and use no Dask. The Dask rows are `tidalkin.conversion.convert` as
+the workflow calls it. Each converts twice, all cutouts and a fourth of them: the straight line through both tells what
+it takes to begin (start the workers, import the libraries there) from the rate beyond. Where the column `cores got` is
+below the number of workers, others had the cores, or the workers waited; only the column of CPU time is theirs then.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import io
 import math
 import os
 import shutil
+import statistics
 import tarfile
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +36,6 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
-from distributed import LocalCluster
 from rich.console import Console
 from rich.table import Table
 
@@ -43,12 +45,14 @@ from tidalkin.config import BANDS, Dask, Images
 from tidalkin.cutouts import NANOJANSKY_OF_MAGNITUDE_ZERO, write_cutout
 from tidalkin.images import array_of, open_store, read_shard, shard_count
 from tidalkin.sources import Delivery
-from tidalkin.sources.chunk import member_name, write_chunk
+from tidalkin.sources.chunk import member_name, read_ledger, write_chunk
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)
 SKY_SIGMA = dict(zip(BANDS, (0.03, 0.05, 0.06, 0.12, 0.25), strict=True))  # counts, about HSC-SSP Wide's
 MASK_PLANES = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "NO_DATA": 8}
 BAD_PLANES = ("BAD", "SAT", "NO_DATA")
+SHARD_SIZE = 128
+TAR_SIZE = 2 * SHARD_SIZE
 PLAIN_CHUNK = 32  # objects the plain loop collects before it writes them, as a person would who knows Zarr's chunks
 
 
@@ -62,13 +66,21 @@ class Cutouts:
     ledgers: list[Path]
     size: int
 
+    def first(self, n_tars: int) -> Cutouts:
+        """The cutouts of the first few tars, with a catalog of their own."""
+        tars, ledgers = self.tars[:n_tars], self.ledgers[:n_tars]
+        objects = self.objects.iloc[: sum(len(read_ledger(ledger)) for ledger in ledgers) // len(BANDS)]
+        catalog = self.catalog.with_stem(f"{self.catalog.stem}_of_{n_tars}")
+        write_catalog(objects, catalog)
+        return Cutouts(catalog, objects, tars, ledgers, self.size)
+
     @property
     def pixel_bytes(self) -> int:
         """Bytes of the store's pixels, not compressed."""
         return len(self.objects) * len(BANDS) * self.size**2 * 4
 
 
-def make_cutouts(folder: Path, n_objects: int, size: int, chunk_size: int = 500) -> Cutouts:
+def make_cutouts(folder: Path, n_objects: int, size: int, chunk_size: int) -> Cutouts:
     """Galaxies of different brightness and size in noise, each two pixels wider than the store's grid."""
     random = np.random.default_rng(1)
     objects = pd.DataFrame(
@@ -168,16 +180,16 @@ def one_core(cutouts: Cutouts, images: Images, work: Path) -> None:
         conversion.convert_shard(shared, shard, overlapping)
 
 
-def with_dask(cutouts: Cutouts, images: Images, scheduler: str, output: Path) -> None:
-    """As the workflow does it."""
+def with_dask(cutouts: Cutouts, images: Images, workers: int, output: Path) -> None:
+    """As the workflow does it, from the start of the workers to the store in its place."""
     conversion.convert(
         catalog=cutouts.catalog,
         tars=cutouts.tars,
         ledgers=cutouts.ledgers,
         bands=BANDS,
         images=images,
-        dask=Dask(cluster="address", address=scheduler),
-        threads=1,
+        dask=Dask(workers=workers),
+        threads=workers,
         output=output,
         problems=output.with_suffix(".problems.csv"),
     )
@@ -202,7 +214,7 @@ def read_rows(path: Path, rows: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds of one call: on the clock, and of this process's cores."""
+    """Seconds of one call: on the clock, and of the cores, also those of processes that it started and ended."""
 
     clock: float
     cpu: float
@@ -210,9 +222,62 @@ class Taken:
 
 def taken(function: Callable[..., None], *arguments: Any) -> Taken:
     """Time one call."""
-    clock, cpu = time.perf_counter(), time.process_time()
+    clock, cpu = time.perf_counter(), sum(os.times()[:4])
     function(*arguments)
-    return Taken(time.perf_counter() - clock, time.process_time() - cpu)
+    return Taken(time.perf_counter() - clock, sum(os.times()[:4]) - cpu)
+
+
+@contextmanager
+def one_core_only() -> Iterator[None]:
+    """Keep this thread, and those it starts meanwhile, on one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Conversion by some number of workers, taken apart: what it costs to begin, and what each object costs then."""
+
+    workers: int
+    fixed: Taken
+    per_object: Taken
+
+    @classmethod
+    def between(cls, workers: int, small: tuple[int, Taken], large: tuple[int, Taken]) -> Scaling:
+        """The straight line through conversions of few and of many objects."""
+        (few, less), (many, more) = small, large
+        per_object = Taken((more.clock - less.clock) / (many - few), (more.cpu - less.cpu) / (many - few))
+        return cls(
+            workers,
+            Taken(less.clock - few * per_object.clock, less.cpu - few * per_object.cpu),
+            per_object,
+        )
+
+
+def measure_scaling(
+    cutouts: Cutouts, images: Images, worker_counts: Sequence[int], rounds: int, output: Path
+) -> list[Scaling]:
+    """All numbers of workers and both sizes in turns; the medians of the turns."""
+    few = cutouts.first(len(cutouts.tars) // 4)
+    turns: dict[tuple[int, int], list[Taken]] = {}
+    for _ in range(rounds):
+        for workers in worker_counts:
+            for part in (few, cutouts):
+                time_taken = taken(with_dask, part, images, workers, output)
+                turns.setdefault((workers, len(part.objects)), []).append(time_taken)
+    median = {
+        key: Taken(statistics.median(turn.clock for turn in times), statistics.median(turn.cpu for turn in times))
+        for key, times in turns.items()
+    }
+    small, large = len(few.objects), len(cutouts.objects)
+    return [
+        Scaling.between(workers, (small, median[workers, small]), (large, median[workers, large]))
+        for workers in worker_counts
+    ]
 
 
 def size_on_disk(path: Path) -> int:
@@ -220,58 +285,102 @@ def size_on_disk(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+def table(title: str, *columns: str) -> Table:
+    """An empty table of numbers under names."""
+    empty = Table(title=title)
+    for i, column in enumerate(columns):
+        empty.add_column(column, justify="right" if i else "left")
+    return empty
+
+
+def one_core_table(title: str, n_objects: int, raw: Taken, loop: Taken, ours: Taken) -> Table:
+    """The one-core rows beside each other."""
+    rows = table(title, "one core", "objects/s", "of plain", "of bytes", "of plain, CPU time")
+    for name, time_taken in (
+        ("bytes: read the tars, no more", raw),
+        ("plain: astropy and Zarr", loop),
+        ("tidalkin's tasks, without Dask", ours),
+    ):
+        clock, cpu = time_taken.clock, time_taken.cpu
+        of_plain = f"{loop.cpu / cpu:.2f}" if time_taken is not raw else ""  # too short for the clock of the cores
+        rows.add_row(
+            name, f"{n_objects / clock:.0f}", f"{loop.clock / clock:.2f}", f"{raw.clock / clock:.3f}", of_plain
+        )
+    return rows
+
+
+def scaling_table(title: str, scalings: Sequence[Scaling]) -> Table:
+    """Start-up, rate and speed-up over one worker."""
+    rows = table(
+        title,
+        "workers",
+        "start-up, s",
+        "start-up, CPU s",
+        "then objects/s",
+        "per worker",
+        "speed-up",
+        "CPU ms per object",
+        "cores got",
+    )
+    for scaling in scalings:
+        fixed, each = scaling.fixed, scaling.per_object
+        rows.add_row(
+            str(scaling.workers),
+            f"{fixed.clock:.1f}",
+            f"{fixed.cpu:.1f}",
+            f"{1 / each.clock:.0f}",
+            f"{1 / each.clock / scaling.workers:.0f}",
+            f"{scalings[0].per_object.clock / each.clock:.2f}",
+            f"{1e3 * each.cpu:.2f}",
+            f"{each.cpu / each.clock:.2f}",
+        )
+    return rows
+
+
 def main(
-    objects: Annotated[int, typer.Option(min=64, help="How many galaxies.")] = 768,
+    objects: Annotated[int, typer.Option(min=1, help="Galaxies; rounded up to 8 shards of each worker.")] = 2048,
     size: Annotated[int, typer.Option(min=8, help="Side of the stored images, pixels.")] = 128,
-    workers: Annotated[int, typer.Option(min=1, help="Workers of the Dask row.")] = len(os.sched_getaffinity(0)),
+    workers: Annotated[int, typer.Option(min=1, help="Largest number of workers; the others are its halves.")] = len(
+        os.sched_getaffinity(0)
+    ),
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of the Dask rows; their medians count.")] = 3,
     folder: Annotated[Path | None, typer.Option(help="Where to write the files; a temporary folder.")] = None,
 ) -> None:
-    """Measure and print the table."""
-    images = Images(size=size, shard_size=128, chunk_size=32)
+    """Measure and print the tables."""
+    images = Images(size=size, shard_size=SHARD_SIZE, chunk_size=32)
     zarr.config.set({"threading.max_workers": 1})  # the plain loop, too, has one core
     warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+    console = Console(width=110)
+    worker_counts = sorted({max(1, workers >> i) for i in range(workers.bit_length())})
     work = Path(tempfile.mkdtemp(dir=folder))
     try:
-        cutouts = make_cutouts(work, objects, size)
-        raw = taken(read_bytes, cutouts)
-        loop = taken(plain_loop, cutouts, work / "plain.zarr")
-        ours = taken(one_core, cutouts, images, work / "ours.partial")
-        with LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=None
-        ) as cluster:
-            dask = taken(with_dask, cutouts, images, cluster.scheduler_address, work / "images.zarr")
+        # Also in the small conversion, which has a fourth of the tars, each worker has the same number of shards.
+        step = 4 * workers * TAR_SIZE
+        cutouts = make_cutouts(work, -(-objects // step) * step, size, TAR_SIZE)
+        few = cutouts.first(2)
+        pixels = f"{len(BANDS)} bands, {size} x {size} pixels"
+        with one_core_only():
+            raw = taken(read_bytes, few)
+            loop = taken(plain_loop, few, work / "plain.zarr")
+            ours = taken(one_core, few, images, work / "ours.partial")
+        console.print(one_core_table(f"{len(few.objects)} galaxies, {pixels}", len(few.objects), raw, loop, ours))
+        scalings = measure_scaling(cutouts, images, worker_counts, rounds, work / "images.zarr")
+        console.print(scaling_table(f"Dask: {len(cutouts.objects)} galaxies beside a fourth of them", scalings))
 
-        table = Table(title=f"{objects} galaxies, {len(BANDS)} bands, {size} x {size} pixels")
-        for column in ("conversion", "objects/s", "of plain", "of bytes", "of plain, CPU time"):
-            table.add_column(column, justify="left" if column == "conversion" else "right")
-        for name, time_taken in (
-            ("bytes: read the tars, no more", raw),
-            ("plain: astropy and Zarr, one core", loop),
-            ("tidalkin, one core", ours),
-            (f"tidalkin, Dask with {workers} workers", dask),
-        ):
-            clock = time_taken.clock
-            of_plain = (
-                "" if time_taken is dask else f"{loop.cpu / time_taken.cpu:.2f}"
-            )  # its workers' is not known here
-            table.add_row(
-                name, f"{objects / clock:.0f}", f"{loop.clock / clock:.2f}", f"{raw.clock / clock:.3f}", of_plain
-            )
-        console = Console()
-        console.print(table)
-
-        pixels, tars = cutouts.pixel_bytes, sum(tar.stat().st_size for tar in cutouts.tars)
-        store, plain = size_on_disk(work / "images.zarr"), size_on_disk(work / "plain.zarr")
+        n_objects, pixel_bytes = len(cutouts.objects), cutouts.pixel_bytes
+        store = size_on_disk(work / "images.zarr")
+        plain = size_on_disk(work / "plain.zarr")
         console.print(
-            f"store: {store / pixels:.3f} of its pixels' bytes, {store / tars:.3f} of the tars' "
-            f"(plain Zarr defaults: {plain / pixels:.3f} of the pixels' bytes)"
+            f"store: {store / pixel_bytes:.3f} of its pixels' bytes, "
+            f"{store / sum(tar.stat().st_size for tar in cutouts.tars):.3f} of the tars' "
+            f"(plain Zarr defaults: {plain / few.pixel_bytes:.3f} of the pixels' bytes)"
         )
-        rows = [int(row) for row in np.random.default_rng(2).integers(0, objects, 64)]
+        rows = [int(row) for row in np.random.default_rng(2).integers(0, n_objects, 64)]
         shards = taken(read_shards, work / "images.zarr")
         single = taken(read_rows, work / "images.zarr", rows)
         console.print(
-            f"reading back: {pixels / shards.clock / 1e6:.0f} MB/s by whole shards, "
-            f"{pixels / objects * len(rows) / single.clock / 1e6:.0f} MB/s by single random images"
+            f"reading back: {pixel_bytes / shards.clock / 1e6:.0f} MB/s by whole shards, "
+            f"{pixel_bytes / n_objects * len(rows) / single.clock / 1e6:.0f} MB/s by single random images"
         )
     finally:
         shutil.rmtree(work)

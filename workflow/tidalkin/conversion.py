@@ -30,6 +30,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
+from dask import config as dask_config
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 import tidalkin
@@ -46,6 +47,10 @@ logger = logging.getLogger("tidalkin.conversion")
 SECONDS_BETWEEN_PROGRESS = 5.0
 SECONDS_BETWEEN_WARNINGS = 60.0
 PROBLEMS_LOGGED = 20
+
+# glibc's allocator in our workers. Dask has it return all memory that is free, at once, so that each image's pages are
+# fetched from the system anew: a third of a worker's time. Elsewhere than in glibc this does nothing.
+ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
 
 
 @dataclass(frozen=True)
@@ -323,6 +328,7 @@ def _client(dask: Dask, n_workers: int) -> Iterator[Client]:
     else:
         # Without a memory limit of Dask's own: a task holds one shard and nothing that could be spilled to disk.
         with (
+            dask_config.set({f"distributed.nanny.pre-spawn-environ.{name}": ALLOCATOR[name] for name in ALLOCATOR}),
             LocalCluster(
                 n_workers=n_workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=":0"
             ) as cluster,
@@ -351,7 +357,11 @@ def _slurm_cluster(dask: Dask, n_workers: int) -> Iterator[object]:
     package = Path(tidalkin.__file__).resolve().parents[1]
     ours = {"cores": 1, "processes": 1, "memory": "4GiB", "scheduler_options": {"dashboard_address": ":0"}}
     job: dict[str, Any] = ours | dask.slurm
-    job["job_script_prologue"] = [f'export PYTHONPATH="{package}:$PYTHONPATH"', *job.get("job_script_prologue", [])]
+    exports = [
+        f'export PYTHONPATH="{package}:$PYTHONPATH"',
+        *(f"export {name}={ALLOCATOR[name]}" for name in ALLOCATOR),
+    ]
+    job["job_script_prologue"] = [*exports, *job.get("job_script_prologue", [])]
     try:
         cluster = SLURMCluster(**job)
     except (TypeError, ValueError) as error:
