@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
 from astropy.io import fits
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -337,6 +338,64 @@ def test_a_worker_that_dies_is_replaced(survey, undisturbed, start):
     _, messages = process.communicate(timeout=400)
     assert process.returncode == 0, messages
     assert content_of(arguments["output"]) == undisturbed
+
+
+@pytest.fixture
+def dask_processes(tmp_path):
+    """Start Dask's own commands, as one does on other machines, and end what is left of them."""
+    started = []
+
+    def run(command, *arguments):
+        with (tmp_path / f"{command}.log").open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments, "--no-dashboard"],
+                cwd=tmp_path,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_cluster_of_ones_own_may_lose_a_worker_and_a_machine(tmp_path, survey, undisturbed, start, dask_processes):
+    address = tmp_path / "scheduler.json"
+    dask_processes("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(address))
+    machines = [
+        dask_processes("worker", "--scheduler-file", str(address), "--nthreads", "1", "--local-directory", str(folder))
+        for folder in (tmp_path / "first", tmp_path / "second")
+    ]
+    deadline = time.monotonic() + 120
+    while not address.exists():
+        assert time.monotonic() < deadline, (tmp_path / "scheduler.log").read_text()
+        time.sleep(0.1)
+    with Client(scheduler_file=str(address)) as client:
+        client.wait_for_workers(2, timeout=240)
+        scheduler_address = client.scheduler.address
+
+    arguments = survey.arguments("elsewhere.zarr", **WHOLE)
+    work = survey.folder / "elsewhere.zarr.partial"
+    process = start(arguments, dask={"cluster": "address", "address": scheduler_address})
+    wait_for_shards(work, 4, process)
+    os.killpg(machines[0].pid, signal.SIGKILL)
+    wait_for_shards(work, 12, process)
+    worker = next(
+        child
+        for child in psutil.Process(machines[1].pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    )
+    worker.kill()  # its nanny starts another: it is the only one left
+    _, messages = process.communicate(timeout=400)
+    assert process.returncode == 0, messages
+    assert content_of(arguments["output"]) == undisturbed
+    assert not worker.is_running()
 
 
 def test_a_disk_that_fills_up_ends_in_a_sentence_and_keeps_what_is_finished(tmp_path, scheduler, start):

@@ -8,12 +8,16 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from slurm_cluster import Cluster, missing, running_cluster
+from test_conversion import WHOLE, Survey, content_of
 from test_workflow import TINY, changed
+from tidalkin.config import Dask
+from tidalkin.conversion import convert
 
 pytestmark = pytest.mark.slurm
 
@@ -101,3 +105,38 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
     assert len(cluster.finished_jobs()) == len(finished) + 1
     second = logged_jobs(tmp_path)
     assert {name for name in second if second[name] != first[name]} == {"search/first.log"}
+
+
+def cancel_workers(cluster: Cluster, work: Path, *, after_shards: int) -> set[int]:
+    """Kill all SLURM jobs that convert, once so many shards are finished; their numbers."""
+    deadline = time.monotonic() + 300
+    while len(list((work / "finished").glob("*.json"))) < after_shards:
+        assert time.monotonic() < deadline, f"fewer than {after_shards} shards were ever seen"
+        time.sleep(0.01)
+    jobs = cluster.command("squeue", "-h", "-t", "running", "-n", "dask-worker", "-o", "%i").split()
+    cluster.command("scancel", "--signal=KILL", *jobs)
+    return {int(job) for job in jobs}
+
+
+def test_a_conversion_whose_slurm_jobs_are_all_killed_gets_new_ones_and_gives_the_same_bytes(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    survey = Survey(tmp_path, 300, chunk_size=70, size=64)
+    local, slurm = (survey.arguments(name, **WHOLE) for name in ("local.zarr", "slurm.zarr"))
+    convert(**local, dask=Dask(workers=1))
+    earlier = cluster.finished_jobs().keys()
+    settings = {"queue": "main", "memory": "1GiB", "interface": "lo", "log_directory": str(tmp_path / "jobs")}
+    with ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(cancel_workers, cluster, tmp_path / "slurm.zarr.partial", after_shards=4)
+        convert(**slurm, dask=Dask(cluster="slurm", workers=2, slurm=settings))
+        killed = cancelling.result()
+    assert killed
+    assert content_of(slurm["output"]) == content_of(local["output"])
+    deadline = time.monotonic() + 60
+    while cluster.command("squeue", "-h"):
+        assert time.monotonic() < deadline, "jobs outlived the conversion"
+        time.sleep(0.5)
+    finished = cluster.finished_jobs()
+    assert {finished[job] for job in killed} == {"CANCELLED"}
+    assert finished.keys() - earlier > killed
