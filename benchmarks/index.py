@@ -142,7 +142,7 @@ def _search(files: list[Path], directory: Path, queries: int) -> float:
     """Peak GiB of a process that only asks."""
     opened = open_index(directory, files[0].parent)
     rows = np.random.default_rng(2).integers(0, len(opened.ids), queries)
-    for row, vector in zip(rows, opened.embeddings.rows(rows), strict=True):
+    for row, vector in zip(rows, opened.vectors[rows].astype(np.float32), strict=True):
         opened.nearest(vector, RECALL_AT, exclude=[int(row)])
     return _peak_gib()
 

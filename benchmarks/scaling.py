@@ -4,15 +4,16 @@
     python benchmarks/scaling.py --smallest 512
 
 Each stage runs at each size in a process of its own, on tiny images, with chunks, shards, windows and samples that stay
-the same: what a cluster does in many jobs is one job after the other here. Index and search work on 64 times as many
-made-up vectors, since a few thousand say nothing about them.
+the same: what a cluster does in many jobs is one job after the other here. Index and search work on 400 times as many
+made-up vectors, so that all three sizes have an index of one kind; that of 128 galaxies is exact.
 
 Time is processor time of all processes of a stage, which other users of a machine hardly change, without the start of
 Python and its imports; no stage here waits for a network. A run of 128 galaxies tells what a stage takes at any size
 (Dask's workers, the network's first step): the exponent is that of the time which the galaxies beyond those 128 add,
-since fixed costs would make it look better than it is. Memory is the peak of the largest process of a stage, as a
-machine must provide it; beside its exponent stands what the stage adds to the imports, the larger part of it here.
-An exponent is the slope of a line through the logarithms.
+since fixed costs would make it look better than it is. Memory is the peak of the largest process of a stage, on Linux
+without the pages of mapped files (programs, vectors), which a machine with less memory would not keep; beside its
+exponent stands what the stage adds to the imports, the larger part of it here. An exponent is the slope of a line
+through the logarithms.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +43,9 @@ from tidalkin.catalog import read_catalog, write_catalog
 from tidalkin.partition import chunk_names, shard_names
 
 ROWS = 64  # per chunk of the catalog, per shard of the store, per window of training, in the whitening's sample
-VECTORS = 64  # per galaxy
+VECTORS = 400  # per galaxy: beyond index.EXACT_UP_TO at every size, so that the kind of index is the same
 VECTOR_SHARD = 4096
-DIMENSIONS = 32
+DIMENSIONS, LATENT, NOISE = 32, 8, np.float32(0.5)
 
 SETTINGS = config.load_settings(
     {
@@ -168,12 +171,17 @@ def search(folder: Path, galaxies: int) -> Callable[[], None]:
 
 
 def write_vectors(folder: Path, rows: int) -> list[Path]:
-    """Random unit vectors, in shards."""
+    """Unit vectors in shards: as those of galaxies, most of their scatter is in a few directions."""
     folder.mkdir()
     random = np.random.default_rng(1)
+    directions = random.standard_normal((LATENT, DIMENSIONS), dtype=np.float32)
     files = []
     for name, first in zip(shard_names(rows, VECTOR_SHARD), range(0, rows, VECTOR_SHARD), strict=True):
-        vectors = random.standard_normal((min(VECTOR_SHARD, rows - first), DIMENSIONS), dtype=np.float32)
+        latent, noise = (
+            random.standard_normal((min(VECTOR_SHARD, rows - first), size), dtype=np.float32)
+            for size in (LATENT, DIMENSIONS)
+        )
+        vectors = latent @ directions + NOISE * noise
         files.append(folder / f"{name}.npy")
         np.save(files[-1], vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
         np.save(folder / f"{name}.ids.npy", np.arange(first, first + len(vectors)))
@@ -197,9 +205,30 @@ class Taken:
     """Peak before the work began, MB."""
 
 
-def _peak() -> float:
-    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return largest * 1024 / 1e6
+class Memory:
+    """Peak of the memory of this process, seen a hundred times a second, and of the children that have ended, MB."""
+
+    def __init__(self) -> None:
+        self._seen = self._now()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def peak(self) -> float:
+        """The peak up to now."""
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+        return max(self._seen, self._now(), children)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(0.01)
+            self._seen = max(self._seen, self._now())
+
+    @staticmethod
+    def _now() -> float:
+        status = Path("/proc/self/status")
+        if status.exists():
+            line = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
+            return int(line.split()[1]) * 1024 / 1e6
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
 
 
 def _cpu_seconds() -> float:
@@ -211,10 +240,11 @@ def _cpu_seconds() -> float:
 def run_stage(name: str, folder: Path, galaxies: int) -> None:
     """Run one stage in this process, and print what it took."""
     work = STAGES[name](folder, galaxies)
-    imports = _peak()
+    memory = Memory()
+    imports = memory.peak()
     began = _cpu_seconds()
     work()
-    print(json.dumps({"seconds": _cpu_seconds() - began, "peak": _peak(), "imports": imports}))
+    print(json.dumps({"seconds": _cpu_seconds() - began, "peak": memory.peak(), "imports": imports}))
 
 
 def in_a_process(name: str, folder: Path, galaxies: int) -> Taken:

@@ -54,6 +54,7 @@ rule index:
     output:
         index=f"{RESULTS}/index/index.faiss",
         ids=f"{RESULTS}/index/ids.npy",
+        vectors=f"{RESULTS}/index/vectors.npy",
         report=f"{RESULTS}/index/report.json",
     log:
         f"{RESULTS}/logs/index.log",

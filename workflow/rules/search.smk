@@ -7,10 +7,10 @@ rule search:
         images=f"{RESULTS}/images.zarr",
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",
-        vectors=vectors,
-        vector_ids=vector_ids,
         index=f"{RESULTS}/index/index.faiss",
-        index_ids=f"{RESULTS}/index/ids.npy",
+        ids=f"{RESULTS}/index/ids.npy",
+        vectors=f"{RESULTS}/index/vectors.npy",
+        report=f"{RESULTS}/index/report.json",
     output:
         table=report(
             f"{RESULTS}/search/{{query}}/neighbours.csv",

@@ -10,10 +10,11 @@ from tidalkin.search import CutoutSettings, RunFiles, answer, write_answer
 from tidalkin.stage import stage
 
 with stage(snakemake.log):
+    index = Path(snakemake.input.index).parent
     files = RunFiles(
         catalog=Path(snakemake.input.catalog),
-        embeddings=Path(snakemake.input.vectors[0]).parent,
-        index=Path(snakemake.input.index).parent,
+        embeddings=index.parent / "embeddings",
+        index=index,
         images=Path(snakemake.input.images),
         encoder=Path(snakemake.input.encoder),
         whitening=Path(snakemake.input.whitening),

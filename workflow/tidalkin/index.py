@@ -1,8 +1,9 @@
 """The FAISS index over all vectors: how it is built, checked against exact search, opened and asked.
 
-The vectors stay in the shards that embedding wrote; the index holds codes of them. Its best candidates are ranked
-again by the exact inner product with the vectors of the shards, so that similarities are exact for every kind of
-index. Building reads the shards in blocks and never holds all vectors at once, unless the index itself does (`Flat`).
+The index holds codes of the vectors. Its best candidates are ranked again by the exact inner product with the vectors,
+so that similarities are exact for every kind of index. The vectors for that are joined to one file, which is mapped: a
+thousand candidates lie in almost as many shards, and opening those takes a hundred times as long as finding them.
+Building reads the shards in blocks and never holds all vectors at once, unless the index itself does (`Flat`).
 
 One job builds an index with `build_index`. Many build the same one, byte for byte, with `train_index`, `add_shards` for
 the shards of each part and `merge_parts`.
@@ -49,6 +50,7 @@ MEND = "build the index again with `snakemake --forcerun index`"
 LENGTH_TOLERANCE = 0.01  # float16 rows are off unit length by 1e-3
 
 Vectors = npt.NDArray[np.float32]
+Stored = npt.NDArray[np.generic]  # float32 or float16, mapped
 Rows = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ class Report(config.Section):
     dimensions: int
     index_bytes: int
     bytes_per_vector: float
-    """Of index and ids, without the shards."""
+    """Of index and ids, without the vectors, which are on disk."""
     candidates: int
     """Candidates that are ranked again by their exact similarity; 0 for an index that is exact itself."""
     breadth: int | None
@@ -96,6 +98,8 @@ class Embeddings:
         Row of the whole at which each shard starts.
     dimensions : int
         Length of the vectors.
+    dtype : numpy.dtype
+        Float16 if all shards are, else float32.
 
     Raises
     ------
@@ -109,7 +113,7 @@ class Embeddings:
             raise TidalkinError("there are no embeddings to index: make them with `snakemake --until embed`")
         self._vectors = lru_cache(OPEN_SHARDS)(lambda shard: _load(self.files[shard]))
         lengths = []
-        self.dimensions = 0
+        self.dimensions, self.dtype = 0, np.dtype(np.float16)
         for shard, file in enumerate(self.files):
             vectors, ids = self._vectors(shard), _load(_ids_file(file))
             if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
@@ -121,7 +125,7 @@ class Embeddings:
                     f"{file}: has {vectors.shape[1]} dimensions, but the shards before it {self.dimensions}: "
                     "make all of them with `snakemake -R embed`"
                 )
-            self.dimensions = vectors.shape[1]
+            self.dimensions, self.dtype = vectors.shape[1], np.promote_types(self.dtype, vectors.dtype)
             lengths.append(len(ids))
         self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
@@ -146,27 +150,39 @@ class Embeddings:
         """Object ids of all rows, (row,)."""
         return np.concatenate([_load(_ids_file(file)) for file in self.files]).astype(np.int64)
 
-    def digest(self) -> str:
-        """Short digest of ids, shapes, and each shard's first and last vector: cheap, and no two trainings agree."""
-        digest = hashlib.sha256()
-        for shard, file in enumerate(self.files):
-            vectors = self._vectors(shard)
-            digest.update(f"{file.stem} {vectors.shape} {vectors.dtype}".encode())
-            digest.update(_load(_ids_file(file)).tobytes())
-            digest.update(vectors[:1].tobytes() + vectors[-1:].tobytes())
-        return digest.hexdigest()[:16]
+    def write_joined(self, path: str | Path) -> None:
+        """Write all vectors to one file, (row, dimension), shard after shard."""
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (len(self), self.dimensions)}
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for shard in range(len(self.files)):
+                file.write(self._vectors(shard).astype(self.dtype).tobytes())
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Short digest of names, ids, and the first and last vector of the first and the last shard.
+
+    It is cheap, and no two trainings agree on it, nor do a catalog and a grown one.
+    """
+    digest = hashlib.sha256()
+    for file in (files[0], files[-1]):
+        vectors = _load(file)
+        digest.update(f"{file.stem} {vectors.shape} {vectors.dtype}".encode())
+        digest.update(_load(_ids_file(file)).tobytes())
+        digest.update(vectors[:1].tobytes() + vectors[-1:].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _ids_file(file: Path) -> Path:
     return file.with_suffix(".ids.npy")
 
 
-def _load(file: Path) -> npt.NDArray[np.generic]:
+def _load(file: Path, mend: str = "make it with `snakemake -R embed`") -> npt.NDArray[np.generic]:
     """An array, memory-mapped."""
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise TidalkinError(f"{file}: cannot be read ({error}): make it with `snakemake -R embed`") from None
+        raise TidalkinError(f"{file}: cannot be read ({error}): {mend}") from None
     return array
 
 
@@ -209,7 +225,8 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
     settings : config.Index
         Kind of index, and number of queries for the report.
     directory : path
-        Gets ``index.faiss``, ``ids.npy`` (int64 object ids of the index's rows) and ``report.json``.
+        Gets ``index.faiss``, ``ids.npy`` (int64 object ids of the index's rows), ``vectors.npy`` (all vectors) and
+        ``report.json``.
     seed : int
         Of the samples that the index is trained and measured on.
 
@@ -339,13 +356,15 @@ def _write(
     index: faiss.Index, kind: str, embeddings: Embeddings, settings: config.Index, directory: Path, seed: int
 ) -> Report:
     """Tune, write and measure an index that has all vectors."""
-    candidates = 0 if kind == "Flat" else _tune(index, embeddings, settings.queries, seed)
+    embeddings.write_joined(directory / "vectors.npy")
+    vectors = _load(directory / "vectors.npy")
+    candidates = 0 if kind == "Flat" else _tune(index, vectors, embeddings, settings.queries, seed)
     with written_whole(directory / "index.faiss") as partial:
         faiss.write_index(index, str(partial))
     with written_whole(directory / "ids.npy") as partial:
         np.save(partial, embeddings.ids())
     size = (directory / "index.faiss").stat().st_size
-    report = _measured(index, kind, candidates, size, embeddings, settings, seed)
+    report = _measured(index, vectors, kind, candidates, size, embeddings, settings, seed)
     with written_whole(directory / "report.json") as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n")
     logger.info(
@@ -510,6 +529,7 @@ def _parameters(index: faiss.Index, breadth: int) -> faiss.SearchParameters:
 
 def _measured(
     index: faiss.Index,
+    vectors: Stored,
     kind: str,
     candidates: int,
     index_bytes: int,
@@ -522,7 +542,7 @@ def _measured(
     found, milliseconds = [], []
     for row, vector in zip(rows, embeddings.rows(rows), strict=True):
         started = time.perf_counter()
-        found.append(ranked(index, embeddings, candidates, vector, RECALL_AT, exclude=[row])[0])
+        found.append(ranked(index, vectors, candidates, vector, RECALL_AT, exclude=[row])[0])
         milliseconds.append(1000 * (time.perf_counter() - started))
     return Report(
         kind=kind,
@@ -537,7 +557,7 @@ def _measured(
         latency_p50_ms=round(float(np.percentile(milliseconds, 50)), 3),
         latency_p99_ms=round(float(np.percentile(milliseconds, 99)), 3),
         shards=tuple(file.stem for file in embeddings.files),
-        embeddings_digest=embeddings.digest(),
+        embeddings_digest=_digest(embeddings.files),
         config_digest=config.config_digest(settings.content(), seed),
         tidalkin_version=__version__,
     )
@@ -571,21 +591,24 @@ def recall(found: Sequence[Rows], exact: Sequence[Rows]) -> float:
     return hits / possible if possible else 1.0
 
 
-def _tune(index: faiss.Index, embeddings: Embeddings, queries: int, seed: int) -> int:
+def _tune(index: faiss.Index, vectors: Stored, embeddings: Embeddings, queries: int, seed: int) -> int:
     """Set the least breadth, and return the fewest candidates, that reach the aim; or the most there are.
 
     On queries of its own, so that the report's are not those it was made to fit.
     """
     rows = _sample(embeddings, queries, seed, "tuned on")
-    vectors, exact = embeddings.rows(rows), exact_neighbours(embeddings, rows, RECALL_AT)
+    asked, exact = embeddings.rows(rows), exact_neighbours(embeddings, rows, RECALL_AT)
     for breadth in _doubling(_largest_breadth(index)):
         _set_breadth(index, breadth)
+        found: dict[int, list[Rows]] = {candidates: [] for candidates in CANDIDATES}
+        for row, vector in zip(rows, asked, strict=True):
+            most = _candidates(index, vector, min(CANDIDATES[-1], index.ntotal), RECALL_AT + 1)
+            similarity = _similarity(vectors, most, vector)
+            for candidates in CANDIDATES:
+                best = _best(most[:candidates], similarity[:candidates], RECALL_AT, exclude=[row])
+                found[candidates].append(best[0])
         for candidates in CANDIDATES:
-            found = [
-                ranked(index, embeddings, candidates, vector, RECALL_AT, exclude=[row])[0]
-                for row, vector in zip(rows, vectors, strict=True)
-            ]
-            if recall(found, exact) >= RECALL_AIM + TUNING_MARGIN:
+            if recall(found[candidates], exact) >= RECALL_AIM + TUNING_MARGIN:
                 return candidates
     return CANDIDATES[-1]
 
@@ -600,7 +623,7 @@ def _doubling(largest: int) -> list[int]:
 
 def ranked(
     index: faiss.Index,
-    embeddings: Embeddings,
+    vectors: Stored,
     candidates: int,
     vector: Vectors,
     k: int,
@@ -610,8 +633,10 @@ def ranked(
 
     Parameters
     ----------
-    index, embeddings : faiss.Index, Embeddings
-        The index and the vectors it was built from.
+    index : faiss.Index
+        The index.
+    vectors : (row, dimension) float32 or float16
+        The vectors it was built from.
     candidates : int
         How many of the index's answers are ranked again by exact similarity; 0 trusts the index.
     vector : (dimension,) float32
@@ -628,8 +653,19 @@ def ranked(
     """
     wanted = min(k + len(exclude), index.ntotal)
     rows = _candidates(index, vector, min(max(candidates, wanted), index.ntotal), wanted)
-    rows = rows[~np.isin(rows, exclude)]
-    similarity = embeddings.rows(rows) @ vector
+    return _best(rows, _similarity(vectors, rows, vector), k, exclude)
+
+
+def _similarity(vectors: Stored, rows: Rows, vector: Vectors) -> Vectors:
+    """Exact inner products of some rows with a vector."""
+    similarity: Vectors = vectors[rows].astype(np.float32, copy=False) @ vector
+    return similarity
+
+
+def _best(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) -> tuple[Rows, Vectors]:
+    """The ``k`` most similar rows, equal ones by row, without those that are no answers."""
+    allowed = ~np.isin(rows, exclude)
+    rows, similarity = rows[allowed], similarity[allowed]
     best = np.lexsort((rows, -similarity))[:k]
     return rows[best], similarity[best]
 
@@ -652,7 +688,8 @@ class OpenIndex:
     index: faiss.Index
     ids: npt.NDArray[np.int64]
     """(row,) object ids."""
-    embeddings: Embeddings
+    vectors: Stored
+    """(row, dimension), mapped."""
     report: Report
 
     def rows_of(self, object_ids: Sequence[int]) -> dict[int, int]:
@@ -662,7 +699,7 @@ class OpenIndex:
 
     def nearest(self, vector: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
         """Rows and similarities of the ``k`` objects most similar to one vector: see `ranked`."""
-        return ranked(self.index, self.embeddings, self.report.candidates, vector, k, exclude)
+        return ranked(self.index, self.vectors, self.report.candidates, vector, k, exclude)
 
 
 def read_report(directory: str | Path) -> Report:
@@ -691,7 +728,7 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
     directory : path
         What `build_index` wrote.
     embeddings_directory : path
-        The folder of the shards that it was built from.
+        The folder of the shards that it was built from; of them, the first and the last are looked at.
 
     Raises
     ------
@@ -700,18 +737,18 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
     """
     directory = Path(directory)
     report = read_report(directory)
-    embeddings = Embeddings([Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards])
-    if embeddings.digest() != report.embeddings_digest:
+    if _digest([Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards]) != report.embeddings_digest:
         raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {MEND}")
     # Mapped packed codes would be copied all the same, and be in memory twice.
     index = _read(directory / "index.faiss", 0 if _is_packed(report.kind) else faiss.IO_FLAG_MMAP_IFC)
-    ids = _load(directory / "ids.npy").astype(np.int64, copy=False)
-    if not len(embeddings) == index.ntotal == len(ids):
+    ids = _load(directory / "ids.npy", MEND).astype(np.int64, copy=False)
+    vectors = _load(directory / "vectors.npy", MEND)
+    if not len(vectors) == index.ntotal == len(ids):
         raise TidalkinError(
-            f"{directory}: has {index.ntotal} vectors and {len(ids)} ids, but there are {len(embeddings)} embeddings: "
+            f"{directory}: index.faiss has {index.ntotal} vectors, ids.npy {len(ids)} and vectors.npy {len(vectors)}: "
             f"{MEND}"
         )
-    return OpenIndex(index, ids, embeddings, report)
+    return OpenIndex(index, ids, vectors, report)
 
 
 def _read(path: Path, flags: int = 0) -> faiss.Index:

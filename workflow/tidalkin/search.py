@@ -140,13 +140,14 @@ def answer(
     unlike = tuple(dict.fromkeys(query.unlike))
     rows = _rows_of(opened, like + unlike, files.catalog)
     outside = None
-    examples = opened.embeddings.rows(rows[: len(like)])
+    named = opened.vectors[rows].astype(np.float32)
+    examples = named[: len(like)]
     if query.cutout is not None:
         if cutouts is None:
             raise ValueError("a question with a cutout needs `cutouts`")
         outside = read_outside_galaxy(query.cutout, files, cutouts)
         examples = np.concatenate([examples, outside.vector[None, :]])
-    towards = direction(examples, opened.embeddings.rows(rows[len(like) :]))
+    towards = direction(examples, named[len(like) :])
     found, similarity = opened.nearest(towards, k, exclude=rows.tolist())
     made_by = {
         "Software": f"tidalkin {__version__}",
