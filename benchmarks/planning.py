@@ -32,7 +32,6 @@ from tidalkin.config import load_settings
 from tidalkin.planned_catalog import write_planned
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGINNING = 1.7e9  # seconds since 1970: a time in the past
 
 
 def snakemake(folder: Path, *arguments: str) -> str:
@@ -85,8 +84,9 @@ def finished_run(folder: Path, chunks: int, chunk_size: int, records: bool) -> N
     if records:
         snakemake(folder, "--touch", "--forceall", "--quiet")
     else:
-        for path in [folder, *folder.rglob("*")]:
-            os.utime(path, (BEGINNING, BEGINNING))
+        now = time.time()
+        for path in folder.rglob("*"):
+            os.utime(path, (now, now))
 
 
 def _children_cpu_seconds() -> float:
