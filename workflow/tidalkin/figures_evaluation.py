@@ -147,6 +147,7 @@ def draw_examples(examples: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> 
 def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -> None:
     breakdowns = list(table["by"].unique())
     methods = list(table["method"].unique())
+    limit = min(1.01, 1.1 * (table["mean"] + table["std"]).max())
     figure, axes = _figure(len(breakdowns), share_y=True)
     for panel, by in zip(axes, breakdowns, strict=True):
         rows = table[table["by"] == by]
@@ -168,7 +169,7 @@ def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -
         else:
             panel.set_xlabel("surface brightness of the feature, mag/arcsec²")
         panel.axhline(chance, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance")
-        panel.set_ylim(0, 1.01)
+        panel.set_ylim(0, limit)
     axes[0].set_ylabel(what)
     _legend(figure, axes[0], columns=6)
     _save(figure, path)

@@ -81,7 +81,8 @@ def draw_views(images: str | Path, output: str | Path, *, augment: Augment, stre
     images : path
         The image store; the galaxy is taken from its first shard.
     output : path
-        The picture: at the top left the galaxy as stored, in the same colours as the views.
+        The picture: at the top left the galaxy as it is embedded, in the same colours as the views; below it its
+        asymmetry, if that is a channel.
     augment : Augment
         How views are made.
     stretch : Stretch
@@ -109,15 +110,17 @@ def draw_views(images: str | Path, output: str | Path, *, augment: Augment, stre
     figure = Figure(figsize=(12.5, 10.4), layout="constrained")
     grid = figure.add_gridspec(4, 5)
     ranges = "\n".join(f"{name}: {value}" for name, value in augment.model_dump().items())
-    figure.add_subplot(grid[1:, 0], frameon=False, xticks=[], yticks=[]).text(0, 1, ranges, va="top", fontsize=9)
-    _show(
-        figure.add_subplot(grid[0, 0]),
-        _rgb(original, bands, white),
-        f"{shard.object_id[row]}\nas stored, {original.shape[-1]} px",
-    )
+    averaged = f", {stretch.bin} by {stretch.bin} pixels averaged" if stretch.bin > 1 else ""
+    _show(figure.add_subplot(grid[0, 0]), _rgb(original, bands, white), f"galaxy {shard.object_id[row]}{averaged}")
+    if stretch.asymmetry:
+        limit = float(original[-1].abs().quantile(0.998))
+        gray = ((original[-1] / limit).clamp(-1, 1) + 1) / 2
+        _show(figure.add_subplot(grid[1, 0]), gray.expand(3, -1, -1).permute(1, 2, 0).numpy(), "its asymmetry")
+    text = figure.add_subplot(grid[1 + stretch.asymmetry :, 0], frameon=False, xticks=[], yticks=[])
+    text.text(0, 1, ranges, va="top", fontsize=9)
     for number, view in enumerate(views):
         panel = figure.add_subplot(grid[number // 4, 1 + number % 4])
-        _show(panel, _rgb(view, bands, white), f"view {number + 1}, {augment.crop} px")
+        _show(panel, _rgb(view, bands, white), f"view {number + 1}")
     _save(figure, output)
 
 
