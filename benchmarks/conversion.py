@@ -51,8 +51,7 @@ FLUXMAG0 = 10 ** (0.4 * 27.0)
 SKY_SIGMA = dict(zip(BANDS, (0.03, 0.05, 0.06, 0.12, 0.25), strict=True))  # counts, about HSC-SSP Wide's
 MASK_PLANES = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "NO_DATA": 8}
 BAD_PLANES = ("BAD", "SAT", "NO_DATA")
-SHARD_SIZE = 128
-TAR_SIZE = 2 * SHARD_SIZE
+SHARDS_PER_TAR = 2
 PLAIN_CHUNK = 32  # objects the plain loop collects before it writes them, as a person would who knows Zarr's chunks
 
 
@@ -340,16 +339,17 @@ def scaling_table(title: str, scalings: Sequence[Scaling]) -> Table:
 
 
 def main(
-    objects: Annotated[int, typer.Option(min=1, help="Galaxies; rounded up to 8 shards of each worker.")] = 2048,
+    objects: Annotated[int, typer.Option(min=1, help="Galaxies; rounded up to eight shards for each worker.")] = 2048,
     size: Annotated[int, typer.Option(min=8, help="Side of the stored images, pixels.")] = 128,
     workers: Annotated[int, typer.Option(min=1, help="Largest number of workers; the others are its halves.")] = len(
         os.sched_getaffinity(0)
     ),
+    shard_size: Annotated[int, typer.Option(min=1, help="Galaxies in a shard; a tar holds two shards.")] = 128,
     rounds: Annotated[int, typer.Option(min=1, help="Turns; the least disturbed counts.")] = 3,
     folder: Annotated[Path | None, typer.Option(help="Where to write the files; a temporary folder.")] = None,
 ) -> None:
     """Measure and print the tables."""
-    images = Images(size=size, shard_size=SHARD_SIZE, chunk_size=32)
+    images = Images(size=size, shard_size=shard_size, chunk_size=min(32, shard_size))
     zarr.config.set({"threading.max_workers": 1})  # the plain loop, too, has one core
     warnings.simplefilter("ignore", fits.verify.VerifyWarning)
     console = Console(width=110)
@@ -357,8 +357,9 @@ def main(
     work = Path(tempfile.mkdtemp(dir=folder))
     try:
         # Also in the small conversion, which has a fourth of the tars, each worker has the same number of shards.
-        step = 4 * workers * TAR_SIZE
-        cutouts = make_cutouts(work, -(-objects // step) * step, size, TAR_SIZE)
+        tar_size = SHARDS_PER_TAR * shard_size
+        step = 4 * workers * tar_size
+        cutouts = make_cutouts(work, -(-objects // step) * step, size, tar_size)
         few = cutouts.first(2)
         pixels = f"{len(BANDS)} bands, {size} x {size} pixels"
         with one_core_only():

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tidalkin.catalog import read_catalog, split_catalog, write_catalog
 from tidalkin.config import Dask, Folder, Images
-from tidalkin.conversion import convert
+from tidalkin.conversion import ALLOCATOR, convert
 from tidalkin.cutouts import write_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.images import open_store, read_shard, shard_count
@@ -327,14 +327,25 @@ def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, star
     assert not work.exists()
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_is_replaced(survey, undisturbed, start):
-    arguments = survey.arguments("bereft.zarr", **WHOLE)
-    process = start(arguments)
-    wait_for_shards(survey.folder / "bereft.zarr.partial", 5, process)
+def only_worker(process):
+    """The one Dask worker that a conversion, or Dask's own command, has started."""
     children = psutil.Process(process.pid).children(recursive=True)
-    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    workers[0].kill()
+    (worker,) = (child for child in children if "spawn_main" in " ".join(child.cmdline()))
+    return worker
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced_by_one_with_the_same_allocator(survey, undisturbed, start):
+    arguments = survey.arguments("bereft.zarr", **WHOLE) | {"threads": 1}
+    process = start(arguments)
+    work = survey.folder / "bereft.zarr.partial"
+    wait_for_shards(work, 5, process)
+    first = only_worker(process)
+    first.kill()
+    wait_for_shards(work, 12, process)  # one or two more may have been finished before the end
+    second = only_worker(process)
+    assert second.pid != first.pid
+    assert second.environ().items() >= {name: str(value) for name, value in ALLOCATOR.items()}.items()
     _, messages = process.communicate(timeout=400)
     assert process.returncode == 0, messages
     assert content_of(arguments["output"]) == undisturbed
@@ -386,11 +397,7 @@ def test_a_cluster_of_ones_own_may_lose_a_worker_and_a_machine(tmp_path, survey,
     wait_for_shards(work, 4, process)
     os.killpg(machines[0].pid, signal.SIGKILL)
     wait_for_shards(work, 12, process)
-    worker = next(
-        child
-        for child in psutil.Process(machines[1].pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    )
+    worker = only_worker(machines[1])
     worker.kill()  # its nanny starts another: it is the only one left
     _, messages = process.communicate(timeout=400)
     assert process.returncode == 0, messages
