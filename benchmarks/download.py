@@ -47,11 +47,10 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
-from tidalkin.sources.chunk import write_chunk
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscDasTransport
+from tidalkin.sources.fetch import fetch_chunk
 from tidalkin.sources.hsc_account import Account
 from tidalkin.sources.hsc_das import HscDasSource, chunk_lines, request_list, server_order
-from tidalkin.sources.received import DATA
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "servers" / "hsc_server.py"
 ACCOUNT = Account("astronomer", SecretStr("a-very-secret-passphrase"), "the benchmark")
@@ -87,8 +86,8 @@ def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, hashed: bo
     lines = server_order(chunk_lines(objects, cutouts.bands, das, cutouts.size_pixels))
     path = folder / "copy"
     with httpx.Client(auth=ACCOUNT.auth(), timeout=60) as client, path.open("wb") as file:
-        for start in range(0, len(lines), das.lines_per_request):
-            files = {"list": ("coordlist.txt", request_list(lines[start : start + das.lines_per_request]))}
+        for start in range(0, len(lines), das.transport.lines_per_request):
+            files = {"list": ("coordlist.txt", request_list(lines[start : start + das.transport.lines_per_request]))}
             with client.stream("POST", das.url + "/cgi-bin/cutout", files=files) as response:
                 response.raise_for_status()
                 for piece in response.iter_raw():
@@ -102,11 +101,10 @@ def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, hashed: bo
 
 def receive_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Path) -> tuple[int, bool]:
     """Bring a chunk safely onto the disk; return its bytes, and whether every cutout is there."""
-    received = folder / "received"
-    source = HscDasSource(cutouts, received, ACCOUNT, slots)
+    source = HscDasSource(cutouts, folder / "received", ACCOUNT, slots)
     # The first delivery comes when everything is received.
     first = next(source.deliver(objects, cutouts.bands))
-    size = (received / DATA).stat().st_size
+    size = first.packed.tar.stat().st_size
     _empty(folder)
     return size, first.status == "ok"
 
@@ -114,11 +112,7 @@ def receive_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: 
 def download_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Path) -> tuple[int, bool]:
     """Make a chunk as the workflow's job does; return the bytes of its tar, and whether every cutout is there."""
     tar = folder / "chunk.tar"
-    source = HscDasSource(cutouts, folder / "received", ACCOUNT, slots)
-    ledger = write_chunk(
-        source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, folder / "chunk.ledger.parquet"
-    )
-    source.keep(objects, cutouts.bands, tar, ledger)
+    ledger = fetch_chunk(objects, cutouts, 0, tar, folder / "chunk.ledger.parquet", ACCOUNT, slots)
     size = tar.stat().st_size
     _empty(folder)
     return size, bool((ledger["status"] == "ok").all())
@@ -216,8 +210,8 @@ def main() -> None:
     n_chunks = max(arguments.connections, arguments.jobs, arguments.objects // arguments.chunk)
     best: dict[str, Measured] = {}
     with server(arguments.megabytes_per_second) as url, tempfile.TemporaryDirectory() as folder:
-        das = HscDas(url=url, connections=arguments.connections)
-        cutouts = Cutouts(size_arcsec=arguments.pixels * PIXEL_SCALE_ARCSEC, hsc_das=das)
+        das = HscDas(url=url, transport=HscDasTransport(connections=arguments.connections))
+        cutouts = Cutouts(source="hsc_das", size_arcsec=arguments.pixels * PIXEL_SCALE_ARCSEC, hsc_das=das)
         for _ in range(arguments.rounds):
             for kind in ("copy", "hashed copy", "receive", "download"):
                 n_jobs = arguments.connections if "copy" in kind else max(arguments.connections, arguments.jobs)

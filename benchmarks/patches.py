@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
 from servers.patch_service import TREE_PATH, PatchService, address_of, patch_file
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscPatches
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscPatches, HscPatchesTransport
 from tidalkin.sources.hsc_account import Account
 from tidalkin.sources.hsc_das import HscDasSource
 from tidalkin.sources.hsc_patches import HscPatchesSource
@@ -52,13 +52,13 @@ def cutout_bytes(server: HscServer, size: int, objects: pd.DataFrame, folder: Pa
     das = HscDas(url=server.url("/das_cutout/pdr3"))
     cutouts = Cutouts(source="hsc_das", size_arcsec=size * PIXEL_SCALE_ARCSEC, hsc_das=das)
     source = HscDasSource(cutouts, folder / f"das-{size}", ACCOUNT, folder / "slots")
-    sizes = [len(delivery.content) for delivery in source.deliver(objects, ["g"])]
+    sizes = [delivery.size for delivery in source.deliver(objects, ["g"])]
     return float(np.mean([512 + -(-one // 512) * 512 for one in sizes]))
 
 
 def cut_all(server: HscServer, objects: pd.DataFrame, folder: Path) -> float:
     """Seconds to cut one galaxy in one band, the patch being here."""
-    patches = HscPatches(url=server.url(TREE_PATH), cache=str(folder))
+    patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(cache=str(folder)))
     cutouts = Cutouts(source="hsc_patches", size_arcsec=128 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
     source = HscPatchesSource(cutouts, ACCOUNT, folder / "slots")
     list(source.deliver(objects[:1], ["g"]))

@@ -61,8 +61,8 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("stretch: {softening_sigma: 0}", "config: stretch.softening_sigma is 0: input should be greater than 0"),
         ("stretch: {softening_sigma: .nan}", "config: stretch.softening_sigma is nan: "),
         (
-            "cutouts: {hsc_das: {connections: 99}}",
-            "cutouts.hsc_das.connections is 99: input should be less than or equal",
+            "cutouts: {hsc_das: {transport: {connections: 99}}}",
+            "cutouts.hsc_das.transport.connections is 99: input should be less than or equal",
         ),
         ("cutouts: {bands: []}", "config: cutouts.bands is []: tuple should have at least 1 item"),
         # choices

@@ -62,7 +62,7 @@ def configuration(server: HscServer) -> dict:
         "cutouts": {
             "source": "hsc_das",
             "size_arcsec": 16 * PIXEL_SCALE_ARCSEC,
-            "hsc_das": {"url": server.url("/das_cutout/pdr3"), "lines_per_request": 20} | waits,
+            "hsc_das": {"url": server.url("/das_cutout/pdr3"), "transport": {"lines_per_request": 20} | waits},
         },
         "images": {"size": 16, "shard_size": 8, "chunk_size": 4},
         "augment": {"crop": 12, "jitter_pixels": 1},

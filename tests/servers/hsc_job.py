@@ -10,10 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from tidalkin.config import Cutouts
-from tidalkin.sources.chunk import write_chunk
+from tidalkin.sources.fetch import fetch_chunk as fetch_files
 from tidalkin.sources.hsc_account import Account
-from tidalkin.sources.hsc_das import HscDasSource
-from tidalkin.sources.received import received_folder
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,8 @@ def fetch_chunk(
 ) -> Fetched:
     """Fetch a chunk, as the workflow's job does."""
     tar = folder / "cutouts" / f"{chunk}.tar"
-    source = HscDasSource(cutouts, received_folder(tar), account, slots or folder / "slots")
-    ledger = write_chunk(
-        source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, tar.with_suffix(".ledger.parquet")
-    )
-    source.keep(objects, cutouts.bands, tar, ledger)
+    ledger_path = tar.with_suffix(".ledger.parquet")
+    ledger = fetch_files(objects, cutouts, 0, tar, ledger_path, account, slots or folder / "slots")
     return Fetched(tar.read_bytes(), ledger)
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from servers.hsc_job import Fetched, fetch_chunk
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscDasTransport
 from tidalkin.sources.hsc_account import Account
 from tidalkin.sources.hsc_answer import Line
 from tidalkin.sources.hsc_das import chunk_lines, server_order
@@ -39,9 +39,12 @@ def serve(server: HscServer, **options: float) -> CutoutService:
 
 def settings(server: HscServer, **changes: object) -> Cutouts:
     """The configuration for the test server: small images, short waits."""
-    das = {"url": server.url("/das_cutout/pdr3"), "lines_per_request": 100, "timeout_seconds": 0.5, "attempts": 5}
-    das |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.05}
-    return Cutouts(size_arcsec=8 * PIXEL_SCALE_ARCSEC, hsc_das=HscDas(**(das | changes)))
+    transport = {"lines_per_request": 100, "timeout_seconds": 0.5, "attempts": 5}
+    transport |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.05}
+    transport |= {key: value for key, value in changes.items() if key in HscDasTransport.model_fields}
+    das = {key: value for key, value in changes.items() if key not in transport}
+    das = HscDas(url=server.url("/das_cutout/pdr3"), transport=HscDasTransport(**transport), **das)
+    return Cutouts(source="hsc_das", size_arcsec=8 * PIXEL_SCALE_ARCSEC, hsc_das=das)
 
 
 def ordered_lines(objects: pd.DataFrame, cutouts: Cutouts) -> list[Line]:

@@ -11,7 +11,7 @@ import pytest
 
 from servers.hips_service import HIPS_PATH, HipsService
 from servers.hsc_server import HscServer
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, Hips2fits, load_settings
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, Hips2fits, Hips2fitsTransport, load_settings
 from tidalkin.cutouts import NANOJANSKY_OF_MAGNITUDE_ZERO, place_on_grid, read_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.sources import Delivery
@@ -35,11 +35,9 @@ def mounted(server: HscServer, **options: object) -> HipsService:
 
 
 def source(server: HscServer, folder: Path, size: int = 16, **changes: object) -> Hips2fitsSource:
-    quick = {"url": server.url(HIPS_PATH), "zero_point": 27.0, "attempts": 3, "timeout_seconds": 0.5}
-    quick |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.02}
-    cutouts = Cutouts(
-        source="hips2fits", size_arcsec=size * PIXEL_SCALE_ARCSEC, hips2fits=Hips2fits(**(quick | changes))
-    )
+    quick = Hips2fitsTransport(attempts=3, timeout_seconds=0.5, backoff_seconds=0.01, backoff_maximum_seconds=0.02)
+    hips2fits = {"url": server.url(HIPS_PATH), "zero_point": 27.0, "transport": quick} | changes
+    cutouts = Cutouts(source="hips2fits", size_arcsec=size * PIXEL_SCALE_ARCSEC, hips2fits=Hips2fits(**hips2fits))
     return Hips2fitsSource(cutouts, folder / "slots")
 
 
@@ -113,7 +111,10 @@ def test_a_flux_scale_nobody_knows_is_refused_before_anything_runs(server: HscSe
 
 
 def test_transport_settings_do_not_change_what_is_fetched() -> None:
-    slow = Cutouts(source="hips2fits", hips2fits=Hips2fits(zero_point=27.0, attempts=9, connections=1))
+    slow = Cutouts(
+        source="hips2fits",
+        hips2fits=Hips2fits(zero_point=27.0, transport=Hips2fitsTransport(attempts=9, connections=1)),
+    )
     fast = Cutouts(source="hips2fits", hips2fits=Hips2fits(zero_point=27.0))
     other = Cutouts(source="hips2fits", hips2fits=Hips2fits(zero_point=26.0))
     assert slow.content() == fast.content() != other.content()

@@ -50,7 +50,7 @@ def check_fault(kind: str, objects: pd.DataFrame, expected: Fetched, folder: Pat
         service = serve(server, stall_seconds=1.0, **SKY)
         cutouts = settings(server)
         lines = ordered_lines(objects, cutouts)
-        size = cutouts.hsc_das.lines_per_request
+        size = cutouts.hsc_das.transport.lines_per_request
         batches = [lines[start : start + size] for start in range(0, len(lines), size)]
         for batch in (batches[0], batches[len(batches) // 2], batches[-1]):
             at = {"first": 0, "middle": len(batch) // 2, "last": len(batch) - 1}[position]
@@ -63,11 +63,13 @@ def check_fault(kind: str, objects: pd.DataFrame, expected: Fetched, folder: Pat
     assert stops == (3 if kind == "401" else 0)
     assert result.tar == expected.tar
     assert result.ledger.equals(expected.ledger)
+    (packed,) = (folder / "cutouts" / ".received" / "00000").glob("*.tar")
+    assert packed.samefile(folder / "cutouts" / "00000.tar")
     assert files_below(folder) == {
         "cutouts/00000.tar",
+        str(packed.relative_to(folder)),
         "cutouts/00000.ledger.parquet",
-        "cutouts/.received/00000/journal.jsonl",
-        "cutouts/.received/00000/kept.tar",
+        "cutouts/.received/00000/journal.tsv",
         "cutouts/.received/00000/lock",
         "cutouts/.received/00000/requests.csv",
         f"slots/{server.host.replace(':', '_')}/0.lock",
@@ -150,7 +152,7 @@ def test_a_server_that_stays_away_fails_what_is_left_in_bounded_time(tmp_path: P
         cutouts = settings(server)
         service.faults = {line.text: ["503"] * 1000 for line in ordered_lines(objects, cutouts)[100:]}
         result = fetch(objects, cutouts, tmp_path)
-        assert len(service.requests) == 1 + cutouts.hsc_das.attempts
+        assert len(service.requests) == 1 + cutouts.hsc_das.transport.attempts
     assert result.statuses == {"ok": 100, "failed": 50}
 
 

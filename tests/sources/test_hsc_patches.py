@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from servers.hsc_server import PASSWORD, USER, HscServer
 from servers.patch_service import TREE_PATH, PatchService, address_of, patch_file
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscPatches
+from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscPatches, HscPatchesTransport
 from tidalkin.cutouts import NANOJANSKY_OF_MAGNITUDE_ZERO, place_on_grid, read_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.sources import Delivery
@@ -60,11 +60,10 @@ def service(server: HscServer, patches: dict[str, bytes]) -> PatchService:
 
 
 def source(server: HscServer, folder: Path, account: Account | None = ACCOUNT, **changes: object) -> HscPatchesSource:
-    quick = {"url": server.url(TREE_PATH), "cache": str(folder / "patches"), "attempts": 3, "timeout_seconds": 0.5}
+    quick = {"cache": str(folder / "patches"), "attempts": 3, "timeout_seconds": 0.5}
     quick |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.02}
-    cutouts = Cutouts(
-        source="hsc_patches", size_arcsec=16 * PIXEL_SCALE_ARCSEC, hsc_patches=HscPatches(**(quick | changes))
-    )
+    patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(**(quick | changes)))
+    cutouts = Cutouts(source="hsc_patches", size_arcsec=16 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
     return HscPatchesSource(cutouts, account, folder / "slots")
 
 
@@ -229,7 +228,7 @@ def test_a_wrong_password_stops_everything_at_once(server: HscServer, service: P
         delivered(source(server, tmp_path, wrong), galaxies())
     assert "not-the-password" not in str(caught.value)
     assert len(service.asked) == 1
-    with pytest.raises(TidalkinError, match="were refused 0 s ago"):
+    with pytest.raises(TidalkinError, match=r"were refused \d+ s ago"):
         delivered(source(server, tmp_path, wrong), galaxies())
     assert len(service.asked) == 1
 

@@ -147,6 +147,42 @@ class Folder(Section):
         return self
 
 
+class Transport(Section):
+    """How a server is asked. Changing these fetches nothing again."""
+
+    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; servers want few.")
+    attempts: int = Field(8, ge=1, le=100, description="Tries in a row that bring nothing before one gives up.")
+    backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+
+
+class HscDasTransport(Transport):
+    """How the cutout service is asked. Changing these fetches nothing again."""
+
+    timeout_seconds: Positive = Field(3600.0, description="How long the server may stay silent.")
+    lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts asked for in one request.")
+    bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
+
+
+class HscPatchesTransport(Transport):
+    """How patches are asked for and kept while they are cut. Changing these fetches nothing again."""
+
+    cache: str = Field("", description="Folder the patches are kept in while they are cut; empty: the user's cache.")
+    cache_gigabytes: Positive = Field(
+        20.0, description="Size of that folder; what was used longest ago goes first. One patch has 0.2 in each band."
+    )
+
+
+class Hips2fitsTransport(Transport):
+    """How the hips2fits service is asked. Changing these fetches nothing again."""
+
+    attempts: int = Field(6, ge=1, le=100, description="Tries of one image before it counts as failed.")
+    backoff_seconds: Positive = Field(2.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(120.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(60.0, description="How long the service may stay silent.")
+
+
 class HscDas(Section):
     """HSC's cutout service (DAS). Credentials come from the environment or ~/.netrc, never from here."""
 
@@ -159,13 +195,7 @@ class HscDas(Section):
     )
     mask: bool = Field(True, description="Ask for the mask plane.")
     variance: bool = Field(True, description="Ask for the variance plane.")
-    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; the server wants few.")
-    lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts asked for in one request.")
-    attempts: int = Field(8, ge=1, le=100, description="Tries of one request before its cutouts count as failed.")
-    backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
-    backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(3600.0, description="How long the server may stay silent.")
-    bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
+    transport: HscDasTransport = HscDasTransport()
 
 
 class HscPatches(Section):
@@ -175,17 +205,7 @@ class HscPatches(Section):
         "https://hsc-release.mtk.nao.ac.jp/archive/filetree", description="Base address of the archive's file tree."
     )
     rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
-    cache: str = Field("", description="Folder the patches are kept in while they are cut; empty: the user's cache.")
-    cache_gigabytes: Positive = Field(
-        20.0, description="Size of that folder; what was used longest ago goes first. One patch has 0.2 in each band."
-    )
-    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; the server wants few.")
-    attempts: int = Field(
-        8, ge=1, le=100, description="Tries of one patch that bring nothing new before it is given up."
-    )
-    backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
-    backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+    transport: HscPatchesTransport = HscPatchesTransport()
 
 
 class Hips2fits(Section):
@@ -201,11 +221,7 @@ class Hips2fits(Section):
         le=40.0,
         description="AB magnitude of one count in the HiPS. The service does not say; HSC's coadds have 27.0. Needed.",
     )
-    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs.")
-    attempts: int = Field(6, ge=1, le=100, description="Tries of one image before it counts as failed.")
-    backoff_seconds: Positive = Field(2.0, description="First wait after a fault, seconds; it doubles with each try.")
-    backoff_maximum_seconds: Positive = Field(120.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(60.0, description="How long the service may stay silent.")
+    transport: Hips2fitsTransport = Hips2fitsTransport()
 
     @model_validator(mode="after")
     def _hips_names_the_band(self) -> Self:
@@ -266,9 +282,7 @@ class Cutouts(Section):
 
     def content(self) -> dict[str, Any]:
         """What decides the bytes of a cutout: not how many there are, nor how they are transported."""
-        transport = {"connections", "lines_per_request", "attempts", "timeout_seconds", "bytes_per_second"}
-        transport |= {"backoff_seconds", "backoff_maximum_seconds", "cache", "cache_gigabytes"}
-        chosen = getattr(self, self.source).model_dump(exclude=transport | {"galaxies"})
+        chosen = getattr(self, self.source).model_dump(exclude={"transport", "galaxies"})
         content = {"source": self.source, "bands": self.bands, self.source: chosen}
         return content if self.source in ("folder", "mmu_hsc") else content | {"size_arcsec": self.size_arcsec}
 

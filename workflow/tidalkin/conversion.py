@@ -577,7 +577,7 @@ def _read_ledgers(
             chunk.ledger,
             (first - chunk.first) * len(bands),
             (last - chunk.first) * len(bands),
-            ["object_id", "band", "status", "sha256"],
+            ["object_id", "band", "status", "checksum"],
         )
         expected = np.repeat(object_ids[first - rows.start : last - rows.start], len(bands))
         same = np.array_equal(ledger["object_id"], expected) and list(ledger["band"]) == [*bands] * (last - first)

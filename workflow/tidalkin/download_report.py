@@ -20,8 +20,8 @@ from rich.table import Table
 
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
-from tidalkin.sources.chunk import read_ledger
-from tidalkin.sources.received import JOURNAL, received_folder
+from tidalkin.sources.chunk import read_ledger, received_folder
+from tidalkin.sources.received import JOURNAL, on_disk
 
 REQUESTS = "requests.csv"
 RECENT_REQUESTS = 200
@@ -128,7 +128,7 @@ def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
     tar = run / "cutouts" / f"{name}.tar"
     ledger_path = tar.with_suffix(".ledger.parquet")
     if not ledger_path.exists():
-        n_here = _on_disk(received_folder(tar) / JOURNAL)
+        n_here = on_disk(received_folder(tar) / JOURNAL)
         return ChunkReport(name, "under way" if n_here else "waiting", n_objects, 0, n_here, 0, 0, 0)
     ledger = read_ledger(ledger_path)
     counts = ledger["status"].value_counts()
@@ -136,16 +136,6 @@ def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
     complete = int((ledger["status"] == "ok").groupby(ledger["object_id"]).all().sum())
     here, absent, failed = (int(counts.get(status, 0)) for status in ("ok", "absent", "failed"))
     return ChunkReport(name, "done", n_objects, complete, here, absent, failed, int(ledger["bytes"].sum()))
-
-
-def _on_disk(journal: Path) -> int:
-    """Cutouts a chunk under way has on disk."""
-    if not journal.exists():
-        return 0
-    with journal.open() as events:
-        # The last line may be half written.
-        whole = (json.loads(line) for line in events if line.endswith("}\n"))
-        return len({tuple(event["key"]) for event in whole if event["event"] == "member"})
 
 
 def _requests(run: Path, names: Sequence[str]) -> pd.DataFrame:

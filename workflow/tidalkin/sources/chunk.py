@@ -1,32 +1,37 @@
 """A chunk on disk: one tar with the FITS files of some hundred objects, and a ledger of what became of each.
 
 A tar member is named `<object_id>-<band>.fits`. Tar and ledger are byte-identical when the same deliveries are written
-again: the members have no times and no owners.
+again: the members have no times and no owners. Members are in the order delivered; a source that packed what it
+received itself, in the order it came, hands its tar over without a copy.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import itertools
+import logging
 import os
 import re
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 import tidalkin
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
-from tidalkin.sources import Delivery
+from tidalkin.sources import Delivery, Packed
+from tidalkin.sources.tar_members import BLOCK, TAR_END, MemberHeader, padding, read_header, write_header
+
+logger = logging.getLogger("tidalkin.download")
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -35,30 +40,28 @@ LEDGER_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("reason", pa.string()),
         ("bytes", pa.int64()),
-        ("sha256", pa.string()),
+        ("checksum", pa.string()),
     ],
     metadata={"tidalkin": tidalkin.__version__},
 )
-TAR_END = bytes(2 * tarfile.BLOCKSIZE)
 PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE)  # times and owners, of a tar that was packed again
 MEMBER_NAME = re.compile(r"(-?\d+)-([a-z]+)\.fits")
 
 
-@dataclass(frozen=True)
-class LedgerRow:
-    """What became of one object in one band."""
-
-    object_id: int
-    band: str
-    status: str
-    reason: str
-    bytes: int
-    sha256: str
+def checksum(content: bytes) -> str:
+    """XXH3 of 128 bits, in hexadecimal: it tells damage on disk, not a forgery, at the speed of memory."""
+    return xxhash.xxh3_128_hexdigest(content)
 
 
 def member_name(object_id: int, band: str) -> str:
     """Name of a cutout in a chunk's tar."""
     return f"{object_id}-{band}.fits"
+
+
+def received_folder(tar_path: str | Path) -> Path:
+    """Where the job of a chunk keeps what it receives: beside the tars, out of sight."""
+    tar_path = Path(tar_path)
+    return tar_path.parent / ".received" / tar_path.stem
 
 
 # --- writing -----------------------------------------------------------------------------------------------------
@@ -87,7 +90,7 @@ def write_chunk(
     Returns
     -------
     pandas.DataFrame
-        The ledger: `object_id`, `band`, `status` (`ok`, `absent`, `failed`), `reason`, `bytes`, `sha256`.
+        The ledger: `object_id`, `band`, `status` (`ok`, `absent`, `failed`), `reason`, `bytes`, `checksum`.
 
     Raises
     ------
@@ -100,7 +103,11 @@ def write_chunk(
         with _disk_faults(tar_path):
             rows = _write_tar(_checked(deliveries, expected), tar_partial)
         with _disk_faults(ledger_path):
-            ledger = pa.Table.from_pylist([asdict(row) for row in rows], schema=LEDGER_SCHEMA)
+            columns = zip(*rows, strict=True) if rows else [()] * len(LEDGER_SCHEMA)
+            ledger = pa.table(
+                [pa.array(column, field.type) for column, field in zip(columns, LEDGER_SCHEMA, strict=True)],
+                schema=LEDGER_SCHEMA,
+            )
             pq.write_table(ledger, ledger_partial, compression="zstd")
     return ledger.to_pandas()
 
@@ -125,10 +132,11 @@ def _checked(deliveries: Iterable[Delivery], expected: Iterable[tuple[int, str]]
             raise TidalkinError(
                 f"the source of the cutouts delivered {what} where object {object_id} in {band} was due"
             )
-        if (delivery.status == "ok") != bool(delivery.content) or (delivery.status == "ok") == bool(delivery.reason):
+        is_ok = delivery.status == "ok"
+        if is_ok != (delivery.size > 0) or is_ok == bool(delivery.reason):
             raise TidalkinError(
                 f"the source of the cutouts delivered object {object_id} in {band} as {delivery.status!r} "
-                f"with {len(delivery.content)} bytes and the reason {delivery.reason!r}"
+                f"with {delivery.size} bytes and the reason {delivery.reason!r}"
             )
         yield delivery
     extra = _next(remaining)
@@ -146,22 +154,53 @@ def _next(deliveries: Iterator[Delivery]) -> Delivery | None:
         raise TidalkinError(f"the source of the cutouts failed: {error}") from error
 
 
+LedgerRow = tuple[int, str, str, str, int, str]
+"""Object, band, status, reason, bytes and checksum."""
+
+
 def _write_tar(deliveries: Iterable[Delivery], path: Path) -> list[LedgerRow]:
-    rows = []
+    rows: list[LedgerRow] = []
+    packed: list[Packed] = []
     with path.open("wb") as file:
         for delivery in deliveries:
-            size, digest = len(delivery.content), ""
-            if delivery.status == "ok":
-                member = tarfile.TarInfo(member_name(delivery.object_id, delivery.band))
-                member.size = size
-                # Not `addfile`, which copies the content a small piece at a time.
-                file.write(member.tobuf(tarfile.USTAR_FORMAT))
-                file.write(delivery.content)
-                file.write(bytes(-size % tarfile.BLOCKSIZE))
-                digest = delivery.sha256 or hashlib.sha256(delivery.content).hexdigest()
-            rows.append(LedgerRow(delivery.object_id, delivery.band, delivery.status, delivery.reason, size, digest))
+            digest = delivery.checksum
+            if delivery.packed:
+                packed.append(delivery.packed)
+            elif delivery.content:
+                _write_member(file, member_name(delivery.object_id, delivery.band), delivery.content)
+                digest = digest or checksum(delivery.content)
+            rows.append((delivery.object_id, delivery.band, delivery.status, delivery.reason, delivery.size, digest))
+        is_empty = not file.tell()
         file.write(TAR_END)
+    if packed:
+        if not is_empty:
+            raise TidalkinError(f"the source of the cutouts packed some of those for {path} itself, but not all")
+        _take_over(packed, path)
     return rows
+
+
+def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
+    file.write(write_header(name, len(content)))
+    file.write(content)
+    file.write(bytes(padding(len(content))))
+
+
+def _take_over(members: Sequence[Packed], path: Path) -> None:
+    """Let ``path`` be the source's own tar of exactly these members: by a hard link, so that no byte is copied."""
+    tar, end = members[0].tar, 0
+    for member in sorted(members, key=lambda member: member.offset):
+        if member.tar != tar or member.offset != end + BLOCK:
+            raise TidalkinError(f"{member.tar} is no tar of a chunk: at byte {end} it has no cutout of the chunk")
+        end = member.offset + member.size + padding(member.size)
+    if tar.stat().st_size != end + len(TAR_END):
+        raise TidalkinError(f"{tar} is no tar of a chunk: it does not end at byte {end}")
+    path.unlink()
+    try:
+        path.hardlink_to(tar)
+    except OSError as error:
+        logger.warning("no hard link to %s (%s): made anew, this chunk is downloaded again", tar, error)
+        shutil.move(tar, path)
+    os.utime(path)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -173,7 +212,7 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        `object_id` (int64), `band`, `status`, `reason`, `bytes` (int64), `sha256`.
+        `object_id` (int64), `band`, `status`, `reason`, `bytes` (int64), `checksum`.
 
     Raises
     ------
@@ -222,36 +261,29 @@ class ChunkTar:
             raise
 
     def _index(self) -> dict[tuple[int, str], tuple[int, int]]:
-        """Offset and size in bytes of each cutout.
-
-        From the headers alone: `tarfile` takes twenty times longer, and takes a damaged header for the end of the tar.
-        """
+        """Offset and size in bytes of each cutout, from the headers alone."""
         size = os.fstat(self._descriptor).st_size
         cut_short = f"{self.path} is cut short at {size} bytes: delete it to fetch the chunk again"
         if size < len(TAR_END) or os.pread(self._descriptor, len(TAR_END), size - len(TAR_END)) != TAR_END:
             raise TidalkinError(cut_short)
         found = {}
         offset = 0
-        while (header := os.pread(self._descriptor, tarfile.BLOCKSIZE, offset)) != TAR_END[: tarfile.BLOCKSIZE]:
-            name, kind, length = self._member(header, offset)
-            offset += tarfile.BLOCKSIZE
-            if offset + length > size:
+        while (block := os.pread(self._descriptor, BLOCK, offset)) != TAR_END[:BLOCK]:
+            member = self._header(block, offset)
+            offset += BLOCK
+            if offset + member.size > size:
                 raise TidalkinError(cut_short)
-            if kind not in PAX_HEADERS:
-                parts = MEMBER_NAME.fullmatch(name)
-                if parts is None or kind not in tarfile.REGULAR_TYPES:
-                    raise TidalkinError(f"{self.path} holds {name!r}, which is no cutout: fetch the chunk again")
-                found[int(parts[1]), parts[2]] = (offset, length)
-            offset += -(-length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            if member.kind not in PAX_HEADERS:
+                parts = MEMBER_NAME.fullmatch(member.name)
+                if parts is None or member.kind not in tarfile.REGULAR_TYPES:
+                    raise TidalkinError(f"{self.path} holds {member.name!r}, which is no cutout: fetch the chunk again")
+                found[int(parts[1]), parts[2]] = (offset, member.size)
+            offset += member.size + padding(member.size)
         return found
 
-    def _member(self, header: bytes, offset: int) -> tuple[str, bytes, int]:
-        """Name, type and size in bytes of a tar's member (POSIX.1-2017, pax, ustar interchange format)."""
+    def _header(self, block: bytes, offset: int) -> MemberHeader:
         try:
-            # All bytes are summed, with spaces for those of the sum itself.
-            if int(header[148:156].strip(b" \0"), 8) != sum(header) - sum(header[148:156]) + sum(b" " * 8):
-                raise ValueError("bad checksum")
-            return header[:100].rstrip(b"\0").decode(), header[156:157], int(header[124:136].strip(b" \0"), 8)
+            return read_header(block)
         except ValueError:
             raise TidalkinError(
                 f"{self.path} is cut short or no tar of cutouts (no header at byte {offset}): "

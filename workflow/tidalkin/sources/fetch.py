@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from tidalkin.config import Cutouts
 from tidalkin.sources import open_source
-from tidalkin.sources.chunk import write_chunk
-from tidalkin.sources.hsc_das import HscDasSource
-from tidalkin.sources.received import received_folder
+from tidalkin.sources.chunk import received_folder, write_chunk
+
+if TYPE_CHECKING:
+    from tidalkin.sources.hsc_account import Account
 
 
-def fetch_chunk(objects: pd.DataFrame, cutouts: Cutouts, seed: int, tar: Path, ledger: Path) -> pd.DataFrame:
+def fetch_chunk(
+    objects: pd.DataFrame,
+    cutouts: Cutouts,
+    seed: int,
+    tar: Path,
+    ledger: Path,
+    account: Account | None = None,
+    slots: Path | None = None,
+) -> pd.DataFrame:
     """Deliver a chunk's cutouts to disk.
 
     Parameters
@@ -26,6 +36,8 @@ def fetch_chunk(objects: pd.DataFrame, cutouts: Cutouts, seed: int, tar: Path, l
         Of the simulated survey.
     tar, ledger : Path
         The files to write.
+    account, slots : optional
+        See `tidalkin.sources.open_source`.
 
     Returns
     -------
@@ -37,9 +49,5 @@ def fetch_chunk(objects: pd.DataFrame, cutouts: Cutouts, seed: int, tar: Path, l
     TidalkinError
         If nothing at all can be delivered, or the files cannot be written.
     """
-    source = open_source(cutouts, seed, received_folder(tar))
-    written = write_chunk(source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, ledger)
-    if isinstance(source, HscDasSource):
-        # Made anew, the chunk then asks only for what is missing.
-        source.keep(objects, cutouts.bands, tar, written)
-    return written
+    source = open_source(cutouts, seed, received_folder(tar), account, slots)
+    return write_chunk(source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, ledger)

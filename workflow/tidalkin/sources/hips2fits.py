@@ -52,6 +52,7 @@ class Hips2fitsSource:
 
     def __init__(self, cutouts: Cutouts, slots: Path | None = None) -> None:
         self._settings = cutouts.hips2fits
+        self._transport = self._settings.transport
         self._size = cutouts.size_pixels
         self._slots = slots
         self._address = safe_address(self._settings.url, "cutouts.hips2fits.url")
@@ -69,11 +70,11 @@ class Hips2fitsSource:
         """
         host = self._address.netloc.decode()
         # One keep-alive connection for the chunk, given back between two images so that jobs take turns.
-        with client(self._settings.timeout_seconds) as connection:
+        with client(self._transport.timeout_seconds) as connection:
             for object_id, ra, dec in zip(
                 objects["object_id"].tolist(), objects["ra"].tolist(), objects["dec"].tolist(), strict=True
             ):
-                with connection_slot(host, self._settings.connections, self._slots, poll_seconds=0.1):
+                with connection_slot(host, self._transport.connections, self._slots, poll_seconds=0.1):
                     deliveries = [self._deliver(connection, object_id, ra, dec, band) for band in bands]
                 yield from deliveries
 
@@ -84,13 +85,15 @@ class Hips2fitsSource:
         except _Blank:
             return Delivery(object_id, band, "absent", reason=f"{hips} has no pixels there")
         except Fault as fault:
-            reason = f"{self._settings.attempts} tries without result, the last: {fault}"
+            reason = f"{self._transport.attempts} tries without result, the last: {fault}"
             return Delivery(object_id, band, "failed", reason=reason)
         return Delivery(object_id, band, "ok", content)
 
     def _retrying(self) -> tenacity.Retrying:
         # Blank images are now and then the service's failure to draw: asked for again.
-        return retrying(self._settings.attempts, self._settings.backoff_seconds, self._settings.backoff_maximum_seconds)
+        return retrying(
+            self._transport.attempts, self._transport.backoff_seconds, self._transport.backoff_maximum_seconds
+        )
 
     def _ask(self, connection: httpx.Client, hips: str, ra: float, dec: float, band: str) -> bytes:
         question = {

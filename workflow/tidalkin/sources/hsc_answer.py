@@ -9,17 +9,21 @@ count from 2, since line 1 of the list is its header.
 
 from __future__ import annotations
 
+import math
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from tidalkin.sources.tar_members import BLOCK, MemberHeader, padding, read_header
 
 FITS_BLOCK = 2880
 _CARD = 80
 _END = b"END".ljust(_CARD)
-# A filter's first letter counts: HSC-R2 and HSC-I2 are HSC-R and HSC-I.
-_FILTER = re.compile(rb"FILTER  = '(HSC-[A-Z])")
-_END_OF_ARCHIVE = bytes(tarfile.BLOCKSIZE)
+_FILTER = b"FILTER  = 'HSC-"
+_END_OF_ARCHIVE = bytes(BLOCK)
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _LARGEST_EXTENDED = 1 << 16
 
@@ -56,14 +60,13 @@ class Line:
     text: str
     """The line as it is sent, without its end."""
 
-    @property
+    @cached_property
     def key(self) -> tuple[int, str]:
         """What names this line within a chunk."""
         return self.object_id, self.band
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A cutout that passed every check."""
 
     line: Line
@@ -71,8 +74,7 @@ class Member:
     content: bytes
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(NamedTuple):
     """A member that was not taken."""
 
     line: Line | None
@@ -85,7 +87,7 @@ class _Stream:
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._piece = memoryview(b"")
+        self._piece, self._at = b"", 0
 
     def take(self, size: int) -> bytes:
         """The next ``size`` bytes.
@@ -95,16 +97,19 @@ class _Stream:
         Fault
             Where the stream ends before.
         """
-        parts, missing = [self._piece[:size]], size - len(self._piece)
+        if self._at + size <= len(self._piece):
+            self._at += size
+            return self._piece[self._at - size : self._at]
+        parts = [memoryview(self._piece)[self._at :]]
+        missing = size - len(parts[0])
         while missing > 0:
             piece = next(self._pieces, None)
             if piece is None:
                 raise Fault("the tar stream ended before its end-of-archive block")
-            self._piece = memoryview(piece)
-            parts.append(self._piece[:missing])
-            missing -= len(piece)
-        self._piece = self._piece[len(parts[-1]) :]
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+            self._piece, self._at = piece, min(missing, len(piece))
+            parts.append(memoryview(piece)[: self._at])
+            missing -= self._at
+        return b"".join(parts)
 
     def drain(self, at_most: int) -> None:
         """Read what follows the archive, so that the connection can be used again."""
@@ -118,9 +123,6 @@ def read_answer(
     pieces: Iterator[bytes], asked: Sequence[Line], *, image_type: str, rerun: str, largest: int
 ) -> Iterator[Member | Rejected]:
     """Read a tar stream, and hand on each member when it is complete and checked.
-
-    `tarfile` reads the headers; its own loop over a stream would take a damaged header for the end, in silence, and
-    hold whatever an extended header claims to be in memory.
 
     Parameters
     ----------
@@ -140,33 +142,34 @@ def read_answer(
     """
     stream = _Stream(pieces)
     kind = MEMBER_KINDS[image_type]
-    while (header := stream.take(tarfile.BLOCKSIZE)) != _END_OF_ARCHIVE:
+    behind = 0
+    while (block := stream.take(behind + BLOCK)[behind:]) != _END_OF_ARCHIVE:
         try:
-            info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as error:
+            header = read_header(block)
+        except ValueError as error:
             raise Fault(f"not a tar header: {error}") from None
-        is_extended = info.type in _EXTENDED
-        if info.size > (_LARGEST_EXTENDED if is_extended else largest):
-            raise Fault(f"member {info.name[:80]!r} claims {info.size} bytes, which cannot be")
-        content = stream.take(info.size)
-        stream.take(-info.size % tarfile.BLOCKSIZE)
+        is_extended = header.kind in _EXTENDED
+        if header.size > (_LARGEST_EXTENDED if is_extended else largest):
+            raise Fault(f"member {header.name[:80]!r} claims {header.size} bytes, which cannot be")
+        content = stream.take(header.size)
+        behind = padding(header.size)
         # Extended headers hold times, and names and sizes larger than a cutout's can be.
-        if not is_extended and info.type != tarfile.DIRTYPE:
-            yield _checked(info, content, asked, kind, rerun)
+        if not is_extended and header.kind != tarfile.DIRTYPE:
+            yield _checked(header, content, asked, kind, rerun)
     stream.drain(_LARGEST_EXTENDED)
 
 
-def _checked(info: tarfile.TarInfo, content: bytes, asked: Sequence[Line], kind: str, rerun: str) -> Member | Rejected:
-    """The member ``info``, if it is a regular file, answers a line that was asked, and is a whole FITS file."""
-    name = _MEMBER.fullmatch(info.name)
+def _checked(header: MemberHeader, content: bytes, asked: Sequence[Line], kind: str, rerun: str) -> Member | Rejected:
+    """The member, if it is a regular file, answers a line that was asked, and is a whole FITS file."""
+    name = _MEMBER.fullmatch(header.name)
     index = int(name[1]) - 2 if name else -1
     if name is None or not 0 <= index < len(asked):
-        return Rejected(None, f"foreign member {info.name[:80]!r}")
+        return Rejected(None, f"foreign member {header.name[:80]!r}")
     line = asked[index]
-    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+    if header.kind not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         return Rejected(line, "the member is no regular file")
     if (name[2], name[3], name[5]) != (kind, line.filter, rerun):
-        return Rejected(line, f"member {info.name[-60:]!r} answers another question")
+        return Rejected(line, f"member {header.name[-60:]!r} answers another question")
     fault = fits_fault(content, line.filter)
     return Rejected(line, fault) if fault else Member(line, int(name[4]), content)
 
@@ -188,12 +191,13 @@ def fits_fault(content: bytes, filter_name: str) -> str:
             end = content.find(_END, end + 1)
         if end == -1:
             return f"the file is cut short in the header of HDU {n_hdus}"
-        if not n_hdus:
-            found = _FILTER.search(content, 0, end)
-            if found and found[1].decode() != filter_name:
-                return f"the file is of filter {found[1].decode()}"
+        if not n_hdus and (found := content.find(_FILTER, 0, end)) != -1:
+            # A filter's first letter counts: HSC-R2 and HSC-I2 are HSC-R and HSC-I.
+            letter = content[found + len(_FILTER) : found + len(_FILTER) + 1].decode(errors="replace")
+            if filter_name != f"HSC-{letter}":
+                return f"the file is of filter HSC-{letter}"
         try:
-            size = _data_bytes(content, position)
+            size = _data_bytes(_mandatory_cards(content, position))
         except ValueError:
             return f"the header of HDU {n_hdus} is damaged"
         position += _padded(end + _CARD - position) + _padded(size)
@@ -207,28 +211,37 @@ def _padded(size: int) -> int:
     return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
-def _data_bytes(content: bytes, header: int) -> int:
-    """Bytes of the data of the HDU whose header begins at ``header``, from its mandatory keywords.
+def _mandatory_cards(content: bytes, header: int) -> bytes:
+    """The keywords that say how large the data are, of the HDU whose header begins at ``header``.
 
     Raises
     ------
     ValueError
-        Where one of them is not a number.
+        Where the number of axes is none.
     """
+    axes = int(content[header + 2 * _CARD + 10 : header + 2 * _CARD + 30])
+    n_cards = 3 + axes + (2 if header else 0)  # an extension also has PCOUNT and GCOUNT
+    return content[header : header + n_cards * _CARD]
 
-    def value(card: int) -> int:
-        start = header + card * _CARD
-        return int(content[start + 10 : start + 30])
 
-    axes = value(2)
+@lru_cache(256)
+def _data_bytes(cards: bytes) -> int:
+    """Bytes of the data of an HDU; the cutouts of one size all have the same.
+
+    Raises
+    ------
+    ValueError
+        Where one of the keywords is not a number.
+    """
+    values = [int(cards[start + 10 : start + 30]) for start in range(_CARD, len(cards), _CARD)]
+    bits, axes, *others = values
     if not axes:
         return 0
-    elements = 1
-    for axis in range(axes):
-        elements *= value(3 + axis)
-    if header:  # an extension: PCOUNT and GCOUNT
-        elements = (elements + value(3 + axes)) * value(4 + axes)
-    size = elements * abs(value(1)) // 8
+    elements = math.prod(others[:axes])
+    if others[axes:]:
+        pcount, gcount = others[axes:]
+        elements = (elements + pcount) * gcount
+    size = elements * abs(bits) // 8
     if size < 0:
         raise ValueError(size)
     return size

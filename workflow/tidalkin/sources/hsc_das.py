@@ -26,7 +26,7 @@ from tidalkin.errors import TidalkinError
 from tidalkin.sources import Delivery
 from tidalkin.sources.connections import connection_slot, slots_folder
 from tidalkin.sources.hsc_account import Account, Refusals, find_account
-from tidalkin.sources.hsc_answer import Fault, Line, Member, read_answer
+from tidalkin.sources.hsc_answer import Fault, Line, Member, Rejected, read_answer
 from tidalkin.sources.politeness import (
     AWAY_STATUS,
     LONGEST_WAIT_SECONDS,
@@ -36,7 +36,7 @@ from tidalkin.sources.politeness import (
     retrying,
     safe_address,
 )
-from tidalkin.sources.received import Key, Received, keep_tar
+from tidalkin.sources.received import Key, Received
 
 logger = logging.getLogger("tidalkin.download")
 
@@ -141,6 +141,7 @@ class HscDasSource:
         self, cutouts: Cutouts, folder: Path, account: Account | None = None, slots: Path | None = None
     ) -> None:
         self._das = cutouts.hsc_das
+        self._transport = self._das.transport
         self._size = cutouts.size_pixels
         self._folder = Path(folder)
         self._slots = slots
@@ -158,19 +159,16 @@ class HscDasSource:
         lines = chunk_lines(objects, bands, self._das, self._size)
         with Received(self._folder, lines) as received:
             failed = self._download(lines, received)
+            received.finish(server_order(lines))
             for line in lines:
-                if line.key in received:
-                    yield Delivery(
-                        line.object_id, line.band, "ok", received.read(line.key), sha256=received.sha256(line.key)
-                    )
-                elif line.key in failed:
-                    yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
+                key = line.key
+                if key in received:
+                    place, checksum = received.place(key), received.checksum(key)
+                    yield Delivery(line.object_id, line.band, "ok", packed=place, checksum=checksum)
+                elif key in failed:
+                    yield Delivery(line.object_id, line.band, "failed", reason=failed[key])
                 else:
                     yield Delivery(line.object_id, line.band, "absent", reason="the archive has no such data")
-
-    def keep(self, objects: pd.DataFrame, bands: Sequence[str], tar_path: str | Path, ledger: pd.DataFrame) -> None:
-        """After the tar and ledger are written: keep the tar, by a hard link, for the next time the chunk is made."""
-        keep_tar(self._folder, chunk_lines(objects, bands, self._das, self._size), Path(tar_path), ledger)
 
     def _download(self, lines: Sequence[Line], received: Received) -> Mapping[Key, str]:
         """Ask for what is not here; return why cutouts are neither here nor known to be absent."""
@@ -179,8 +177,8 @@ class HscDasSource:
             return {}
         account = self._account or find_account(self._address.host)
         host = self._address.netloc.decode()
-        slot = connection_slot(host, self._das.connections, self._slots)
-        with slot, client(self._das.timeout_seconds, account.auth()) as http:
+        slot = connection_slot(host, self._transport.connections, self._slots)
+        with slot, client(self._transport.timeout_seconds, account.auth()) as http:
             guard = Refusals(slots_folder(host, self._slots), account)
             return _Download(self._das, self._size, self._address, http, guard, received, len(wanted)).run(wanted)
 
@@ -199,6 +197,7 @@ class _Download:
         n_lines: int,
     ) -> None:
         self._das = das
+        self._transport = das.transport
         self._refusals = refusals
         self._address = address
         self._client = client
@@ -221,8 +220,8 @@ class _Download:
 
     def _ask_all(self, lines: Sequence[Line]) -> dict[Key, str]:
         failed: dict[Key, str] = {}
-        for start in range(0, len(lines), self._das.lines_per_request):
-            failed |= self._ask_batch(lines[start : start + self._das.lines_per_request])
+        for start in range(0, len(lines), self._transport.lines_per_request):
+            failed |= self._ask_batch(lines[start : start + self._transport.lines_per_request])
         return failed
 
     def _ask_batch(self, batch: Sequence[Line]) -> dict[Key, str]:
@@ -231,7 +230,9 @@ class _Download:
         exhausted = 0
         while remaining := self._open(batch, failed):
             part = _ShrinkingPart(remaining)
-            again = retrying(self._das.attempts, self._das.backoff_seconds, self._das.backoff_maximum_seconds)
+            again = retrying(
+                self._transport.attempts, self._transport.backoff_seconds, self._transport.backoff_maximum_seconds
+            )
             try:
                 again(self._ask_part, part)
                 exhausted = 0
@@ -239,7 +240,7 @@ class _Download:
                 # Only the last, smallest part is to blame, unless nothing at all works any more.
                 exhausted += 1
                 blamed = remaining if fault.server_away or exhausted > MOST_BAD_PARTS else part.lines
-                reason = f"{self._das.attempts} tries without result, the last: {fault}"
+                reason = f"{self._transport.attempts} tries without result, the last: {fault}"
                 failed |= {line.key: self._rejections.get(line.key, reason) for line in blamed}
                 logger.warning("%d cutouts failed: %s", len(blamed), reason)
         return failed
@@ -262,7 +263,7 @@ class _Download:
                 part.stumbled = not fault.server_away
                 raise
             logger.warning("%d cutouts came, then: %s", request.received, fault)
-            time.sleep(max(self._das.backoff_seconds, min(fault.retry_after, LONGEST_WAIT_SECONDS)))
+            time.sleep(max(self._transport.backoff_seconds, min(fault.retry_after, LONGEST_WAIT_SECONDS)))
         finally:
             request.seconds = time.monotonic() - began
             self._log(request)
@@ -280,7 +281,6 @@ class _Download:
     def _ask(self, lines: Sequence[Line], request: Request) -> None:
         """Send one request and keep what comes."""
         self._refusals.stop_if_refused()
-        self._received.asked()
         has_answered = False
         try:
             with self._client.stream(
@@ -315,43 +315,64 @@ class _Download:
     def _keep(self, response: httpx.Response, lines: Sequence[Line], request: Request) -> None:
         """Store each checked member as it comes; when the answer is whole, note what did not come."""
         rejected: dict[Key | None, str] = {}
+        pieces = response.iter_raw()
         members = read_answer(
-            self._paced(response.iter_raw()),
+            self._paced(pieces, limit) if (limit := self._transport.bytes_per_second) else pieces,
             lines,
             image_type=self._das.image_type,
             rerun=self._das.rerun,
             largest=self._largest,
         )
-        for member in members:
-            if isinstance(member, Member):
-                request.received += member.line.key not in self._received
-                self._received.add(member)
-                request.bytes += len(member.content)
-                continue
-            request.rejected += 1
-            rejected[member.line.key if member.line else None] = member.why
-            if member.line:
-                self._received.doubt(member.line)
-                self._rejections[member.line.key] = member.why
-        self._received.answered()
+        self._store(members, rejected, request)
         # After a foreign member it is not known what it came in the place of.
         if None not in rejected:
             for line in self._open(lines, {}):
                 if line.key in rejected:
                     continue
                 if line.key in self._received:
-                    self._received.settle(line)
+                    self._received.settle(line.key)
                 else:
                     self._holes[line.key] = line
+        self._received.flush()
         if rejected:
             raise Fault(f"a member was rejected: {list(rejected.values())[-1]}")
 
-    def _paced(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def _store(self, members: Iterator[Member | Rejected], rejected: dict[Key | None, str], request: Request) -> None:
+        """Store what an answer holds, and note in ``rejected`` what it should not.
+
+        A line can be answered several times, once for each tract that overlaps there, of which the lowest is taken. It
+        is settled when the answer goes on to another line or ends, unless something that came for it was rejected: the
+        service answers line by line, in the order asked.
+        """
+        latest: Member | None = None
+        is_settled = False
+        try:
+            for member in members:
+                if latest and member.line and member.line is not latest.line:
+                    self._add(latest, request, settled=latest.line.key not in rejected)
+                    latest = None
+                if isinstance(member, Rejected):
+                    request.rejected += 1
+                    rejected[member.line.key if member.line else None] = member.why
+                    if member.line:
+                        self._rejections[member.line.key] = member.why
+                elif latest is None or member.tract < latest.tract:
+                    latest = member
+            is_settled = latest is not None and latest.line.key not in rejected
+        finally:
+            # Of an answer that broke off, the line it was at may have more to come: asked again, with this in hand.
+            if latest:
+                self._add(latest, request, settled=is_settled)
+            self._received.flush()
+
+    def _add(self, member: Member, request: Request, *, settled: bool) -> None:
+        request.received += member.line.key not in self._received
+        request.bytes += len(member.content)
+        self._received.add(member, settled=settled)
+
+    def _paced(self, pieces: Iterator[bytes], bytes_per_second: float) -> Iterator[bytes]:
         """The pieces, no faster than this connection's share of ``bytes_per_second``."""
-        if self._das.bytes_per_second is None:
-            yield from pieces
-            return
-        share = self._das.bytes_per_second / self._das.connections
+        share = bytes_per_second / self._transport.connections
         began, taken = time.monotonic(), 0
         for piece in pieces:
             yield piece

@@ -77,7 +77,7 @@ class HscPatchesSource:
     def __init__(self, cutouts: Cutouts, account: Account | None = None, slots: Path | None = None) -> None:
         self._settings = cutouts.hsc_patches
         self._side = cutouts.size_pixels + 2
-        chosen = self._settings.cache
+        chosen = self._settings.transport.cache
         self._folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("tidalkin") / "patches"
         self._cache = PatchCache(self._settings, self._folder, account, slots)
 
@@ -128,7 +128,10 @@ class HscPatchesSource:
         except NoSuchPatch as absent:
             status, reason = "absent", str(absent)
         except Fault as fault:
-            status, reason = "failed", f"{patch}: {self._settings.attempts} tries without result, the last: {fault}"
+            status, reason = (
+                "failed",
+                f"{patch}: {self._settings.transport.attempts} tries without result, the last: {fault}",
+            )
             logger.warning("%d cutouts failed: %s", len(members), reason)
         for object_id in members["object_id"].tolist():
             yield Delivery(object_id, band, status, reason=reason)

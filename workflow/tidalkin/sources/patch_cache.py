@@ -95,6 +95,7 @@ class PatchCache:
         self, settings: HscPatches, folder: Path, account: Account | None = None, slots: Path | None = None
     ) -> None:
         self._settings = settings
+        self._transport = settings.transport
         self._folder = folder
         self._account = account
         self._slots = slots
@@ -128,7 +129,7 @@ class PatchCache:
 
     def _evict(self, newest: Path) -> None:
         """Delete the patches used longest ago until the rest is within the bound; never the newest, nor one in use."""
-        bound = self._settings.cache_gigabytes * 1e9
+        bound = self._transport.cache_gigabytes * 1e9
         files = sorted(
             (path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob("*/calexp-*.fits")
         )
@@ -152,13 +153,13 @@ class PatchCache:
         host = self._address.netloc.decode()
         refusals = Refusals(slots_folder(host, self._slots), account)
         asking = retrying(
-            self._settings.attempts, self._settings.backoff_seconds, self._settings.backoff_maximum_seconds
+            self._transport.attempts, self._transport.backoff_seconds, self._transport.backoff_maximum_seconds
         )
         began = time.monotonic()
         part = _Part(path)
         with (
-            connection_slot(host, self._settings.connections, self._slots),
-            client(self._settings.timeout_seconds, account.auth()) as connection,
+            connection_slot(host, self._transport.connections, self._slots),
+            client(self._transport.timeout_seconds, account.auth()) as connection,
         ):
             asking(self._until_stuck, connection, patch, part, refusals)
         megabytes, seconds = part.size / 1e6, time.monotonic() - began
@@ -180,7 +181,7 @@ class PatchCache:
                 if part.most == most:
                     raise
                 logger.warning("%.1f MB of %s are here, then: %s", part.size / 1e6, patch, fault_)
-                time.sleep(self._settings.backoff_seconds)
+                time.sleep(self._transport.backoff_seconds)
 
     def _ask(self, connection: httpx.Client, patch: Patch, part: _Part, refusals: Refusals) -> None:
         if part.is_whole:

@@ -2,67 +2,82 @@
 
 A folder per chunk holds
 
-- ``received.data``: the cutouts, one after the other, in the order they came;
-- ``journal.jsonl``: one line per event, appended after the bytes it speaks of; the last line may be torn;
-- ``kept.tar``: after the chunk is finished, a hard link to its tar, in place of ``received.data``. It takes no space of
-  its own, and outlives the tar when Snakemake deletes it to make the chunk anew, so that only what is missing is asked
-  for again.
+- ``0.tar``, ``1.tar``, …: the cutouts, packed as the chunk's tar has them, in the order they came;
+- ``journal.tsv``: one line per event, appended after the bytes it speaks of; the last line may be torn.
+
+When the chunk is finished, one of these tars holds all cutouts in the order they are asked for, and the chunk's tar is
+a hard link to it: nothing is copied or on disk twice, and it outlives the chunk's tar when Snakemake deletes that to
+make the chunk anew, so that only what is missing is asked for again. A tar with a second link is never written to; what
+comes after is kept in a new one. The tars are packed into one anew only where cutouts came out of order, as those do
+that were rejected at first.
 
 Nothing is trusted on restart that is not whole: a cutout counts if the journal names it, it answers the line that would
-be asked now, and its bytes have the journal's SHA-256. That is why nothing needs to be forced to the disk on the way.
+be asked now, and its bytes have the journal's checksum. That is why nothing needs to be forced to the disk on the way.
 
-A position where tracts overlap can come several times; the lowest tract is taken. A line is *settled* once nothing more
-can come for it: the answer went on to another line, or ended. (The service answers line by line, in the order asked.) A
-line whose answer broke off before, or contained something that had to be rejected, is asked again.
+A line is *settled* once nothing more can come for it: see `tidalkin.sources.hsc_das`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-import tarfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, NamedTuple, Self
 
-import pandas as pd
+import xxhash
 from filelock import FileLock, Timeout
 
 from tidalkin.errors import TidalkinError
+from tidalkin.files import written_whole
+from tidalkin.sources import Packed
+from tidalkin.sources.chunk import checksum, member_name
 from tidalkin.sources.hsc_answer import Line, Member
+from tidalkin.sources.tar_members import BLOCK, TAR_END, padding, write_header
 
 logger = logging.getLogger("tidalkin.download")
 
 Key = tuple[int, str]
 """Object and band."""
 
-DATA, KEPT, JOURNAL = "received.data", "kept.tar", "journal.jsonl"
+JOURNAL = "journal.tsv"
+FINISHED = "finished\n"
+HELD_BYTES = 1 << 18
+"""Cutouts are written together once they are so many bytes, which costs half the time of one after the other…"""
+HELD_CUTOUTS = 64
+"""…or so many cutouts."""
 
 
-def received_folder(tar_path: str | Path) -> Path:
-    """Where the job of a chunk keeps what it receives: beside the tars, out of sight."""
-    tar_path = Path(tar_path)
-    return tar_path.parent / ".received" / tar_path.stem
-
-
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """Where a cutout is."""
 
-    file: str
+    part: int
+    """Number of the tar."""
     offset: int
     size: int
-    sha256: str
+    checksum: str
     tract: int
+
+    @property
+    def end(self) -> int:
+        """Where the next member begins."""
+        return self.offset + self.size + padding(self.size)
 
 
 def line_digest(line: Line) -> str:
     """What tells whether a stored cutout answers the line that would be asked now."""
-    return hashlib.sha256(line.text.encode()).hexdigest()[:16]
+    return xxhash.xxh3_64_hexdigest(line.text.encode())
+
+
+def on_disk(journal: Path) -> int:
+    """Cutouts that a journal names, of a chunk that may be under way."""
+    if not journal.exists():
+        return 0
+    with journal.open() as events:
+        fields = (event.split("\t") for event in events if event.endswith("\n"))
+        return len({tuple(columns[1:3]) for columns in fields if columns[0] in ("settled", "unsettled")})
 
 
 class Received:
@@ -84,23 +99,21 @@ class Received:
     def __init__(self, folder: Path, lines: Iterable[Line]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.absent: set[Key] = set()
+        self._absent: set[Key] = set()
         self._digests = {line.key: line_digest(line) for line in lines}
         self._stored: dict[Key, Stored] = {}
         self._settled: set[Key] = set()
-        self._doubted: set[Key] = set()
-        self._latest: Key | None = None
+        self._part, self._end = -1, 0
+        self._tar = self._journal = -1
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._events: list[str] = []
         self._lock = FileLock(folder / "lock")
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise TidalkinError(f"another process is downloading into {folder}: wait for it or end it") from None
         self._load()
-        self._data = os.open(folder / DATA, os.O_RDWR | os.O_CREAT, 0o666)
-        self._end = max((s.offset + s.size for s in self._stored.values() if s.file == DATA), default=0)
-        os.ftruncate(self._data, self._end)
-        self._kept = os.open(folder / KEPT, os.O_RDONLY) if (folder / KEPT).exists() else -1
-        self._journal = os.open(folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def __enter__(self) -> Self:
         return self
@@ -108,189 +121,252 @@ class Received:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for descriptor in (self._data, self._kept, self._journal):
-            if descriptor >= 0:
-                os.close(descriptor)
+        self._close()
         self._lock.release()
-
-    def settled(self, line: Line) -> bool:
-        """Whether ``line`` needs no more asking."""
-        return line.key in self._settled or line.key in self.absent
 
     def __contains__(self, key: Key) -> bool:
         return key in self._stored
 
-    def read(self, key: Key) -> bytes:
-        """The cutout of an object and band."""
+    def settled(self, line: Line) -> bool:
+        """Whether ``line`` needs no more asking."""
+        return line.key in self._settled or line.key in self._absent
+
+    def place(self, key: Key) -> Packed:
+        """Where the cutout of an object and band is."""
         stored = self._stored[key]
-        return os.pread(self._data if stored.file == DATA else self._kept, stored.size, stored.offset)
+        return Packed(self._path(stored.part), stored.offset, stored.size)
 
-    def sha256(self, key: Key) -> str:
-        """SHA-256 of a cutout, as it was when it came."""
-        return self._stored[key].sha256
+    def checksum(self, key: Key) -> str:
+        """Checksum of a cutout, as it was when it came."""
+        return self._stored[key].checksum
 
-    # --- events, in the order they happen ------------------------------------------------------------------------
+    # --- events, in the order they happen ----------------------------------------------------------------------------
 
-    def asked(self) -> None:
-        """A request is about to be sent."""
-        self._record({"event": "asked"})
+    def add(self, member: Member, *, settled: bool) -> None:
+        """Store a checked cutout, unless one of a lower tract is here. It may be held in memory until `flush`.
 
-    def add(self, member: Member) -> None:
-        """Store a checked cutout; of several tracts, only the lowest."""
-        key = member.line.key
+        Parameters
+        ----------
+        member : Member
+            The cutout.
+        settled : bool
+            Whether nothing more can come for its line.
+        """
+        key, content = member.line.key, member.content
         stored = self._stored.get(key)
-        if stored and stored.tract <= member.tract:
-            self._record({"event": "again", "key": key})
+        if stored is None or (member.tract < stored.tract and key not in self._settled):
+            if self._tar < 0:
+                self._open_tar()
+            size = len(content)
+            stored = Stored(self._part, self._end + BLOCK, size, checksum(content), member.tract)
+            self._held += write_header(member_name(*key), size), content, bytes(padding(size))
+            self._held_bytes += size
+            self._end = stored.end
+            self._stored[key] = stored
+        elif not settled or key in self._settled:
             return
-        place = Stored(DATA, self._end, len(member.content), hashlib.sha256(member.content).hexdigest(), member.tract)
-        try:
-            written = os.pwrite(self._data, member.content, place.offset)
-        except OSError as error:
-            raise TidalkinError(f"cannot write {self.folder / DATA}: {error.strerror}") from None
-        if written < place.size:
-            raise TidalkinError(f"cannot write {self.folder / DATA}: the disk or your quota is full")
-        self._end += written
-        self._record(_member_event(key, self._digests[key], place))
+        if settled:
+            self._settled.add(key)
+        self._events.append(self._event(key))
+        if self._held_bytes >= HELD_BYTES or len(self._events) >= HELD_CUTOUTS:
+            self.flush()
 
-    def settle(self, line: Line) -> None:
-        """Nothing more comes for ``line``, which is stored."""
-        self._record({"event": "settled", "key": line.key})
-
-    def doubt(self, line: Line) -> None:
-        """Something that came for ``line`` was rejected: it must be asked again."""
-        self._record({"event": "doubted", "key": line.key})
-
-    def answered(self) -> None:
-        """The answer to the latest request ended as it should."""
-        self._record({"event": "answered"})
+    def settle(self, key: Key) -> None:
+        """Nothing more comes for the line of a stored cutout."""
+        self._settled.add(key)
+        self._events.append(self._event(key))
 
     def miss(self, lines: Iterable[Line]) -> None:
         """The archive has no data for ``lines``."""
         for line in lines:
-            self._record({"event": "absent", "key": line.key, "line": self._digests[line.key]})
+            self._absent.add(line.key)
+            self._events.append(self._event(line.key))
+        self.flush()
 
-    def _record(self, event: Mapping[str, Any]) -> None:
-        os.write(self._journal, json.dumps(event).encode() + b"\n")
-        self._apply(event)
+    def flush(self) -> None:
+        """Bring to disk what is held in memory.
 
-    def _apply(self, event: Mapping[str, Any]) -> None:
-        """What an event means: the same while it happens and when it is read back."""
-        kind = event["event"]
-        if kind == "asked":
-            self._latest, self._doubted = None, set()
-        elif kind == "answered":
-            self._settle_latest()
+        Raises
+        ------
+        TidalkinError
+            If the disk is full, or the folder cannot be written to.
+        """
+        held, events = self._held, self._events
+        self._held, self._held_bytes, self._events = [], 0, []
+        try:
+            if held:
+                size = sum(map(len, held))
+                if os.pwritev(self._tar, held, self._end - size) < size:
+                    raise TidalkinError(f"cannot write {self._path(self._part)}: the disk or your quota is full")
+            if events:
+                if self._journal < 0:
+                    self._journal = os.open(self.folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                os.write(self._journal, "".join(events).encode())
+        except OSError as error:
+            raise TidalkinError(f"cannot write to {self.folder}: {error.strerror}") from None
+
+    def _event(self, key: Key) -> str:
+        """What is known of an object and band, as a line of the journal."""
+        begin = f"{key[0]}\t{key[1]}\t{self._digests[key]}"
+        if key in self._absent:
+            return f"absent\t{begin}\n"
+        kind = "settled" if key in self._settled else "unsettled"
+        part, offset, size, digest, tract = self._stored[key]
+        return f"{kind}\t{begin}\t{part}\t{offset}\t{size}\t{digest}\t{tract}\n"
+
+    # --- the tars ----------------------------------------------------------------------------------------------------
+
+    def finish(self, lines: Sequence[Line]) -> None:
+        """See that one tar holds all stored cutouts, in the order of ``lines``, and nothing else.
+
+        What is absent is forgotten, so that it is asked for when the chunk is made anew.
+
+        Parameters
+        ----------
+        lines : sequence of Line
+            All lines of the chunk, in the order they are asked for.
+        """
+        keys = [line.key for line in lines if line.key in self._stored]
+        if keys and not self._is_packed(keys):
+            self._pack(keys)
+        if self._absent:
+            self._absent.clear()
+            self._events.append(FINISHED)
+            self.flush()
+
+    def _is_packed(self, keys: Sequence[Key]) -> bool:
+        """Whether these cutouts fill one tar in this order; if so, it gets its end."""
+        part, end = self._stored[keys[0]].part, 0
+        for key in keys:
+            stored = self._stored[key]
+            if stored.part != part or stored.offset != end + BLOCK:
+                return False
+            end = stored.end
+        path = self._path(part)
+        status = path.stat()
+        if status.st_nlink > 1:
+            return status.st_size == end + len(TAR_END)
+        with path.open("r+b") as tar:
+            tar.truncate(end)
+            tar.seek(end)
+            tar.write(TAR_END)
+        return True
+
+    def _pack(self, keys: Sequence[Key]) -> None:
+        """Pack cutouts into a new tar, which takes the place of all others."""
+        parts = {stored.part for stored in self._stored.values()}
+        new, end = max(parts) + 1, 0
+        packed = {}
+        with ExitStack() as stack:
+            tars = {part: stack.enter_context(self._path(part).open("rb")) for part in parts}
+            with self._path(new).open("wb") as tar:
+                for key in keys:
+                    stored = self._stored[key]
+                    tars[stored.part].seek(stored.offset - BLOCK)
+                    tar.write(tars[stored.part].read(stored.end - stored.offset + BLOCK))
+                    packed[key] = stored._replace(part=new, offset=end + BLOCK)
+                    end = packed[key].end
+                tar.write(TAR_END)
+        self._close()
+        self._stored = packed
+        with written_whole(self.folder / JOURNAL) as journal:
+            journal.write_text("".join(map(self._event, keys)))
+        for part in parts:
+            self._path(part).unlink()
+
+    def _open_tar(self) -> None:
+        """Open the newest tar to append to it, or a new one if that is the chunk's tar as well."""
+        parts = {stored.part for stored in self._stored.values()}
+        self._part, self._end = max(parts, default=-1), 0
+        if parts and self._path(self._part).stat().st_nlink == 1:
+            self._end = max(stored.end for stored in self._stored.values() if stored.part == self._part)
         else:
-            key = (int(event["key"][0]), str(event["key"][1]))
-            if kind == "doubted":
-                self._doubted.add(key)
-                self._settled.discard(key)
-            elif kind == "absent":
-                if event["line"] == self._digests.get(key):
-                    self.absent.add(key)
-            elif kind == "settled":
-                self._settled.add(key)
-            else:
-                if key != self._latest:
-                    self._settle_latest()
-                self._latest = key
-                if kind == "member" and event["line"] == self._digests.get(key):
-                    self._stored[key] = Stored(**{name: event[name] for name in Stored.__dataclass_fields__})
+            self._part += 1
+        self._tar = os.open(self._path(self._part), os.O_WRONLY | os.O_CREAT, 0o666)
+        os.ftruncate(self._tar, self._end)
 
-    def _settle_latest(self) -> None:
-        if self._latest in self._stored and self._latest not in self._doubted:
-            self._settled.add(self._latest)
-        self._latest = None
+    def _path(self, part: int) -> Path:
+        return self.folder / f"{part}.tar"
 
-    # --- restart --------------------------------------------------------------------------------------
+    def _close(self) -> None:
+        for descriptor in (self._tar, self._journal):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._tar = self._journal = -1
+
+    # --- restart -----------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
         journal = self.folder / JOURNAL
-        if not journal.exists():
-            return
-        whole = 0
-        with journal.open("rb") as lines:
-            for line in lines:
-                try:
-                    event = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
-                    event = None
-                if event is None:
-                    break
-                self._apply(event)
-                whole += len(line)
-        os.truncate(journal, whole)
-        self._latest = None
+        if journal.exists():
+            os.truncate(journal, sum(map(len, self._replayed(journal))))
         damaged = self._damaged()
         for key in damaged:
             del self._stored[key]
             self._settled.discard(key)
-        if self._stored or self.absent:
-            logger.info("%d cutouts are already here, %d are known to be absent", len(self._stored), len(self.absent))
+        if self._stored or self._absent:
+            logger.info("%d cutouts are already here, %d are known to be absent", len(self._stored), len(self._absent))
         if damaged:
             logger.warning("%d cutouts on disk are damaged and will be asked for again", len(damaged))
+        used = {self._path(stored.part) for stored in self._stored.values()}
+        for path in set(self.folder.glob("*.tar")) - used:
+            path.unlink()
+
+    def _replayed(self, journal: Path) -> Iterator[bytes]:
+        """The journal's whole lines, each when it was taken in."""
+        with journal.open("rb") as events:
+            for event in events:
+                try:
+                    self._replay(event)
+                except ValueError:
+                    return
+                yield event
+
+    def _replay(self, event: bytes) -> None:
+        """Take in a line of the journal.
+
+        Raises
+        ------
+        ValueError
+            If it is torn.
+        """
+        if not event.endswith(b"\n"):
+            raise ValueError(event)
+        if event.decode() == FINISHED:
+            self._absent.clear()
+            return
+        kind, object_id, band, line, *place = event.decode().rstrip("\n").split("\t")
+        key = (int(object_id), band)
+        if line != self._digests.get(key):
+            return
+        if kind == "absent":
+            self._absent.add(key)
+            return
+        part, offset, size, digest, tract = place
+        self._stored[key] = Stored(int(part), int(offset), int(size), digest, int(tract))
+        if kind == "settled":
+            self._settled.add(key)
 
     def _damaged(self) -> list[Key]:
-        """Cutouts whose bytes are not what the journal says."""
+        """Cutouts that are not on disk as the journal says."""
         damaged = []
-        for name in (DATA, KEPT):
-            in_file = sorted((s.offset, key) for key, s in self._stored.items() if s.file == name)
-            if not in_file:
+        for part in {stored.part for stored in self._stored.values()}:
+            members = sorted((stored.offset, key) for key, stored in self._stored.items() if stored.part == part)
+            try:
+                tar = self._path(part).open("rb")
+            except FileNotFoundError:
+                damaged += [key for _, key in members]
                 continue
-            if not (self.folder / name).exists():
-                damaged += [key for _, key in in_file]
-                continue
-            with (self.folder / name).open("rb") as content:
-                for offset, key in in_file:
-                    content.seek(offset)
-                    if hashlib.sha256(content.read(self._stored[key].size)).hexdigest() != self._stored[key].sha256:
-                        damaged.append(key)
+            with tar:
+                damaged += [key for _, key in members if not self._is_whole(tar, key)]
         return damaged
 
-
-def keep_tar(folder: Path, lines: Iterable[Line], tar_path: Path, ledger: pd.DataFrame) -> None:
-    """Let a finished tar take the place of the data received for it: no byte is on disk twice.
-
-    Parameters
-    ----------
-    folder : Path
-        The chunk's own folder.
-    lines : iterable of Line
-        The lines of the chunk.
-    tar_path : Path
-        The chunk's tar, on the same file system.
-    ledger : pandas.DataFrame
-        The chunk's ledger.
-    """
-    link, journal = folder / f"{KEPT}.new", folder / f"{JOURNAL}.new"
-    link.unlink(missing_ok=True)
-    try:
-        link.hardlink_to(tar_path)
-    except OSError as error:
-        logger.warning("no hard link to %s (%s): made anew, this chunk is downloaded again", tar_path, error)
-        for name in (DATA, KEPT, JOURNAL):
-            (folder / name).unlink(missing_ok=True)
-        return
-    digests = {line.key: line_digest(line) for line in lines}
-    present = ledger[ledger["status"] == "ok"]
-    with journal.open("w") as events:
-        events.write(json.dumps({"event": "asked"}) + "\n")
-        end = 0
-        for object_id, band, size, sha256 in zip(
-            present["object_id"], present["band"], present["bytes"], present["sha256"], strict=True
-        ):
-            # A chunk's tar has one block of header before each cutout; were it otherwise, the SHA-256s would tell.
-            offset = end + tarfile.BLOCKSIZE
-            end = offset + -(-int(size) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            key = (int(object_id), str(band))
-            place = Stored(KEPT, offset, int(size), sha256, tract=0)
-            events.write(json.dumps(_member_event(key, digests[key], place)) + "\n")
-        events.write(json.dumps({"event": "answered"}) + "\n")
-    # Killed between these, the SHA-256s do not fit, and the chunk, which is finished, would be asked for again.
-    link.replace(folder / KEPT)
-    journal.replace(folder / JOURNAL)
-    (folder / DATA).unlink(missing_ok=True)
-
-
-def _member_event(key: Key, digest: str, place: Stored) -> dict[str, Any]:
-    return {"event": "member", "key": key, "line": digest, **vars(place)}
+    def _is_whole(self, tar: IO[bytes], key: Key) -> bool:
+        stored = self._stored[key]
+        tar.seek(stored.offset - BLOCK)
+        header, content = tar.read(BLOCK), tar.read(stored.size)
+        return (
+            header == write_header(member_name(*key), stored.size)
+            and checksum(content) == stored.checksum
+            and tar.read(padding(stored.size)) == bytes(padding(stored.size))
+        )

@@ -1,0 +1,87 @@
+"""Headers of tar members, written and read: what a download does for each of millions of cutouts.
+
+`tarfile` takes ten times longer for the same bytes. Its loop over a stream also takes a damaged header for the end of
+the archive, in silence, and holds in memory whatever an extended header claims to be. Format: POSIX.1-2017, pax, "ustar
+Interchange Format".
+"""
+
+from __future__ import annotations
+
+import tarfile
+from functools import lru_cache
+from typing import NamedTuple
+
+BLOCK = tarfile.BLOCKSIZE
+TAR_END = bytes(2 * BLOCK)
+_NAME = slice(0, 100)
+_SIZE = slice(124, 136)
+_CHECKSUM = slice(148, 156)
+_KIND = slice(156, 157)
+_PREFIX = slice(345, 500)
+
+
+class MemberHeader(NamedTuple):
+    """What a header says of its member."""
+
+    name: str
+    kind: bytes
+    """`tarfile.REGTYPE` and its like."""
+    size: int
+    """Bytes of the content that follows, without its padding."""
+
+
+def padding(size: int) -> int:
+    """Bytes between a content of ``size`` bytes and the next header."""
+    return -size % BLOCK
+
+
+@lru_cache(64)
+def _nameless(size: int) -> tuple[bytes, bytes, int]:
+    """A header without name and checksum, in two parts, and the sum of its bytes with spaces for the checksum."""
+    member = tarfile.TarInfo()
+    member.size = size
+    header = member.tobuf(tarfile.USTAR_FORMAT)
+    before, after = header[_NAME.stop : _CHECKSUM.start], header[_CHECKSUM.stop :]
+    return before, after, sum(before) + sum(after) + sum(b" " * 8)
+
+
+def write_header(name: str, size: int) -> bytes:
+    """The header of a regular file without times and owners, as `tarfile` writes it.
+
+    Parameters
+    ----------
+    name : str
+        At most 100 bytes.
+    size : int
+        Bytes of the content.
+    """
+    encoded = name.encode()
+    before, after, total = _nameless(size)
+    return b"%b%b%06o\0 %b" % (encoded.ljust(_NAME.stop, b"\0"), before, total + sum(encoded), after)
+
+
+def read_header(header: bytes) -> MemberHeader:
+    """What a header of `BLOCK` bytes says.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    checksum = header[_CHECKSUM]
+    if _number(checksum) != sum(header) - sum(checksum) + sum(b" " * 8):
+        raise ValueError("its checksum is wrong")
+    name, prefix = header[_NAME].partition(b"\0")[0], header[_PREFIX].partition(b"\0")[0]
+    if prefix:
+        name = prefix + b"/" + name
+    return MemberHeader(name.decode(errors="replace"), header[_KIND], _number(header[_SIZE]))
+
+
+def _number(field: bytes) -> int:
+    """A number of a header: octal digits, or GNU tar's binary ones for what these cannot hold."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    digits = field.strip(b" \0")
+    if not digits.isdigit():
+        raise ValueError(f"it has {digits!r} for a number")
+    return int(digits, 8)
