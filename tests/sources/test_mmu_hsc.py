@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
-from tidalkin.config import Cutouts, MmuHsc, load_settings
+from tidalkin.catalog import read_catalog
+from tidalkin.config import Cutouts, MmuHsc, Settings, load_settings
 from tidalkin.cutouts import place_on_grid, read_cutout
 from tidalkin.errors import TidalkinError
+from tidalkin.planned_catalog import write_planned
+from tidalkin.planning import plan_run
 from tidalkin.sources import Delivery, open_source
 from tidalkin.sources.chunk import write_chunk
+from tidalkin.sources.fetch import fetch_chunk
 from tidalkin.sources.mmu_hsc import MmuHscSource, mmu_catalog
 
 BANDS = ("g", "r", "i", "z", "y")
@@ -116,6 +122,56 @@ def test_a_missing_column_is_named(folder: Path) -> None:
     cuts = delivered(folder, catalog, ("g",))
     assert [cut.status for cut in cuts] == ["ok", "ok", "ok", "failed", "failed"]
     assert "image_ivar" in cuts[-1].reason
+
+
+def settings_of(folder: Path) -> Settings:
+    return load_settings(
+        {
+            "run": "mmu",
+            "catalog": {"source": "file", "path": str(folder), "chunk_size": 3},
+            "cutouts": {"source": "mmu_hsc", "mmu_hsc": {"path": str(folder)}},
+            "images": {"size": SIDE, "shard_size": 8, "chunk_size": 4},
+            "augment": {"crop": 12, "jitter_pixels": 1},
+            "evaluation": {"enabled": False},
+        }
+    )
+
+
+def test_the_folder_of_the_set_is_a_catalog_that_a_run_is_planned_and_fetched_from(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings, catalog = settings_of(folder), tmp_path / "catalog.parquet"
+    planned = plan_run(settings, folder, catalog)
+    assert planned is not None
+    assert planned.galaxies == 5
+    write_planned(settings, folder, catalog, tmp_path / "chunks")
+    assert plan_run(settings, folder, catalog) == planned
+    assert read_catalog(catalog)["psf_fwhm_i"].tolist() == pytest.approx([0.6] * 5)
+    for name in planned.chunks:
+        rows = read_catalog(tmp_path / "chunks" / f"{name}.parquet")
+        ledger = fetch_chunk(rows, settings.cutouts, 0, tmp_path / f"{name}.tar", tmp_path / f"{name}.parquet")
+        assert set(ledger["status"]) == {"ok"}
+
+
+def test_a_set_that_has_grown_is_another_plan(folder: Path, tmp_path: Path) -> None:
+    settings, catalog = settings_of(folder), tmp_path / "catalog.parquet"
+    write_planned(settings, folder, catalog, tmp_path / "chunks")
+    shutil.rmtree(folder / "healpix=19")
+    smaller = plan_run(settings, folder, catalog)
+    assert smaller is not None
+    assert smaller.galaxies == 3
+
+
+@pytest.mark.slow
+def test_the_workflow_needs_nothing_but_the_folder_of_the_set(folder: Path, tmp_path: Path, snakemake) -> None:
+    config = settings_of(folder).model_dump(mode="json")
+    snakemake(tmp_path, "--until", "convert", config=config)
+    store = zarr.open_group(tmp_path / "results" / "mmu" / "images.zarr", mode="r")
+    assert store["object_id"][:].tolist() == [42, 43, 44, 60, 61]
+    assert store["psf_fwhm"][:, 2] == pytest.approx(0.6)
+    assert (store["good_fraction"][:] > 0.9).all()
+    again = snakemake(tmp_path, "-n", "--until", "convert", config=config)
+    assert "rule fetch" not in again.stdout + again.stderr
 
 
 def test_images_of_another_survey_are_refused(folder: Path) -> None:

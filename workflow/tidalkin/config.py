@@ -71,7 +71,11 @@ class Catalog(Section):
     source: Literal["simulated", "file", "hsc_sql"] = Field(
         "simulated", description="`simulated` invents them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."
     )
-    path: str | None = Field(None, description="CSV, FITS, VOTable or Parquet file, with `source: file`.")
+    path: str | None = Field(
+        None,
+        description="With `source: file`: a CSV, FITS, VOTable or Parquet file, or the folder of the Multimodal "
+        "Universe's HSC set, which has its own catalog.",
+    )
     query: str | None = Field(None, description="File with the SQL, with `source: hsc_sql`.")
     rerun: Literal["pdr1", "pdr2", "pdr2-citus", "pdr3", "pdr3-citus", "pdr3-citus-columnar"] = Field(
         "pdr3", description="Release the SQL is sent to, with `source: hsc_sql`."

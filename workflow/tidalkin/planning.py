@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tidalkin.config import Settings, config_digest
 from tidalkin.errors import TidalkinError
@@ -73,10 +74,17 @@ def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) 
 
 
 def made_from(settings: Settings, table: str | Path) -> str:
-    """Digest of all that a catalog, and its division into chunks, are made from."""
+    """Digest of all that a catalog, and its division into chunks, are made from.
+
+    Of a folder, a set of images with its own catalog that may have terabytes, the names, sizes and times of its files.
+    """
     try:
-        with Path(table).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        if Path(table).is_dir():
+            files = [(path, path.stat()) for path in sorted(Path(table).rglob("*.hdf5"))]
+            content: Any = [(str(path), status.st_size, status.st_mtime_ns) for path, status in files]
+        else:
+            with Path(table).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TidalkinError(f"catalog {table}: cannot be read ({error.strerror}): correct catalog.path") from None
     return config_digest(settings.catalog.content(), settings.cutouts.source, content)

@@ -1,4 +1,4 @@
-"""Where the catalog comes from: a table of the user's, HSC's catalog server, or the simulated survey."""
+"""Where the catalog comes from: a table of the user's, a set of images with its own, HSC's server, or a simulation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame
     settings : Settings
         The run's configuration.
     table : str or Path or None
-        The user's table or the catalog server's answer; none for the simulated survey.
+        The user's table, or the folder of the Multimodal Universe's set, or the catalog server's answer; none for the
+        simulated survey.
 
     Raises
     ------
@@ -33,6 +34,11 @@ def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame
         from tidalkin.sources.simulated import simulate_catalog
 
         return simulate_catalog(settings.cutouts.simulated, settings.seed)
+    if Path(table).is_dir():
+        # Imported here: HDF5 is needed by no other catalog.
+        from tidalkin.sources.mmu_hsc import mmu_catalog
+
+        return mmu_catalog(table)
     return with_psf_fwhm(read_catalog(table, settings.catalog.columns))
 
 

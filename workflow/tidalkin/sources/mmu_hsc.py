@@ -53,8 +53,8 @@ def mmu_files(path: str | Path) -> list[Path]:
     files = sorted(Path(path).expanduser().glob("healpix=*/*.hdf5"))
     if not files:
         raise TidalkinError(
-            f"cutouts.mmu_hsc.path {str(path)!r} holds no healpix=*/*.hdf5: name the folder of the Multimodal "
-            "Universe's HSC set, like .../hsc/pdr3_dud_22.5"
+            f"the folder {str(path)!r} holds no healpix=*/*.hdf5: let cutouts.mmu_hsc.path, or catalog.path, name that "
+            "of the Multimodal Universe's HSC set, like .../hsc/pdr3_dud_22.5"
         )
     return files
 
