@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import resource
 import shutil
 import tarfile
 import tempfile
@@ -213,22 +214,30 @@ def read_rows(path: Path, rows: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds of one call: on the clock, and of the cores, also those of processes that it started and ended."""
+    """What one call took, together with the processes that it started and ended."""
 
     clock: float
+    """Seconds on the clock."""
     cpu: float
+    """Seconds of the cores."""
+    faults: float
+    """Pages of memory fetched from the system."""
 
 
 def taken(function: Callable[..., None], *arguments: Any) -> Taken:
-    """Time one call."""
-    clock, cpu = time.perf_counter(), sum(os.times()[:4])
+    """Time one call, and count its page faults."""
+    clock, cpu, faults = time.perf_counter(), sum(os.times()[:4]), _page_faults()
     function(*arguments)
-    return Taken(time.perf_counter() - clock, sum(os.times()[:4]) - cpu)
+    return Taken(time.perf_counter() - clock, sum(os.times()[:4]) - cpu, _page_faults() - faults)
+
+
+def _page_faults() -> int:
+    return sum(resource.getrusage(who).ru_minflt for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def least(turns: Sequence[Taken]) -> Taken:
     """What it takes undisturbed, as near as some turns tell: others on the machine only ever add."""
-    return Taken(min(turn.clock for turn in turns), min(turn.cpu for turn in turns))
+    return Taken(min(turn.clock for turn in turns), min(turn.cpu for turn in turns), min(turn.faults for turn in turns))
 
 
 @contextmanager
@@ -254,12 +263,18 @@ class Scaling:
     def between(cls, workers: int, small: tuple[int, Taken], large: tuple[int, Taken]) -> Scaling:
         """The straight line through conversions of few and of many objects."""
         (few, less), (many, more) = small, large
-        per_object = Taken((more.clock - less.clock) / (many - few), (more.cpu - less.cpu) / (many - few))
-        return cls(
-            workers,
-            Taken(less.clock - few * per_object.clock, less.cpu - few * per_object.cpu),
-            per_object,
+        more_objects = many - few
+        per_object = Taken(
+            (more.clock - less.clock) / more_objects,
+            (more.cpu - less.cpu) / more_objects,
+            (more.faults - less.faults) / more_objects,
         )
+        fixed = Taken(
+            less.clock - few * per_object.clock,
+            less.cpu - few * per_object.cpu,
+            less.faults - few * per_object.faults,
+        )
+        return cls(workers, fixed, per_object)
 
 
 def measure_scaling(
@@ -321,6 +336,7 @@ def scaling_table(title: str, scalings: Sequence[Scaling]) -> Table:
         "per worker",
         "speed-up",
         "CPU ms per object",
+        "page faults per object",
         "cores got",
     )
     for scaling in scalings:
@@ -333,6 +349,7 @@ def scaling_table(title: str, scalings: Sequence[Scaling]) -> Table:
             f"{1 / each.clock / scaling.workers:.0f}",
             f"{scalings[0].per_object.clock / each.clock:.2f}",
             f"{1e3 * each.cpu:.2f}",
+            f"{each.faults:.0f}",
             f"{each.cpu / each.clock:.2f}",
         )
     return rows
@@ -352,7 +369,7 @@ def main(
     images = Images(size=size, shard_size=shard_size, chunk_size=min(32, shard_size))
     zarr.config.set({"threading.max_workers": 1})  # the plain loop, too, has one core
     warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-    console = Console(width=110)
+    console = Console(width=120)
     worker_counts = sorted({max(1, workers >> i) for i in range(workers.bit_length())})
     work = Path(tempfile.mkdtemp(dir=folder))
     try:
