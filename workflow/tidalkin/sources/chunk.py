@@ -16,6 +16,7 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -188,7 +189,7 @@ def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
 def _take_over(members: Sequence[Packed], path: Path) -> None:
     """Let ``path`` be the source's own tar of exactly these members: by a hard link, so that no byte is copied."""
     tar, end = members[0].tar, 0
-    for member in sorted(members, key=lambda member: member.offset):
+    for member in sorted(members, key=attrgetter("offset")):
         if member.tar != tar or member.offset != end + BLOCK:
             raise TidalkinError(f"{member.tar} is no tar of a chunk: at byte {end} it has no cutout of the chunk")
         end = member.offset + member.size + padding(member.size)

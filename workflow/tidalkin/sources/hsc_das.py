@@ -159,14 +159,13 @@ class HscDasSource:
         lines = chunk_lines(objects, bands, self._das, self._size)
         with Received(self._folder, lines) as received:
             failed = self._download(lines, received)
-            received.finish(server_order(lines))
+            here = received.finish(server_order(lines))
             for line in lines:
-                key = line.key
-                if key in received:
-                    place, checksum = received.place(key), received.checksum(key)
-                    yield Delivery(line.object_id, line.band, "ok", packed=place, checksum=checksum)
-                elif key in failed:
-                    yield Delivery(line.object_id, line.band, "failed", reason=failed[key])
+                if line.key in here:
+                    packed, checksum = here[line.key]
+                    yield Delivery(line.object_id, line.band, "ok", packed=packed, checksum=checksum)
+                elif line.key in failed:
+                    yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
                 else:
                     yield Delivery(line.object_id, line.band, "absent", reason="the archive has no such data")
 

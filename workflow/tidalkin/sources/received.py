@@ -131,15 +131,6 @@ class Received:
         """Whether ``line`` needs no more asking."""
         return line.key in self._settled or line.key in self._absent
 
-    def place(self, key: Key) -> Packed:
-        """Where the cutout of an object and band is."""
-        stored = self._stored[key]
-        return Packed(self._path(stored.part), stored.offset, stored.size)
-
-    def checksum(self, key: Key) -> str:
-        """Checksum of a cutout, as it was when it came."""
-        return self._stored[key].checksum
-
     # --- events, in the order they happen ----------------------------------------------------------------------------
 
     def add(self, member: Member, *, settled: bool) -> None:
@@ -216,7 +207,7 @@ class Received:
 
     # --- the tars ----------------------------------------------------------------------------------------------------
 
-    def finish(self, lines: Sequence[Line]) -> None:
+    def finish(self, lines: Sequence[Line]) -> dict[Key, tuple[Packed, str]]:
         """See that one tar holds all stored cutouts, in the order of ``lines``, and nothing else.
 
         What is absent is forgotten, so that it is asked for when the chunk is made anew.
@@ -225,6 +216,11 @@ class Received:
         ----------
         lines : sequence of Line
             All lines of the chunk, in the order they are asked for.
+
+        Returns
+        -------
+        dict
+            For each object and band that is here: where its cutout is, and its checksum.
         """
         keys = [line.key for line in lines if line.key in self._stored]
         if keys and not self._is_packed(keys):
@@ -233,6 +229,10 @@ class Received:
             self._absent.clear()
             self._events.append(FINISHED)
             self.flush()
+        if not keys:
+            return {}
+        tar = self._path(self._stored[keys[0]].part)
+        return {key: (Packed(tar, offset, size), digest) for key, (_, offset, size, digest, _) in self._stored.items()}
 
     def _is_packed(self, keys: Sequence[Key]) -> bool:
         """Whether these cutouts fill one tar in this order; if so, it gets its end."""
