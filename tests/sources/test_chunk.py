@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidalkin.errors import TidalkinError
-from tidalkin.sources import Delivery
+from tidalkin.sources import Delivery, Packed
 from tidalkin.sources.chunk import ChunkTar, checksum, read_ledger, write_chunk
 
 BANDS = ("g", "r")
@@ -175,3 +176,18 @@ def test_what_is_written_is_read(tmp_path_factory, contents):
     with ChunkTar(folder / "0.tar") as chunk:
         read = [chunk.read(i, "g") if status == "ok" else b"" for i, status in enumerate(ledger["status"])]
     assert read == contents
+
+
+def test_what_a_killed_job_of_the_same_process_id_left_does_not_empty_the_tar_of_the_source(tmp_path):
+    write(tmp_path / "packed")
+    packed = tmp_path / "packed" / "00000.tar"
+    content = packed.read_bytes()
+    left = tmp_path / f".00000.{os.getpid()}.partial.tar"
+    left.hardlink_to(packed)
+    places = (Packed(packed, 512, 5), Packed(packed, 1536, 1200))
+    deliveries = [
+        delivery._replace(content=b"", packed=places[delivery.object_id != 7]) if delivery.content else delivery
+        for delivery in DELIVERIES
+    ]
+    write(tmp_path, deliveries)
+    assert packed.read_bytes() == content == (tmp_path / "00000.tar").read_bytes()

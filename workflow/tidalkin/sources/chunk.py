@@ -162,7 +162,9 @@ LedgerRow = tuple[int, str, str, str, int, str]
 def _write_tar(deliveries: Iterable[Delivery], path: Path) -> list[LedgerRow]:
     rows: list[LedgerRow] = []
     packed: list[Packed] = []
-    with path.open("wb") as file:
+    # One that a killed job left can be a link to the source's own tar, which is not to be emptied.
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
         for delivery in deliveries:
             digest = delivery.checksum
             if delivery.packed:

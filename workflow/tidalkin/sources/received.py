@@ -283,7 +283,9 @@ class Received:
         else:
             self._part += 1
         self._tar = os.open(self._path(self._part), os.O_WRONLY | os.O_CREAT, 0o666)
-        os.ftruncate(self._tar, self._end)
+        # A new file is left alone: what was once cut to nothing, ext4 writes out as soon as it is closed.
+        if os.fstat(self._tar).st_size > self._end:
+            os.ftruncate(self._tar, self._end)
 
     def _path(self, part: int) -> Path:
         return self.folder / f"{part}.tar"
