@@ -13,8 +13,9 @@ chunk are deleted when it is done. ``--jobs`` more than connections let one job 
 - *receive* checks every member, packs it into the chunk's tar and journals it: all is safe on disk.
 - *download* is what a job of the workflow does: receive, then write the ledger and link the tar to its place.
 
-Printed: rates and their ratio to the copy (wanted: at least 0.80), processor time per cutout (at the server's full
-speed on few cores it is what limits all three), the largest memory of a job (wanted: under 300 MB), and the most file
+Printed: rates and their ratio to the copy (wanted: at least 0.80); processor time per cutout, of the jobs and of the
+server, and the ratio of both together: at the server's full speed on few cores it is what limits all of them, and other
+work on the machine does not disturb it; the largest memory of a job (wanted: under 300 MB); and the most file
 descriptors that were gained between a job's first chunk and its last.
 """
 
@@ -32,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -67,6 +68,8 @@ class Measured:
     descriptors_gained: int
     """Open after the last chunk, less those after the first."""
     complete: bool
+    server_seconds: float = 0.0
+    """Processor time of the server meanwhile."""
 
 
 def chunk(number: int, size: int) -> pd.DataFrame:
@@ -159,17 +162,25 @@ def work(
 
 
 @contextmanager
-def server(megabytes_per_second: float | None = None) -> Iterator[str]:
-    """The cutout server in a process of its own; yields its address."""
+def server(megabytes_per_second: float | None = None) -> Iterator[tuple[str, psutil.Process]]:
+    """The cutout server in a process of its own; yields its address and the process."""
     command = [sys.executable, str(SERVER), "--seconds", "3600"]
     if megabytes_per_second:
         command += ["--bytes-per-second", str(megabytes_per_second * 1e6)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), psutil.Process(process.pid)
         process.stdin.close()
 
 
-def measure(kind: str, n_jobs: int, n_chunks: int, size: int, cutouts: Cutouts, folder: Path) -> Measured:
+def processor_seconds(process: psutil.Process) -> float:
+    """What a process has used until now."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def measure(
+    kind: str, n_jobs: int, n_chunks: int, size: int, cutouts: Cutouts, folder: Path, serving: psutil.Process
+) -> Measured:
     """Run all chunks of one kind in ``n_jobs`` processes."""
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(n_jobs + 1), context.Queue()
@@ -180,7 +191,7 @@ def measure(kind: str, n_jobs: int, n_chunks: int, size: int, cutouts: Cutouts, 
     for worker in workers:
         worker.start()
     start.wait()
-    began = time.perf_counter()
+    began, served = time.perf_counter(), processor_seconds(serving)
     measured = [results.get() for _ in workers]
     seconds = time.perf_counter() - began
     for worker in workers:
@@ -192,6 +203,22 @@ def measure(kind: str, n_jobs: int, n_chunks: int, size: int, cutouts: Cutouts, 
         memory=max(one.memory for one in measured),
         descriptors_gained=max(one.descriptors_gained for one in measured),
         complete=all(one.complete for one in measured),
+        server_seconds=processor_seconds(serving) - served,
+    )
+
+
+def processor(one: Measured) -> float:
+    """Processor seconds of jobs and server."""
+    return one.processor_seconds + one.server_seconds
+
+
+def better(one: Measured, other: Measured) -> Measured:
+    """The least disturbed of two rounds, in wall clock and in processor time."""
+    least = min(one, other, key=processor)
+    return replace(
+        min(one, other, key=lambda measured: measured.seconds),
+        processor_seconds=least.processor_seconds,
+        server_seconds=least.server_seconds,
     )
 
 
@@ -210,14 +237,14 @@ def main() -> None:
     arguments = parser.parse_args()
     n_chunks = max(arguments.connections, arguments.jobs, arguments.objects // arguments.chunk)
     best: dict[str, Measured] = {}
-    with server(arguments.megabytes_per_second) as url, tempfile.TemporaryDirectory() as folder:
+    with server(arguments.megabytes_per_second) as (url, serving), tempfile.TemporaryDirectory() as folder:
         das = HscDas(url=url, transport=HscDasTransport(connections=arguments.connections))
         cutouts = Cutouts(source="hsc_das", size_arcsec=arguments.pixels * PIXEL_SCALE_ARCSEC, hsc_das=das)
         for _ in range(arguments.rounds):
             for kind in ("copy", "hashed copy", "receive", "download"):
                 n_jobs = arguments.connections if "copy" in kind else max(arguments.connections, arguments.jobs)
-                one = measure(kind, n_jobs, n_chunks, arguments.chunk, cutouts, Path(folder))
-                best[kind] = min(one, best.get(kind, one), key=lambda measured: measured.seconds)
+                one = measure(kind, n_jobs, n_chunks, arguments.chunk, cutouts, Path(folder), serving)
+                best[kind] = better(one, best.get(kind, one))
     print_table(best, n_chunks * arguments.chunk, arguments)
 
 
@@ -226,7 +253,19 @@ def print_table(best: dict[str, Measured], n_objects: int, arguments: argparse.N
     limit = f"{arguments.megabytes_per_second} MB/s each" if arguments.megabytes_per_second else "full speed"
     size = f"{n_objects} objects x 5 bands, {arguments.pixels} px"
     table = Table(title=f"{size}, {arguments.connections} connections, {limit}, {os.cpu_count()} cores")
-    for column in ("", "MB", "s", "MB/s", "ratio", "CPU, us/cutout", "memory, MB", "fds gained", "complete"):
+    for column in (
+        "",
+        "MB",
+        "s",
+        "MB/s",
+        "ratio",
+        "CPU, us/cutout",
+        "server",
+        "CPU ratio",
+        "memory, MB",
+        "fds gained",
+        "complete",
+    ):
         table.add_column(column, justify="right")
     for kind, one in best.items():
         table.add_row(
@@ -236,6 +275,8 @@ def print_table(best: dict[str, Measured], n_objects: int, arguments: argparse.N
             f"{one.bytes / 1e6 / one.seconds:.0f}",
             f"{best['copy'].seconds / one.seconds:.2f}",
             f"{one.processor_seconds / (5 * n_objects) * 1e6:.0f}",
+            f"{one.server_seconds / (5 * n_objects) * 1e6:.0f}",
+            f"{processor(best['copy']) / processor(one):.2f}",
             f"{one.memory / 1e6:.0f}",
             str(one.descriptors_gained),
             "yes" if one.complete else "NO",

@@ -186,9 +186,7 @@ def fits_fault(content: bytes, filter_name: str) -> str:
     while position < len(content):
         if n_hdus and not content.startswith(b"XTENSION=", position):
             return f"HDU {n_hdus} is damaged"
-        end = content.find(_END, position)
-        while end != -1 and (end - position) % _CARD:
-            end = content.find(_END, end + 1)
+        end = _header_end(content, position)
         if end == -1:
             return f"the file is cut short in the header of HDU {n_hdus}"
         if not n_hdus and (found := content.find(_FILTER, 0, end)) != -1:
@@ -197,18 +195,26 @@ def fits_fault(content: bytes, filter_name: str) -> str:
             if filter_name != f"HSC-{letter}":
                 return f"the file is of filter HSC-{letter}"
         try:
-            size = _data_bytes(_mandatory_cards(content, position))
+            position = end + _data_bytes(_mandatory_cards(content, position))
         except ValueError:
             return f"the header of HDU {n_hdus} is damaged"
-        position += _padded(end + _CARD - position) + _padded(size)
         n_hdus += 1
     if position != len(content):
         return f"the file is cut short: {len(content)} of {position} bytes"
     return "" if n_hdus > 1 else "the file holds no image"
 
 
-def _padded(size: int) -> int:
-    return -(-size // FITS_BLOCK) * FITS_BLOCK
+def _header_end(content: bytes, header: int) -> int:
+    """Where the header that begins at ``header`` ends, with the spaces that fill its last block; -1 if it does not."""
+    for start in range(header, len(content), FITS_BLOCK):
+        # Looked for among the first letters: a search for the card itself is slow, headers being full of spaces as it.
+        letters = content[start : start + FITS_BLOCK : _CARD]
+        card = letters.find(b"E")
+        while card != -1:
+            if content.startswith(_END, start + card * _CARD):
+                return start + FITS_BLOCK
+            card = letters.find(b"E", card + 1)
+    return -1
 
 
 def _mandatory_cards(content: bytes, header: int) -> bytes:
@@ -226,7 +232,7 @@ def _mandatory_cards(content: bytes, header: int) -> bytes:
 
 @lru_cache(256)
 def _data_bytes(cards: bytes) -> int:
-    """Bytes of the data of an HDU; the cutouts of one size all have the same.
+    """Bytes of the data of an HDU, filled to whole blocks; those of cutouts of one size are all alike.
 
     Raises
     ------
@@ -244,4 +250,4 @@ def _data_bytes(cards: bytes) -> int:
     size = elements * abs(bits) // 8
     if size < 0:
         raise ValueError(size)
-    return size
+    return size + -size % FITS_BLOCK
