@@ -435,9 +435,9 @@ class Answered:
 
     method: str
     repeat: int
-    example: int
-    """Row number."""
-    precision: float
+    row: int
+    """Of the example."""
+    value: float
     """Share with a feature among the first k."""
 
 
@@ -497,7 +497,7 @@ def evaluate(
         _metrics_table(values, labels.positive[probed[0].test], settings.precision_at),
         _curves_table(probed, labels),
         _breakdown(_found_by_probe(probed, labels), labels, catalog),
-        _breakdown(answered.rename(columns={"example": "row", "precision": "value"}), labels, catalog),
+        _breakdown(answered, labels, catalog),
     )
 
 
