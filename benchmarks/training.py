@@ -51,6 +51,7 @@ from tidalkin.embedding import features
 from tidalkin.encoder_file import random_encoder
 from tidalkin.images import Shard, create_store, open_store, write_shard
 from tidalkin.simsiam import Encoder, SimSiam
+from tidalkin.stretch import channel_count
 from tidalkin.training import one_step
 from tidalkin.training_data import TrainingImages
 
@@ -100,6 +101,11 @@ def make_store(path: Path, settings: config.Settings, galaxies: int) -> None:
         )
 
 
+def network_channels(settings: config.Settings) -> int:
+    """Channels of what the network sees: the bands, and what the stretch adds."""
+    return channel_count(len(settings.cutouts.bands), settings.stretch)
+
+
 # --- training ----------------------------------------------------------------------------------------------------
 
 
@@ -116,7 +122,7 @@ class Trainings:
         """The network alone."""
         network, optimizer = self._network()
         side = self.settings.augment.crop // self.settings.stretch.bin
-        pair = torch.rand(2, self.batch_size, len(self.settings.cutouts.bands), side, side, device=self.device)
+        pair = torch.rand(2, self.batch_size, network_channels(self.settings), side, side, device=self.device)
         view_a, view_b = (view.contiguous(memory_format=torch.channels_last) for view in pair)
 
         def turn() -> int:
@@ -200,7 +206,7 @@ class Trainings:
         return Variant(f"lightly: SimSiam, {self.workers} workers", turn)
 
     def _network(self) -> tuple[nn.Module, torch.optim.Optimizer]:
-        encoder = Encoder(len(self.settings.cutouts.bands), self.settings.encoder)
+        encoder = Encoder(network_channels(self.settings), self.settings.encoder)
         model = self._placed(SimSiam(encoder, self.settings.encoder))
         network = torch.compile(model) if self.settings.compute.compile else model
         return network, self._optimizer(model)  # type: ignore[return-value]
@@ -245,7 +251,8 @@ def embeddings(settings: config.Settings, galaxies: int) -> list[Variant]:
     n_views = galaxies * settings.embedding.symmetries
     side = (settings.embedding.crop or size) // settings.stretch.bin
     batch_size = min(settings.compute.embed_batch_size, galaxies)
-    images = torch.rand(batch_size, len(bands), side, side, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(batch_size, network_channels(settings), side, side, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
     encoder = loaded.encoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def ceiling() -> int:
