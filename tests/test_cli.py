@@ -12,10 +12,11 @@ import pytest
 
 from tidalkin import __version__
 from tidalkin.catalog import write_catalog
-from tidalkin.config import Images, Index
+from tidalkin.config import Embedding, Images, Index
 from tidalkin.images import Shard, create_store, write_shard
 from tidalkin.index import build_index
 from tidalkin.search import RunFiles
+from tidalkin.whitening import fit_whitening
 
 N = 2000  # of the size of the demo
 TIDALKIN = str(Path(sys.executable).with_name("tidalkin"))
@@ -37,6 +38,8 @@ def folder(tmp_path_factory):
     np.save(files.embeddings / "00000.npy", vectors)
     np.save(files.embeddings / "00000.ids.npy", ids)
     build_index([files.embeddings / "00000.npy"], Index(queries=5), files.index, seed=1)
+    features = random.standard_normal((N, 200)).astype(np.float32)
+    fit_whitening(features, Embedding(dimensions=128, host_directions=10, unusualness=0.2), "").save(files.whitening)
     images = Images(size=16, shard_size=N, chunk_size=50)
     ones = np.ones((N, 3), np.float32)
     flux = random.standard_normal((N, 3, 16, 16)).astype(np.float32)

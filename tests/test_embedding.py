@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from tidalkin import config
-from tidalkin.embedding import embed_shard, features, fit_whitening, load_whitening, view_covariance, whiten
+from tidalkin.embedding import embed_shard, features, view_covariance, whiten
 from tidalkin.encoder_file import load_encoder, random_encoder, save_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
+from tidalkin.whitening import load_whitening
 
 BANDS = ("g", "r")
 SIZE = 24
@@ -147,37 +148,6 @@ def test_images_in_other_bands_and_too_large_crops_are_refused():
 # --- whitening ------------------------------------------------------------------------------------------------------
 
 
-def correlated(n_objects=200, n_features=6):
-    random = np.random.default_rng(3)
-    mixed = random.normal(size=(n_objects, n_features)) @ random.normal(size=(n_features, n_features))
-    return (mixed + 10).astype(np.float32)
-
-
-def test_whitened_features_are_uncorrelated_and_the_vectors_have_length_one():
-    sample = correlated()
-    whitening = fit_whitening(sample, 4, encoder="")
-    white = (sample - whitening.mean) @ whitening.components.T * whitening.scale
-    np.testing.assert_allclose(np.cov(white.T), np.eye(4), atol=1e-3)
-    vectors = whitening.apply(sample)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    assert vectors.dtype == np.float32
-
-
-def test_the_views_direct_the_whitening_to_what_they_agree_in():
-    """Two loud features, one of which changes from view to view; a quiet third one that stays."""
-    random = np.random.default_rng(5)
-    features = random.normal(size=(400, 3)).astype(np.float32) * [5, 5, 1]
-    between_views = np.diag([25.0, 0.5, 0.01])
-    by_themselves = fit_whitening(features.astype(np.float32), 2, "digest")
-    white = fit_whitening(features.astype(np.float32), 2, "digest", between_views)
-    first, second = np.abs(white.components) * features.std(axis=0)
-    assert first.argmax() == 2
-    assert second.argmax() == 1
-    assert abs(white.components[:, 0] * 5).max() < 0.2 < abs(by_themselves.components[:, 0] * 5).max()
-    vectors = (features - white.mean) @ white.components.T * white.scale
-    np.testing.assert_allclose(np.cov(vectors, rowvar=False), np.eye(2), atol=1e-4)
-
-
 def test_views_differ_in_what_the_augmentation_changes_and_in_nothing_else():
     loaded, flux = an_encoder(), galaxies(6)
     ones = np.ones(flux.shape[:2], np.float32)
@@ -205,30 +175,6 @@ def test_the_views_change_the_whitening_and_the_batch_size_does_not(run):
     fit(run, settings, embed_batch_size=3)
     again = load_whitening(run / "whitening.npz")
     np.testing.assert_allclose(again.mean, np.load(io.BytesIO(with_views))["mean"], rtol=1e-4, atol=1e-5)
-
-
-def test_one_dimension_says_how_unusual_a_galaxy_is():
-    features = correlated()
-    plain, white = fit_whitening(features, 4, "digest"), fit_whitening(features, 5, "digest", unusualness=0.5)
-    vectors = white.apply(features)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    direction = vectors[:, :4] / np.linalg.norm(vectors[:, :4], axis=1, keepdims=True)
-    np.testing.assert_allclose(direction, plain.apply(features), atol=1e-4)
-    average = features.mean(axis=0)
-    farther = white.apply((average + np.array([[1], [2], [1000]]) * (features[:1] - average)).astype(np.float32))
-    unusual = farther[:, 4] / np.linalg.norm(farther[:, :4], axis=1)
-    assert unusual[0] < unusual[1] < unusual[2] == pytest.approx(0.5 * 3)
-    assert np.isfinite(white.apply(average[None])).all()
-
-
-def test_a_constant_feature_does_no_harm():
-    sample = np.column_stack([correlated(), np.full(200, 7, np.float32)])
-    assert np.isfinite(fit_whitening(sample, 7, encoder="").apply(sample)).all()
-
-
-def test_more_dimensions_than_galaxies_allow_are_refused():
-    with pytest.raises(TidalkinError, match=r"dimensions is 6, but 6 galaxies with 6 features allow at most 5"):
-        fit_whitening(correlated(6), 6, encoder="")
 
 
 def test_the_whitening_is_written_and_read_byte_identical(run):

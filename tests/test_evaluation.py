@@ -142,7 +142,7 @@ def test_a_query_is_not_among_its_own_answers():
     catalog = catalog_of(20, 20)
     labels = labelled_galaxies(catalog, "none")
     parts = split(labels, 0)
-    identity = np.eye(40)
+    identity = Vectors(labels.object_id, np.eye(40))
     asked = dict(answers("identity", identity, labels.positive, parts, FEW))
     assert any(question.task == "single" for question in asked)
     for question, score in asked.items():
@@ -155,7 +155,7 @@ def test_what_the_test_galaxies_are_labelled_does_not_change_their_scores():
     catalog = catalog_of(30, 60)
     labels = labelled_galaxies(catalog, "none")
     parts = split(labels, 0)
-    vectors = vectors_of(catalog, 1.0).vectors
+    vectors = vectors_of(catalog, 1.0)
     hidden = labels.positive.copy()
     hidden[parts.test] = ~hidden[parts.test]
     pairs = zip(
@@ -207,6 +207,19 @@ def test_more_labels_and_more_examples_find_more():
     probe = table[(table["task"] == "probe") & (table["metric"] == "roc_auc")].set_index("n_labels")["mean"]
     assert probe[10] < probe[50] < probe[probe.index.max()]
     assert figure(table, "single", "roc_auc")["mean"] < figure(table, "set", "roc_auc")["mean"]
+
+
+def test_dimensions_count_as_their_importance_says():
+    catalog = catalog_of(150, 450)
+    vectors = vectors_of(catalog, 0.6)
+    importance = np.ones(16)
+    importance[0] = 9  # the one that knows
+    methods = {"encoder": vectors, "told": Vectors(vectors.object_id, vectors.vectors, importance)}
+    table = evaluate(methods, catalog, FEW).metrics
+    table = table[(table["metric"] == "roc_auc") & table["n_labels"].isin([1, 5, 20])]
+    found = table.pivot_table(index=["task", "n_labels"], columns="method", values="mean")
+    assert found.index.get_level_values("task").unique().tolist() == ["probe", "set", "single"]
+    assert (found["told"] > found["encoder"] + 0.03).all(), found
 
 
 def test_numbers_do_not_depend_on_the_number_of_processes():

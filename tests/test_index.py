@@ -24,6 +24,7 @@ from tidalkin.index import (
     merge_parts,
     open_index,
     read_report,
+    recall,
     train_index,
 )
 from tidalkin.partition import parts_of
@@ -206,6 +207,23 @@ def test_more_neighbours_than_a_query_looks_into_are_still_found(tmp_path, kind)
     )
     rows, _ = open_index(tmp_path / "index", tmp_path / "embeddings").nearest(vectors[0], 950)
     assert len(set(rows.tolist())) == 950
+
+
+@pytest.mark.parametrize("kind", ["Flat", "IVF64,PQ8x4fs", "HNSW16", "PCAR12,IVF64,Flat"])
+def test_a_question_that_weighs_dimensions_anew_finds_what_an_exhaustive_search_does(tmp_path, kind):
+    vectors = unit_vectors(5000)
+    files = write_shards(tmp_path / "embeddings", vectors, shard_size=1000)
+    build_index(files, Index(kind=kind, queries=50), tmp_path / "index", seed=1)
+    opened = open_index(tmp_path / "index", tmp_path / "embeddings")
+    importance = np.repeat([0.1, 1, 4], [5, 10, 1]).astype(np.float32)
+    found, exact, by_neighbours = [], [], []
+    for row in range(0, 5000, 100):
+        direction = vectors[row] * importance
+        exact.append(np.argsort(-vectors @ direction)[:30])
+        found.append(opened.most_similar(direction, 30)[0])
+        by_neighbours.append(opened.nearest(direction, 30)[0])
+    assert recall(found, exact) >= 0.97
+    assert recall(found, exact) >= recall(by_neighbours, exact)
 
 
 def test_auto_is_exact_for_small_and_compressed_for_large():

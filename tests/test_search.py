@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tidalkin.catalog import write_catalog
-from tidalkin.config import Augment, Compute, Embedding, Encoder, Images, Index, Query, Stretch
+from tidalkin.config import Augment, Compute, Embedding, Encoder, Images, Index, Query, Stretch, Weights
 from tidalkin.cutouts import write_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
@@ -29,8 +29,10 @@ from tidalkin.search import (
     separation_arcsec,
     write_answer,
 )
+from tidalkin.whitening import fit_whitening
 
 BANDS = ("g", "r", "i")
+WEIGHTS = Weights(host=1, unusual=1)
 N, SIZE = 60, 16
 
 
@@ -52,6 +54,8 @@ def write_run(run):
         np.save(files.embeddings / f"{shard:05d}.npy", vectors)
         np.save(files.embeddings / f"{shard:05d}.ids.npy", ids[rows])
     build_index([files.embeddings / f"{shard:05d}.npy" for shard in range(2)], Index(queries=5), files.index, seed=1)
+    features = random.standard_normal((N, 12)).astype(np.float32)
+    fit_whitening(features, Embedding(dimensions=8, host_directions=2, unusualness=0.5), "").save(files.whitening)
     store = create_store(files.images, objects=N, bands=BANDS, images=Images(size=SIZE, shard_size=64, chunk_size=32))
     flux = random.standard_normal((N, 3, SIZE, SIZE)).astype(np.float32)
     flux[:, :, 6:10, 6:10] += 100
@@ -65,8 +69,8 @@ def files(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("run"))
 
 
-def ask(files, k=5, **query):
-    return answer(Query(**query), files, k=k, radius_arcsec=2.0)
+def ask(files, k=5, weights=WEIGHTS, **query):
+    return answer(Query(**query), files, k=k, radius_arcsec=2.0, weights=weights)
 
 
 def vector_of(files, object_id):
@@ -94,16 +98,35 @@ def test_a_set_never_answers_with_its_own_objects(files):
     assert not set(found["object_id"].to_pylist()) & {1001, 1002, 1003, 1050}
 
 
-def test_the_direction_of_one_example_is_its_vector():
+def test_the_direction_of_one_example_is_its_vector_times_the_importance():
     example = unit(np.array([[3.0, 4.0, 0.0]]))
-    np.testing.assert_allclose(direction(example, np.zeros((0, 3), np.float32)), example[0], atol=1e-6)
+    none = np.zeros((0, 3), np.float32)
+    np.testing.assert_allclose(direction(example, none, np.ones(3)), example[0], atol=1e-6)
+    np.testing.assert_allclose(direction(example, none, np.array([4, 1, 1])), unit(example[0] * [4, 1, 1]), atol=1e-6)
+
+
+def test_an_answer_looks_at_the_host_and_at_the_unusual_as_much_as_it_is_told(files):
+    importance = np.array([0.0, 0, 1, 1, 1, 1, 1, 9])  # two directions are the host's, the last is the unusualness
+    found = ask(files, k=58, weights=Weights(host=0, unusual=9), like=[1007]).neighbours.to_pandas()
+    towards = unit(importance * vector_of(files, 1007))
+    expected = [vector_of(files, object_id) @ towards for object_id in found.object_id]
+    np.testing.assert_allclose(found.similarity, expected, atol=2e-5)
+    assert found.similarity.is_monotonic_decreasing
+
+
+def test_a_whitening_of_other_dimensions_is_refused(tmp_path):
+    files = write_run(tmp_path)
+    features = np.random.default_rng(2).standard_normal((N, 12)).astype(np.float32)
+    fit_whitening(features, Embedding(dimensions=5), "").save(files.whitening)
+    with pytest.raises(TidalkinError, match=r"whitening.npz: makes vectors of 5 dimensions, but the index has 8"):
+        ask(files, like=[1001])
 
 
 @given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 6))
 def test_a_direction_has_length_one_and_ranks_examples_above_counter_examples(seed, n_like, n_unlike):
     random = np.random.default_rng(seed)
     like, unlike = (unit(random.standard_normal((n, 32))) for n in (n_like, n_unlike))
-    towards = direction(like, unlike)
+    towards = direction(like, unlike, random.uniform(0.1, 4, 32))
     assert np.linalg.norm(towards) == pytest.approx(1, abs=1e-5)
     assert (like @ towards).mean() > (unlike @ towards).mean()
 
@@ -123,8 +146,9 @@ def test_several_examples_find_more_than_one_and_judged_answers_help():
     single, several, judged = [], [], []
     for seed in range(5):
         vectors, is_tidal, has_bar = latent_galaxies(seed)
+        ones = np.ones(vectors.shape[1])
         examples = np.flatnonzero(is_tidal & has_bar)[:20]  # they happen to share a trait that does not matter
-        first_answer = np.argsort(-vectors @ direction(vectors[examples], vectors[:0]))
+        first_answer = np.argsort(-vectors @ direction(vectors[examples], vectors[:0], ones))
         wrong = first_answer[~is_tidal[first_answer]][:20]
         rest = np.setdiff1d(np.arange(len(vectors)), [*examples, *wrong])
         for precisions, like, unlike in (
@@ -132,7 +156,7 @@ def test_several_examples_find_more_than_one_and_judged_answers_help():
             (several, examples, wrong[:0]),
             (judged, examples, wrong),
         ):
-            similarity = vectors[rest] @ direction(vectors[like], vectors[unlike])
+            similarity = vectors[rest] @ direction(vectors[like], vectors[unlike], ones)
             precisions.append(average_precision_score(is_tidal[rest], similarity))
     assert np.mean(several) > 1.5 * np.mean(single)
     assert np.mean(judged) > np.mean(several)
@@ -258,7 +282,7 @@ def write_outside(files, folder, object_id, size=SIZE):
 
 def test_a_cutout_of_a_known_galaxy_finds_that_galaxy_first(with_encoder, tmp_path):
     template = write_outside(with_encoder, tmp_path, 1042)
-    found = answer(Query(cutout=template), with_encoder, k=3, radius_arcsec=2, cutouts=CUTOUTS)
+    found = answer(Query(cutout=template), with_encoder, k=3, radius_arcsec=2, weights=WEIGHTS, cutouts=CUTOUTS)
     best = found.neighbours.to_pylist()[0]
     assert best["object_id"] == 1042
     assert best["similarity"] == pytest.approx(1, abs=1e-3)

@@ -81,6 +81,7 @@ rule evaluate:
         catalog=f"{RESULTS}/catalog.parquet",
         vectors=vectors,
         vector_ids=vector_ids,
+        whitening=f"{RESULTS}/whitening.npz",
         baselines=expand(
             f"{RESULTS}/baselines/{{baseline}}.npz",
             baseline=["random", "pca", "morphology"],
@@ -137,6 +138,6 @@ rule evaluate:
         runtime=120,
     params:
         evaluation=settings.evaluation.model_dump(),
-        seed=settings.seed,
+        weights=settings.search.weights.model_dump(),
     script:
         "../scripts/evaluate.py"

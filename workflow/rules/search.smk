@@ -36,6 +36,7 @@ rule search:
         query=question,
         k=settings.search.k,
         radius_arcsec=settings.search.radius_arcsec,
+        weights=settings.search.weights.model_dump(),
         embedding=settings.embedding.model_dump(),
         images=settings.images.model_dump(),
     script:

@@ -3,13 +3,15 @@
 In: the catalog, the embeddings, the baselines. Out: tables and curves.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from tidalkin.catalog import read_catalog
-from tidalkin.config import Evaluation
+from tidalkin.config import Evaluation, Weights
 from tidalkin.evaluation import evaluate, labelled_galaxies, read_baseline, read_embeddings, write_evaluation
 from tidalkin.figures_evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 from tidalkin.stage import stage
+from tidalkin.whitening import load_whitening
 
 with stage(snakemake.log):
     catalog = read_catalog(snakemake.input.catalog)
@@ -23,6 +25,10 @@ with stage(snakemake.log):
         )
     }
     methods |= {Path(file).stem: read_baseline(Path(file)) for file in snakemake.input.baselines}
+    # Random weights are whitened as the encoder's are; the dimensions of the others have no such meaning.
+    importance = load_whitening(snakemake.input.whitening).importance(Weights(**snakemake.params.weights))
+    for method in ("encoder", "random"):
+        methods[method] = replace(methods[method], importance=importance)
     found = evaluate(methods, catalog, settings, processes=snakemake.threads)
     write_evaluation(found, Path(snakemake.output.metrics).parent)
     draw_roc(found.curves, found.metrics, Path(snakemake.output.roc))

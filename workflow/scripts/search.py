@@ -5,7 +5,7 @@ In: the run's files. Out: the look-alikes as a table and as a mosaic.
 
 from pathlib import Path
 
-from tidalkin.config import Embedding, Images, Query, load_settings
+from tidalkin.config import Embedding, Images, Query, Weights, load_settings
 from tidalkin.search import CutoutSettings, RunFiles, answer, write_answer
 from tidalkin.stage import stage
 
@@ -24,6 +24,7 @@ with stage(snakemake.log):
         files,
         k=snakemake.params.k,
         radius_arcsec=snakemake.params.radius_arcsec,
+        weights=Weights(**snakemake.params.weights),
         cutouts=CutoutSettings(
             Images(**snakemake.params.images),
             Embedding(**snakemake.params.embedding),

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
-from tidalkin.embedding import features, fit_whitening, view_covariance
+from tidalkin.embedding import WhiteningSample, features
 from tidalkin.encoder_file import random_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation import labelled_galaxies
@@ -132,25 +132,18 @@ def random_baseline(
     )
     sample_ids = np.asarray(array_of(store, "object_id"))[sample]
     rows = np.union1d(evaluated, sample)
+    whitening_sample = WhiteningSample(untrained, embedding, augment, compute)
     ids, found = [], []
-    covariances: list[NDArray[np.float64]] = []
-    for part in images_of(store, rows):
+    for number, part in enumerate(images_of(store, rows)):
         ids.append(part.object_id)
         found.append(features(untrained, part.flux, embedding, compute))
-        if embedding.whitening_views:
-            sampled = part.rows(np.flatnonzero(np.isin(part.object_id, sample_ids)))
-            part_seed = derived_seed(seed, "random baseline", "views", len(covariances))
-            covariances.append(
-                view_covariance(untrained, sampled, augment, embedding.whitening_views, part_seed, compute)
-            )
+        sampled = np.flatnonzero(np.isin(part.object_id, sample_ids))
+        part_seed = derived_seed(seed, "random baseline", "views", number)
+        whitening_sample.add(found[-1][sampled], part.rows(sampled), part_seed)
         logger.info("random encoder: %d of %d galaxies", sum(map(len, ids)), rows.size)
-    table = np.concatenate(found)
-    between_views = np.sum(covariances, axis=0) / sample.size if covariances else None
-    whitening = fit_whitening(
-        *(table[np.isin(rows, sample)], embedding.dimensions, untrained.digest, between_views, embedding.unusualness)
-    )
     is_evaluated = np.isin(rows, evaluated)
-    write_vectors(output, np.concatenate(ids)[is_evaluated], whitening.apply(table[is_evaluated]))
+    vectors = whitening_sample.fit().apply(np.concatenate(found)[is_evaluated])
+    write_vectors(output, np.concatenate(ids)[is_evaluated], vectors)
 
 
 # --- pixel principal components ----------------------------------------------------------------------------------

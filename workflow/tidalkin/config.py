@@ -440,10 +440,17 @@ class Embedding(Section):
         "and galaxies differ; 0: the directions in which galaxies differ most.",
     )
 
+    host_directions: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="How many of the first directions describe the host galaxy, and not what is around it: "
+        "`search.weights.host` is theirs, and `unusualness` does not look at them.",
+    )
     unusualness: NonNegative = Field(
         0.0,
-        description="Weight of one more dimension, counted in `dimensions`: how far a galaxy is from the average one; "
-        "0: only the direction counts.",
+        description="Weight of one more dimension, counted in `dimensions`: how far a galaxy is from its nearest "
+        "neighbours; 0: none.",
     )
     minimum_good_fraction: Fraction = Field(
         0.5, description="Galaxies with fewer good pixels in some band are left out (and listed)."
@@ -456,6 +463,16 @@ class Embedding(Section):
         if views == 1:
             raise ValueError("one view has nothing to agree with: 2 or more, or 0 for none")
         return views
+
+    @model_validator(mode="after")
+    def _some_directions_are_not_the_hosts(self) -> Self:
+        others = self.dimensions - (self.unusualness > 0)
+        if self.host_directions >= others:
+            raise ValueError(
+                f"host_directions {self.host_directions} must be smaller than the {others} of `dimensions` that are "
+                "directions"
+            )
+        return self
 
 
 class Index(Section):
@@ -498,11 +515,21 @@ class Query(Section):
         return self
 
 
+class Weights(Section):
+    """How much some dimensions of a vector count in a comparison, where all others count 1."""
+
+    host: NonNegative = Field(0.1, description="Each of `embedding.host_directions`; 0: the host does not matter.")
+    unusual: NonNegative = Field(
+        4.0, description="The unusualness, where `embedding.unusualness` makes it a dimension."
+    )
+
+
 class Search(Section):
     """Questions asked by the workflow."""
 
     k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
     radius_arcsec: Positive = Field(2.0, description="How far from `position` a galaxy may be, arcsec.")
+    weights: Weights = Field(default_factory=Weights)
     queries: dict[str, Query] = Field(default_factory=dict, description="Questions by name.")
 
     @model_validator(mode="after")

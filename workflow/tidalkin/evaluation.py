@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +62,8 @@ class Vectors:
     """(object,)"""
     vectors: Floats
     """(object, dimension), all finite."""
+    importance: Floats | None = None
+    """(dimension,): how much each counts in a search, and how freely a probe may use it; none: all alike."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def read_baseline(path: Path) -> Vectors:
         return Vectors(file["object_id"], file["vectors"])
 
 
-def _common(vectors: Mapping[str, Vectors], labels: Labels, negative_label: str) -> tuple[dict[str, Floats], Labels]:
+def _common(vectors: Mapping[str, Vectors], labels: Labels, negative_label: str) -> tuple[dict[str, Vectors], Labels]:
     """Vectors and labels of the labelled galaxies that every method knows, row by row the same ones."""
     common = labels.object_id
     for method, known in vectors.items():
@@ -159,8 +161,9 @@ def _common(vectors: Mapping[str, Vectors], labels: Labels, negative_label: str)
     aligned = {}
     for method, known in vectors.items():
         order = np.argsort(known.object_id)
-        aligned[method] = known.vectors[order[np.searchsorted(known.object_id, common, sorter=order)]]
-        if not np.isfinite(aligned[method]).all():
+        rows = order[np.searchsorted(known.object_id, common, sorter=order)]
+        aligned[method] = replace(known, object_id=common, vectors=known.vectors[rows])
+        if not np.isfinite(aligned[method].vectors).all():
             raise TidalkinError(f"the vectors of method {method!r} are not all finite numbers: make its file again")
     return aligned, kept
 
@@ -316,15 +319,9 @@ def _standardised(vectors: Floats, pool: Integers) -> Floats:
     return (vectors - vectors[pool].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
 
 
-def single_scores(unit: Floats, parts: Split) -> Floats:
-    """Similarity of the test to each of the first `SINGLE_QUERIES` galaxies with a feature: (query, test)."""
-    return unit[parts.pool_positive[:SINGLE_QUERIES]] @ unit[parts.test].T
-
-
-def set_scores(unit: Floats, parts: Split, set_size: int) -> Floats:
-    """Similarity of the test to the first ``set_size`` galaxies with a feature, as in `tidalkin.search`: (test,)."""
-    examples = unit[parts.pool_positive[:set_size]]
-    return unit[parts.test] @ direction(examples, examples[:0])
+def set_scores(unit: Floats, importance: Floats, examples: Integers, ranked: Integers) -> Floats:
+    """Similarity (ranked,) of some rows to examples, one or several, as in `tidalkin.search`."""
+    return unit[ranked] @ direction(unit[examples], unit[:0], importance)
 
 
 Probe = Callable[[Floats, Booleans, Floats], Floats]
@@ -374,32 +371,39 @@ def label_counts(probe_labels: Sequence[int], pool_size: int) -> list[int]:
 
 
 class Question(NamedTuple):
-    """What was asked: one row of figures in the table."""
+    """What was asked."""
 
     method: str
     task: str
     n_labels: int
+    example: int | None = None
+    """Row of the only example."""
 
 
 def answers(
-    method: str, vectors: Floats, positive: Booleans, parts: Split, settings: config.Evaluation
+    method: str, known: Vectors, positive: Booleans, parts: Split, settings: config.Evaluation
 ) -> Iterator[tuple[Question, Floats]]:
     """Scores (test,) of one method, to all questions of one repeat; to `single` one per example.
 
     Parameters
     ----------
     method : str
-    vectors : (object, dimension) ndarray
+    known : Vectors
+        Of the method, row by row those of ``positive``.
     positive : (object,) ndarray of bool
     parts : Split
     settings : config.Evaluation
     """
+    vectors = known.vectors
     unit = _unit(vectors)
-    for score in single_scores(unit, parts):
-        yield Question(method, "single", 1), score
-    set_size = min(settings.set_size, parts.pool_positive.size)
-    yield Question(method, "set", set_size), set_scores(unit, parts, set_size)
-    standardised = _standardised(vectors, parts.pool)
+    importance = np.ones(vectors.shape[1]) if known.importance is None else known.importance
+    for example in parts.pool_positive[:SINGLE_QUERIES]:
+        score = set_scores(unit, importance, np.array([example]), parts.test)
+        yield Question(method, "single", 1, int(example)), score
+    examples = parts.pool_positive[: settings.set_size]
+    yield Question(method, "set", examples.size), set_scores(unit, importance, examples, parts.test)
+    # A weight on a larger dimension costs the penalty of the probe less: few labels cannot tell what matters.
+    standardised = _standardised(vectors, parts.pool) * np.sqrt(importance)
     probes: dict[str, Probe] = {method: linear_probe}
     if method == "morphology":
         probes[f"{method} (random forest)"] = forest_probe
@@ -501,20 +505,20 @@ def evaluate(
     )
 
 
-def _one_repeat(aligned: Mapping[str, Floats], labels: Labels, settings: config.Evaluation, repeat: int) -> Repeat:
+def _one_repeat(aligned: Mapping[str, Vectors], labels: Labels, settings: config.Evaluation, repeat: int) -> Repeat:
     parts = split(labels, repeat)
     done = Repeat([], [], [])
     # scikit-learn's checks of its arguments take longer than its small fits.
     with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
-        for method, vectors in aligned.items():
-            examples = iter(parts.pool_positive)
-            for question, score in answers(method, vectors, labels.positive, parts, settings):
+        for method, known in aligned.items():
+            for question, score in answers(method, known, labels.positive, parts, settings):
                 found = ranking(labels.positive[parts.test], score)
-                if question.task == "single":
+                if question.example is not None:
                     precision = found.precision_at(settings.precision_at)
-                    done.answered.append(Answered(method, repeat, int(next(examples)), precision))
+                    done.answered.append(Answered(method, repeat, question.example, precision))
+                asked = question.method, question.task, question.n_labels
                 for metric in metrics(settings.precision_at):
-                    done.values.append((*question, metric.name, repeat, metric.of(found)))
+                    done.values.append((*asked, metric.name, repeat, metric.of(found)))
                 if question.n_labels == parts.pool.size:
                     done.probed.append(Probed(question.method, repeat, parts.test, score))
     return done

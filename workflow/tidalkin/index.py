@@ -42,6 +42,10 @@ RECALL_AIM = 0.95
 TUNING_MARGIN = 0.01  # the error of recall with 200 queries
 RECALL_AT = 10
 CANDIDATES = (100, 300, 1000)  # ranked again per query: the fewest that reach the aim
+QUESTION_BREADTH = 8
+"""Times the breadth that was tuned: a question weighs the dimensions anew, so that its answers lie farther from it, and
+in more lists, than the neighbours of a vector."""
+QUESTION_CANDIDATES = 40  # ranked again for each of a question's answers, at least
 TRAINING_VECTORS_PER_LIST = 40  # FAISS warns below 39
 LEAST_TRAINING_VECTORS = 50_000
 BLOCK_ROWS = 65_536
@@ -628,6 +632,7 @@ def ranked(
     vector: Vectors,
     k: int,
     exclude: Sequence[int] = (),
+    breadth: int | None = None,
 ) -> tuple[Rows, Vectors]:
     """The rows most similar to one vector.
 
@@ -645,6 +650,8 @@ def ranked(
         How many rows.
     exclude : sequence of int
         Rows that are no answers.
+    breadth : int, optional
+        Lists or nodes to look into; none: as many as the index was tuned to.
 
     Returns
     -------
@@ -652,7 +659,7 @@ def ranked(
         Most similar first, equal ones by row; fewer than ``k`` only where the index has fewer.
     """
     wanted = min(k + len(exclude), index.ntotal)
-    rows = _candidates(index, vector, min(max(candidates, wanted), index.ntotal), wanted)
+    rows = _candidates(index, vector, min(max(candidates, wanted), index.ntotal), wanted, breadth)
     return _best(rows, _similarity(vectors, rows, vector), k, exclude)
 
 
@@ -670,14 +677,15 @@ def _best(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) -> tu
     return rows[best], similarity[best]
 
 
-def _candidates(index: faiss.Index, vector: Vectors, count: int, wanted: int) -> Rows:
+def _candidates(index: faiss.Index, vector: Vectors, count: int, wanted: int, breadth: int | None = None) -> Rows:
     """The index's best ``count`` rows; it looks into more lists or nodes where it finds fewer than ``wanted``."""
-    query = vector[None, :]
-    rows: Rows = index.search(query, count)[1][0]
-    breadth, largest = _breadth(index) or 1, _largest_breadth(index)
-    while (rows >= 0).sum() < wanted and breadth < largest:
-        breadth = min(2 * breadth, largest)
-        rows = index.search(query, count, params=_parameters(index, breadth))[1][0]
+    query, largest = vector[None, :], _largest_breadth(index)
+    looked_into = min(breadth or _breadth(index) or 1, largest)
+    parameters = _parameters(index, looked_into) if breadth and largest > 1 else None
+    rows: Rows = index.search(query, count, params=parameters)[1][0]
+    while (rows >= 0).sum() < wanted and looked_into < largest:
+        looked_into = min(2 * looked_into, largest)
+        rows = index.search(query, count, params=_parameters(index, looked_into))[1][0]
     return rows[rows >= 0]
 
 
@@ -698,8 +706,20 @@ class OpenIndex:
         return dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
 
     def nearest(self, vector: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
-        """Rows and similarities of the ``k`` objects most similar to one vector: see `ranked`."""
+        """Rows and similarities of the ``k`` nearest neighbours of one of the vectors, as the index was tuned to find.
+
+        See `ranked`.
+        """
         return ranked(self.index, self.vectors, self.report.candidates, vector, k, exclude)
+
+    def most_similar(self, direction: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
+        """Rows and similarities of the ``k`` objects that lie most in some direction; it takes longer than `nearest`.
+
+        See `ranked`.
+        """
+        candidates = self.report.candidates and max(self.report.candidates, QUESTION_CANDIDATES * k)
+        breadth = self.report.breadth and QUESTION_BREADTH * self.report.breadth
+        return ranked(self.index, self.vectors, candidates, direction, k, exclude, breadth)
 
 
 def read_report(directory: str | Path) -> Report:

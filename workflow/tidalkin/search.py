@@ -1,8 +1,9 @@
 """Questions to answers: which galaxies look like these, and not like those.
 
 A question names examples (by object id, by position, or as a FITS cutout of a galaxy that is not in the catalog) and
-counter-examples. One example is compared by the cosine of its vector with all others. Several become one direction,
-see `direction`. Objects named in the question are never in the answer.
+counter-examples. One example is compared with all others by the product of the vectors, in which the host galaxy
+counts for less than what is around it; several become one direction, see `direction`. Objects named in the question
+are never in the answer.
 
 Nothing is read that the answer does not need, so that a question by object id is answered in a second or two, Python's
 start included: libraries that take long to import are imported where they are used.
@@ -26,6 +27,7 @@ from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
 from tidalkin.index import OpenIndex, open_index
+from tidalkin.whitening import load_whitening
 
 if TYPE_CHECKING:
     from tidalkin.figures import Panel
@@ -107,7 +109,13 @@ class Answer:
 
 
 def answer(
-    query: config.Query, files: RunFiles, *, k: int, radius_arcsec: float, cutouts: CutoutSettings | None = None
+    query: config.Query,
+    files: RunFiles,
+    *,
+    k: int,
+    radius_arcsec: float,
+    weights: config.Weights,
+    cutouts: CutoutSettings | None = None,
 ) -> Answer:
     """Answer a question.
 
@@ -121,6 +129,8 @@ def answer(
         How many look-alikes.
     radius_arcsec : float
         How far from ``query.position`` the catalog's nearest galaxy may be.
+    weights : config.Weights
+        How much the host galaxy and the unusualness count.
     cutouts : CutoutSettings, optional
         Needed for ``query.cutout`` only.
 
@@ -147,8 +157,8 @@ def answer(
             raise ValueError("a question with a cutout needs `cutouts`")
         outside = read_outside_galaxy(query.cutout, files, cutouts)
         examples = np.concatenate([examples, outside.vector[None, :]])
-    towards = direction(examples, named[len(like) :])
-    found, similarity = opened.nearest(towards, k, exclude=rows.tolist())
+    towards = direction(examples, named[len(like) :], _importance(opened, files, weights))
+    found, similarity = opened.most_similar(towards, k, exclude=rows.tolist())
     made_by = {
         "Software": f"tidalkin {__version__}",
         "Query": query.model_dump_json(exclude_defaults=True),
@@ -162,15 +172,16 @@ def answer(
     )
 
 
-def direction(like: Vectors, unlike: Vectors) -> Vectors:
+def direction(like: Vectors, unlike: Vectors, importance: Vectors) -> Vectors:
     """The direction in which examples differ from everything else, and from the counter-examples.
 
     Least squares on whitened vectors: examples shall have the value 1, counter-examples and the population 0. The
     vectors of a whitened population have mean 0 and covariance 1/d, so that its share of the squares is a ridge
-    penalty, and needs no sample of it. Without counter-examples this is near the mean of the examples. With them, it
-    leaves out what they have in common with the examples. It was chosen on simulated vectors, with 5 to 20 examples and
-    the first search's 5 to 60 best wrong answers as counter-examples: average precision rose from 0.35 to 0.37 with 20
-    and 5, from 0.44 to 0.48 with 20 and 60, and never fell, as it did with the difference of the two means (to 0.16).
+    penalty, and needs no sample of it; the penalty of a dimension is divided by its importance. Without
+    counter-examples this is near the mean of the examples. With them, it leaves out what they have in common with the
+    examples. It was chosen on simulated vectors, with 5 to 20 examples and the first search's 5 to 60 best wrong
+    answers as counter-examples: average precision rose from 0.35 to 0.37 with 20 and 5, from 0.44 to 0.48 with 20 and
+    60, and never fell, as it did with the difference of the two means (to 0.16).
 
     Parameters
     ----------
@@ -178,23 +189,38 @@ def direction(like: Vectors, unlike: Vectors) -> Vectors:
         At least one.
     unlike : (counter-example, dimension) float32
         May be none.
+    importance : (dimension,) float32
+        How much each dimension counts, 0 or more; see `tidalkin.whitening.Whitening.importance`.
 
     Returns
     -------
     (dimension,) float32
-        Of length 1; of a single example without counter-examples, its vector.
+        Of length 1; of a single example without counter-examples, its vector times the importance.
     """
     dimensions = like.shape[1]
-    examples, others = like.astype(np.float64), unlike.astype(np.float64)
+    root = np.sqrt(importance.astype(np.float64))
+    examples, others = like * root, unlike * root
     squares = np.eye(dimensions) * (POPULATION_WEIGHT / dimensions) + examples.T @ examples / len(examples)
     if len(others):
         squares += others.T @ others / len(others)
-    towards = np.linalg.solve(squares, examples.mean(axis=0))
+    towards = np.linalg.solve(squares, examples.mean(axis=0)) * root
     length = float(np.linalg.norm(towards))
     if length == 0:
         raise TidalkinError("the examples cancel each other out: ask about fewer or more similar ones")
     unit: Vectors = (towards / length).astype(np.float32)
     return unit
+
+
+def _importance(opened: OpenIndex, files: RunFiles, weights: config.Weights) -> Vectors:
+    """How much each dimension of the run's vectors counts."""
+    importance = load_whitening(files.whitening).importance(weights)
+    dimensions = opened.vectors.shape[1]
+    if len(importance) != dimensions:
+        raise TidalkinError(
+            f"{files.whitening}: makes vectors of {len(importance)} dimensions, but the index has {dimensions}: make "
+            "the index of these embeddings with `snakemake --until index`"
+        )
+    return importance
 
 
 def _rows_of(opened: OpenIndex, object_ids: Sequence[int], catalog: Path) -> npt.NDArray[np.int64]:
@@ -368,12 +394,12 @@ def read_outside_galaxy(template: str, files: RunFiles, settings: CutoutSettings
     """
     # Imported here: torch takes seconds, and other questions do not need it.
     from tidalkin.cutouts import place_on_grid, read_cutout
-    from tidalkin.embedding import features, load_whitening
+    from tidalkin.embedding import features
     from tidalkin.encoder_file import load_encoder
     from tidalkin.images import sky_sigma
 
     loaded, whitening = load_encoder(files.encoder), load_whitening(files.whitening)
-    whitening.check(loaded, files.whitening)
+    whitening.check(loaded.digest, files.whitening)
     flux, sigma = [], []
     for band, content in _outside_files(template, loaded.bands):
         name = f"cutout {template}, band {band}"
