@@ -1,0 +1,40 @@
+"""Every benchmark starts, works on little, and prints its table: its figures are for a quiet machine to find."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {
+    "conversion": ("--objects 16 --size 16 --shard-size 4 --workers 1 --rounds 1", "of plain"),
+    "download": ("--objects 20 --chunk 5 --pixels 16 --connections 2 --rounds 1", "download"),
+    "index": ("3000 --dimensions 16 --queries 20 --no-peer", "recall@10"),
+    "index_memory": ("20000 --dimensions 16 --kind IVF16,PQ8x4fs --shards-per-part 8", "join"),
+    "patches": ("--side 300 --objects 3", "galaxies per plain"),
+    "planning": ("3 --chunk-size 4", "chunks"),
+    "scaling": ("--smallest 256", "exponent"),
+    "simulation": ("--galaxies 4 --size-pixels 32", "galaxies"),
+    "training": (
+        "--config config/config.yaml --width 4 --batch-size 4 --steps 1 --rounds 1 --embed 2 --workers 0",
+        "of ceiling",
+    ),
+}
+
+
+def test_every_benchmark_is_started_here():
+    assert sorted(SMALL) == sorted(file.stem for file in (ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_prints_its_table(name):
+    if name == "training" and find_spec("lightly") is None:
+        pytest.skip("lightly is not installed: see envs/requirements-benchmarks.txt")
+    arguments, heading = SMALL[name]
+    command = [sys.executable, f"benchmarks/{name}.py", *arguments.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert heading in done.stdout
