@@ -65,6 +65,8 @@ def test_a_configuration_comes_back_from_its_own_dump():
             "cutouts.hsc_das.transport.connections is 99: input should be less than or equal",
         ),
         ("cutouts: {bands: []}", "config: cutouts.bands is []: tuple should have at least 1 item"),
+        ("training: {epochs: true}", "config: training.epochs: must be a number, not true or false"),
+        ("augment: {zoom: [true, 2]}", "config: augment.zoom: must be a number, not true or false"),
         # choices
         ("cutouts: {bands: [u]}", "config: cutouts.bands.0 is 'u': input should be 'g', 'r', 'i', 'z' or 'y'"),
         ("catalog: {source: sky}", "config: catalog.source is 'sky': input should be 'simulated', 'file' or 'hsc_sql'"),
@@ -116,6 +118,10 @@ def test_a_fault_is_one_sentence_that_names_key_value_and_what_is_allowed(text, 
     assert sentence in found
     assert found.startswith("config: ")
     assert "\n" not in found
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number():
+    assert load_settings(yaml.safe_load("training: {base_learning_rate: 5e-2}")).training.base_learning_rate == 0.05
 
 
 def test_every_fault_gets_its_own_line():

@@ -126,13 +126,14 @@ def test_a_conversion_whose_slurm_jobs_are_all_killed_gets_new_ones_and_gives_th
     local, slurm = (survey.arguments(name, **WHOLE) for name in ("local.zarr", "slurm.zarr"))
     convert(**local, dask=Dask(workers=1))
     earlier = cluster.finished_jobs().keys()
-    settings = {"queue": "main", "memory": "1GiB", "interface": "lo", "log_directory": str(tmp_path / "jobs")}
+    settings = {"queue": "main", "memory": "1GiB", "interface": "lo"}
     with ThreadPoolExecutor(1) as pool:
         cancelling = pool.submit(cancel_workers, cluster, tmp_path / "slurm.zarr.partial", after_shards=4)
         convert(**slurm, dask=Dask(cluster="slurm", workers=2, slurm=settings))
         killed = cancelling.result()
     assert killed
     assert content_of(slurm["output"]) == content_of(local["output"])
+    assert list((tmp_path / "logs" / "dask").iterdir()), "the jobs left their logs elsewhere"
     deadline = time.monotonic() + 60
     while cluster.command("squeue", "-h"):
         assert time.monotonic() < deadline, "jobs outlived the conversion"

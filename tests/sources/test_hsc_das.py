@@ -433,5 +433,7 @@ def test_the_report_tells_how_far_a_run_is_and_why_something_failed(tmp_path: Pa
     write_report(report, tmp_path / "download.csv", tmp_path / "download.json")
     assert pd.read_csv(tmp_path / "download.csv")["cutouts"].sum() == 99
     console = Console(width=120, record=True, file=StringIO())
-    print_report(report, console)
-    assert "9 of 60" in console.export_text()
+    print_report(report, tmp_path, console)
+    printed = console.export_text()
+    assert "9 of 60" in printed
+    assert f"tidalkin retry-failed --run {tmp_path}" in printed

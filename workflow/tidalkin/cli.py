@@ -116,7 +116,7 @@ def download_report(
     from tidalkin.download_report import download_report, print_report, write_report
 
     report = download_report(run, tuple(bands))
-    print_report(report, Console())
+    print_report(report, run, Console())
     if output is not None:
         write_report(report, output / "download.csv", output / "download.json")
 

@@ -17,7 +17,15 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tidalkin.errors import TidalkinError
 from tidalkin.partition import SHARDS_ADDED_TOGETHER
@@ -42,6 +50,16 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true` for a number, which pydantic takes for 1; but not 1e-3, which YAML takes for text."""
+        annotation = str(cls.model_fields[str(info.field_name)].annotation)
+        values = value if isinstance(value, list | tuple) else [value]
+        if re.search(r"\b(int|float)\b", annotation) and any(isinstance(one, bool) for one in values):
+            raise ValueError("must be a number, not true or false")
+        return value
 
 
 # --- catalog and cutouts -----------------------------------------------------------------------------------------
@@ -570,7 +588,9 @@ class Dask(Section):
     workers: int | None = Field(None, ge=1, le=10_000, description="Workers; none: the rule's threads.")
     address: str | None = Field(None, description="Scheduler address, with `cluster: address`.")
     slurm: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments of dask_jobqueue.SLURMCluster: queue, account, cores, memory, ..."
+        default_factory=dict,
+        description="Arguments of dask_jobqueue.SLURMCluster: queue, account, cores, memory, ... Jobs leave their "
+        "output in `results/<run>/logs/dask`.",
     )
 
     @model_validator(mode="after")

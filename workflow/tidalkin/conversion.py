@@ -160,7 +160,8 @@ def convert(
     n_objects = chunks[-1].last
     n_shards = -(-n_objects // images.shard_size)
     prepare(conversion, n_objects)
-    with _client(dask, min(dask.workers or threads, n_shards)) as client:
+    job_logs = output.parent / "logs" / "dask"
+    with _client(dask, min(dask.workers or threads, n_shards), job_logs) as client:
         _wait_for_a_worker(client)
         _run(client, conversion, chunks, n_objects)
     _finish(conversion, n_shards, output, problems)
@@ -311,7 +312,7 @@ def _follow(finished: Iterable[tuple[object, ShardReport | TidalkinError]], n_sh
 
 
 @contextmanager
-def _client(dask: Dask, n_workers: int) -> Iterator[Client]:
+def _client(dask: Dask, n_workers: int, job_logs: Path) -> Iterator[Client]:
     """A client of the cluster that the configuration names."""
     if dask.cluster == "address":
         try:
@@ -323,7 +324,7 @@ def _client(dask: Dask, n_workers: int) -> Iterator[Client]:
         with client:
             yield client
     elif dask.cluster == "slurm":
-        with _slurm_cluster(dask, n_workers) as cluster, Client(cluster) as client:
+        with _slurm_cluster(dask, n_workers, job_logs) as cluster, Client(cluster) as client:
             yield client
     else:
         # Without a memory limit of Dask's own: a task holds one shard and nothing that could be spilled to disk.
@@ -349,14 +350,14 @@ def _wait_for_a_worker(client: Client) -> None:
 
 
 @contextmanager
-def _slurm_cluster(dask: Dask, n_workers: int) -> Iterator[object]:
+def _slurm_cluster(dask: Dask, n_workers: int, job_logs: Path) -> Iterator[object]:
     # Imported here: it brings its own configuration, and most runs have no SLURM.
     from dask_jobqueue import SLURMCluster
 
     # The workers find this package where the driver found it, installed or not.
     package = Path(tidalkin.__file__).resolve().parents[1]
     ours = {"cores": 1, "processes": 1, "memory": "4GiB", "scheduler_options": {"dashboard_address": ":0"}}
-    job: dict[str, Any] = ours | dask.slurm
+    job: dict[str, Any] = ours | {"log_directory": str(job_logs)} | dask.slurm
     exports = [
         f'export PYTHONPATH="{package}:$PYTHONPATH"',
         *(f"export {name}={ALLOCATOR[name]}" for name in ALLOCATOR),

@@ -162,8 +162,8 @@ def write_report(report: DownloadReport, csv_path: str | Path, json_path: str | 
         path.write_text(json.dumps(sums | rest, indent=2) + "\n")
 
 
-def print_report(report: DownloadReport, console: Console) -> None:
-    """Print the report for a person."""
+def print_report(report: DownloadReport, run: Path, console: Console) -> None:
+    """Print the report of a run for a person."""
     states = Counter(chunk.state for chunk in report.chunks)
     table = Table(title="Download", show_header=False)
     table.add_row("chunks", ", ".join(f"{number} {state}" for state, number in sorted(states.items())))
@@ -181,4 +181,5 @@ def print_report(report: DownloadReport, console: Console) -> None:
             table.add_row(f"{title}, {number} times", reason)
     console.print(table)
     if report.reasons:
-        console.print("`tidalkin retry-failed` asks again for what failed, and for nothing else.")
+        again = f"tidalkin retry-failed --run {run} --configfile <the run's>"
+        console.print(f"`{again}` asks again for what failed, and for nothing else.", soft_wrap=True)
