@@ -162,6 +162,7 @@ def answer(
     made_by = {
         "Software": f"tidalkin {__version__}",
         "Query": query.model_dump_json(exclude_defaults=True),
+        "Weights": weights.model_dump_json(),
         "Embeddings": opened.report.embeddings_digest,
         "Index": f"{opened.report.kind}, recall@10 {opened.report.recall_at_10:.3f}",
     }
