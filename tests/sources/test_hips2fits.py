@@ -38,11 +38,22 @@ def source(server: HscServer, folder: Path, size: int = 16, **changes: object) -
     quick = Hips2fitsTransport(attempts=3, timeout_seconds=0.5, backoff_seconds=0.01, backoff_maximum_seconds=0.02)
     hips2fits = {"url": server.url(HIPS_PATH), "zero_point": 27.0, "transport": quick} | changes
     cutouts = Cutouts(source="hips2fits", size_arcsec=size * PIXEL_SCALE_ARCSEC, hips2fits=Hips2fits(**hips2fits))
-    return Hips2fitsSource(cutouts, folder / "slots")
+    return Hips2fitsSource(cutouts, folder / "received", folder / "slots")
 
 
 def delivered(opened: Hips2fitsSource, objects: pd.DataFrame = OBJECTS) -> list[Delivery]:
-    return list(opened.deliver(objects, BANDS))
+    """What was delivered, with its content in hand and without its place."""
+    return [
+        image._replace(content=content_of(image), packed=None, checksum="") for image in opened.deliver(objects, BANDS)
+    ]
+
+
+def content_of(image: Delivery) -> bytes:
+    if image.packed is None:
+        return b""
+    with image.packed.tar.open("rb") as tar:
+        tar.seek(image.packed.offset)
+        return tar.read(image.packed.size)
 
 
 @pytest.mark.parametrize("size", [15, 16])
@@ -67,9 +78,9 @@ def test_each_image_is_at_its_place_in_nanojansky(server: HscServer, tmp_path: P
 @pytest.mark.parametrize("fault", ["500", "503", "429", "html", "reset", "short", "blank", "zeros", "other-size"])
 def test_a_fault_that_passes_changes_no_byte(server: HscServer, tmp_path: Path, fault: str) -> None:
     service = mounted(server)
-    smooth = delivered(source(server, tmp_path))
+    smooth = delivered(source(server, tmp_path / "smooth"))
     service.faults = [fault]
-    assert delivered(source(server, tmp_path)) == smooth
+    assert delivered(source(server, tmp_path / "disturbed")) == smooth
     assert not service.faults
 
 
@@ -87,6 +98,27 @@ def test_an_image_that_does_not_come_has_failed_and_the_others_are_here(server: 
     images = delivered(source(server, tmp_path))
     assert [image.status for image in images] == ["failed"] + ["ok"] * 5
     assert images[0].reason == "3 tries without result, the last: HTTP 500"
+
+
+def test_only_what_is_missing_is_asked_for_again(server: HscServer, tmp_path: Path) -> None:
+    service = mounted(server, faults=["500"] * 3)
+    first = delivered(source(server, tmp_path))
+    asked_at_first = len(service.asked)
+    again = delivered(source(server, tmp_path))
+    assert len(service.asked) == asked_at_first + 1
+    assert [image.status for image in again] == ["ok"] * 6
+    assert again[1:] == first[1:]
+    delivered(source(server, tmp_path, zero_point=26.0))  # makes other cutouts
+    assert len(service.asked) == asked_at_first + 1 + 6
+
+
+def test_what_came_before_the_service_refused_is_not_lost(server: HscServer, tmp_path: Path) -> None:
+    service = mounted(server, faults=["", "", "color"])
+    with pytest.raises(TidalkinError, match="gives images for the eye"):
+        delivered(source(server, tmp_path))
+    asked_at_first = len(service.asked)
+    assert [image.status for image in delivered(source(server, tmp_path))] == ["ok"] * 6
+    assert len(service.asked) == asked_at_first + 4
 
 
 def test_a_hips_the_service_does_not_know_stops_with_its_name(server: HscServer, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def retry_failed(
     run: Annotated[Path, typer.Option(help="Results of a run, like results/hsc_pdr3.")],
     configfile: Annotated[Path, typer.Option(help="Configuration the run was made with.")] = Path("config/config.yaml"),
 ) -> None:
-    """Ask again for the cutouts that failed; of HSC's cutout service, for nothing that is here.
+    """Ask again for the cutouts that failed; of HSC's cutout service and hips2fits, for nothing that is here.
 
     Other options go to snakemake, which is told to use all cores if they name neither cores, jobs nor a profile.
     Afterwards, run snakemake as usual: it makes anew what depends on these cutouts.

@@ -104,7 +104,7 @@ def open_source(
     if cutouts.source == "hips2fits":
         from tidalkin.sources.hips2fits import Hips2fitsSource
 
-        return Hips2fitsSource(cutouts, slots)
+        return Hips2fitsSource(cutouts, received, slots)
     if cutouts.source == "mmu_hsc":
         from tidalkin.sources.mmu_hsc import MmuHscSource
 

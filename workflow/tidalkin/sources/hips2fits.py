@@ -14,9 +14,10 @@ https://aladin.cds.unistra.fr/hips/list. A name the service does not know stops 
 from __future__ import annotations
 
 import io
-import logging
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import httpx
@@ -30,30 +31,32 @@ from tidalkin.cutouts import ASTROPY_FAULTS, read_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.sources import Delivery
 from tidalkin.sources.connections import connection_slot
-from tidalkin.sources.hsc_answer import Fault
+from tidalkin.sources.hsc_answer import Fault, Line, Member
 from tidalkin.sources.politeness import client, retrying, safe_address, status_fault, transport_fault
-
-logger = logging.getLogger("tidalkin.download")
+from tidalkin.sources.received import Key, Received
 
 PLACE_KEYS = ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "CUNIT1", "CUNIT2")
 MATRIX_KEYS = ("CD1_1", "CD1_2", "CD2_1", "CD2_2", "PC1_1", "PC1_2", "PC2_1", "PC2_2", "RADESYS", "EQUINOX")
 
 
 class Hips2fitsSource:
-    """The hips2fits service as a source.
+    """The hips2fits service as a source of one chunk.
 
     Parameters
     ----------
     cutouts : Cutouts
         The configuration's section: size, and ``hips2fits``.
+    folder : Path
+        Where this chunk keeps what it received.
     slots : Path, optional
         Where the connection limit is kept, if not in the user's cache directory.
     """
 
-    def __init__(self, cutouts: Cutouts, slots: Path | None = None) -> None:
+    def __init__(self, cutouts: Cutouts, folder: Path, slots: Path | None = None) -> None:
         self._settings = cutouts.hips2fits
         self._transport = self._settings.transport
         self._size = cutouts.size_pixels
+        self._folder = Path(folder)
         self._slots = slots
         self._address = safe_address(self._settings.url, "cutouts.hips2fits.url")
         if self._settings.zero_point is None:
@@ -61,33 +64,65 @@ class Hips2fitsSource:
         self._fluxmag0 = 10 ** (0.4 * self._settings.zero_point)
 
     def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
-        """Ask for each object in each band; where the HiPS has no pixels, the cutout is `absent`.
+        """Ask for each object in each band that is not here yet; where the HiPS has no pixels, the cutout is `absent`.
 
         Raises
         ------
         TidalkinError
-            If the service does not know the HiPS.
+            If the service does not know the HiPS, another process is at this chunk, or the disk is full.
         """
-        host = self._address.netloc.decode()
-        # One keep-alive connection for the chunk, given back between two images so that jobs take turns.
-        with client(self._transport.timeout_seconds) as connection:
-            for object_id, ra, dec in zip(
-                objects["object_id"].tolist(), objects["ra"].tolist(), objects["dec"].tolist(), strict=True
-            ):
-                with connection_slot(host, self._transport.connections, self._slots, poll_seconds=0.1):
-                    deliveries = [self._deliver(connection, object_id, ra, dec, band) for band in bands]
-                yield from deliveries
+        lines = list(self._lines(objects, bands))
+        with Received(self._folder, lines) as received:
+            failed = self._download(lines, received)
+            here = received.finish(lines)
+            for line in lines:
+                if line.key in here:
+                    packed, checksum = here[line.key]
+                    yield Delivery(line.object_id, line.band, "ok", packed=packed, checksum=checksum)
+                elif line.key in failed:
+                    yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
+                else:
+                    yield Delivery(line.object_id, line.band, "absent", reason=f"{line.filter} has no pixels there")
 
-    def _deliver(self, connection: httpx.Client, object_id: int, ra: float, dec: float, band: str) -> Delivery:
-        hips = self._settings.hips.format(band=band, BAND=band.upper())
-        try:
-            content = self._retrying()(self._ask, connection, hips, ra, dec, band)
-        except _Blank:
-            return Delivery(object_id, band, "absent", reason=f"{hips} has no pixels there")
-        except Fault as fault:
-            reason = f"{self._transport.attempts} tries without result, the last: {fault}"
-            return Delivery(object_id, band, "failed", reason=reason)
-        return Delivery(object_id, band, "ok", content)
+    def _lines(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Line]:
+        """What is asked, object by object, band by band; with the zero point, which becomes part of the cutout."""
+        for object_id, ra, dec in zip(
+            objects["object_id"].tolist(), objects["ra"].tolist(), objects["dec"].tolist(), strict=True
+        ):
+            for band in bands:
+                hips = self._settings.hips.format(band=band, BAND=band.upper())
+                question = {
+                    "hips": hips,
+                    "ra": f"{ra:.8f}",
+                    "dec": f"{dec:.8f}",
+                    "width": str(self._size),
+                    "height": str(self._size),
+                    "fov": f"{self._size * PIXEL_SCALE_ARCSEC / 3600:.10f}",
+                    "projection": "TAN",
+                    "coordsys": "icrs",
+                    "format": "fits",
+                }
+                yield Line(object_id, band, hips, f"{httpx.QueryParams(question)}#{self._settings.zero_point}")
+
+    def _download(self, lines: Sequence[Line], received: Received) -> dict[Key, str]:
+        """Ask for what is not here; return why images are neither here nor known to be absent."""
+        failed: dict[Key, str] = {}
+        host = self._address.netloc.decode()
+        wanted = [line for line in lines if not received.settled(line)]
+        # One keep-alive connection for the chunk, given back between two objects so that jobs take turns.
+        with client(self._transport.timeout_seconds) as connection:
+            for _, of_object in itertools.groupby(wanted, attrgetter("object_id")):
+                with connection_slot(host, self._transport.connections, self._slots, poll_seconds=0.1):
+                    for line in of_object:
+                        try:
+                            content = self._retrying()(self._ask, connection, line)
+                            received.add(Member(line, 0, content), settled=True)
+                        except _Blank:
+                            received.miss([line])
+                        except Fault as fault:
+                            failed[line.key] = f"{self._transport.attempts} tries without result, the last: {fault}"
+                received.flush()
+        return failed
 
     def _retrying(self) -> tenacity.Retrying:
         # Blank images are now and then the service's failure to draw: asked for again.
@@ -95,31 +130,21 @@ class Hips2fitsSource:
             self._transport.attempts, self._transport.backoff_seconds, self._transport.backoff_maximum_seconds
         )
 
-    def _ask(self, connection: httpx.Client, hips: str, ra: float, dec: float, band: str) -> bytes:
-        question = {
-            "hips": hips,
-            "ra": f"{ra:.8f}",
-            "dec": f"{dec:.8f}",
-            "width": str(self._size),
-            "height": str(self._size),
-            "fov": f"{self._size * PIXEL_SCALE_ARCSEC / 3600:.10f}",
-            "projection": "TAN",
-            "coordsys": "icrs",
-            "format": "fits",
-        }
+    def _ask(self, connection: httpx.Client, line: Line) -> bytes:
         try:
-            response = connection.get(self._address, params=question)
+            response = connection.get(self._address, params=httpx.QueryParams(line.text.partition("#")[0]))
         except httpx.HTTPError as error:
             raise transport_fault(error) from None
         if response.status_code in (400, 404):
             raise TidalkinError(
-                f"{self._address.host} does not know {hips} or refuses the question (HTTP {response.status_code}: "
-                f"{' '.join(response.text.split())[:200]}): check `cutouts.hips2fits.hips` and `cutouts.bands`"
+                f"{self._address.host} does not know {line.filter} or refuses the question "
+                f"(HTTP {response.status_code}: {' '.join(response.text.split())[:200]}): "
+                "check `cutouts.hips2fits.hips` and `cutouts.bands`"
             )
         if response.status_code != 200:
             raise status_fault(response)
-        content = self._as_cutout(response.content, band)
-        if not np.isfinite(read_cutout(content, hips).flux).any():
+        content = self._as_cutout(response.content, line.band)
+        if not np.isfinite(read_cutout(content, line.filter).flux).any():
             raise _Blank("the image is blank")
         return content
 
