@@ -42,6 +42,7 @@ RECALL_AIM = 0.95
 TUNING_MARGIN = 0.01  # the error of recall with 200 queries
 RECALL_AT = 10
 CANDIDATES = (100, 300, 1000)  # ranked again per query: the fewest that reach the aim
+HALVINGS = 3  # of the gap between a breadth that is too little and its double, which is enough
 QUESTION_BREADTH = 8
 """Times the breadth that was tuned: a question weighs the dimensions anew, so that its answers lie farther from it, and
 in more lists, than the neighbours of a vector."""
@@ -596,13 +597,15 @@ def recall(found: Sequence[Rows], exact: Sequence[Rows]) -> float:
 
 
 def _tune(index: faiss.Index, vectors: Stored, embeddings: Embeddings, queries: int, seed: int) -> int:
-    """Set the least breadth, and return the fewest candidates, that reach the aim; or the most there are.
+    """Set about the least breadth, and return the fewest candidates, that reach the aim; or the most there are.
 
     On queries of its own, so that the report's are not those it was made to fit.
     """
     rows = _sample(embeddings, queries, seed, "tuned on")
     asked, exact = embeddings.rows(rows), exact_neighbours(embeddings, rows, RECALL_AT)
-    for breadth in _doubling(_largest_breadth(index)):
+
+    def enough(breadth: int) -> int | None:
+        """The fewest candidates that reach the aim with so much breadth, if any do."""
         _set_breadth(index, breadth)
         found: dict[int, list[Rows]] = {candidates: [] for candidates in CANDIDATES}
         for row, vector in zip(rows, asked, strict=True):
@@ -611,10 +614,26 @@ def _tune(index: faiss.Index, vectors: Stored, embeddings: Embeddings, queries: 
             for candidates in CANDIDATES:
                 best = _best(most[:candidates], similarity[:candidates], RECALL_AT, exclude=[row])
                 found[candidates].append(best[0])
-        for candidates in CANDIDATES:
-            if recall(found[candidates], exact) >= RECALL_AIM + TUNING_MARGIN:
-                return candidates
-    return CANDIDATES[-1]
+        reaching = (some for some in CANDIDATES if recall(found[some], exact) >= RECALL_AIM + TUNING_MARGIN)
+        return next(reaching, None)
+
+    too_little = 0
+    for breadth in _doubling(_largest_breadth(index)):
+        if candidates := enough(breadth):
+            break
+        too_little = breadth
+    else:
+        return CANDIDATES[-1]
+    for _ in range(HALVINGS):
+        between = (too_little + breadth) // 2
+        if between == too_little:
+            break
+        if fewer := enough(between):
+            breadth, candidates = between, fewer
+        else:
+            too_little = between
+    _set_breadth(index, breadth)
+    return candidates
 
 
 def _doubling(largest: int) -> list[int]:
