@@ -56,8 +56,7 @@ include: "workflow/rules/evaluate.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/encoder/history.png",
-        f"{RESULTS}/encoder/views.png",
+        training_pictures(),
         f"{RESULTS}/index/report.json",
         mosaics(),
         evaluation(),

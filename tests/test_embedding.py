@@ -9,7 +9,7 @@ import torch
 
 from tidalkin import config
 from tidalkin.embedding import embed_shard, features, view_covariance, whiten
-from tidalkin.encoder_file import load_encoder, random_encoder, save_encoder
+from tidalkin.encoder_file import load_encoder, random_encoder, reuse_encoder, save_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
 from tidalkin.whitening import load_whitening
@@ -239,6 +239,23 @@ def test_embedding_again_gives_the_same_bytes(run):
     first = (run / "out.npy").read_bytes()
     embedded(run, 1)
     assert (run / "out.npy").read_bytes() == first
+
+
+def test_an_encoder_is_taken_for_the_same_bands_stretch_and_network_only(run):
+    taken = run / "taken.pt"
+    ours = {"bands": BANDS, "stretch": STRETCH, "settings": NETWORK}
+    reuse_encoder(run / "encoder.pt", taken, **ours)
+    assert taken.read_bytes() == (run / "encoder.pt").read_bytes()
+    for change, sentence in (
+        ({"bands": ("r", "g")}, r"with cutouts\.bands \('g', 'r'\), but the configuration says \('r', 'g'\)"),
+        ({"stretch": STRETCH.model_copy(update={"bin": 2})}, r"with stretch\.bin 1, but the configuration says 2"),
+        (
+            {"settings": NETWORK.model_copy(update={"width": 8})},
+            r"with encoder\.width 4, but the configuration says 8: make it the same, or train an encoder",
+        ),
+    ):
+        with pytest.raises(TidalkinError, match=f"encoder.pt: was trained {sentence}"):
+            reuse_encoder(run / "encoder.pt", taken, **(ours | change))
 
 
 def test_a_whitening_of_another_encoder_is_refused(run):

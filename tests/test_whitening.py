@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tidalkin.config import Embedding, Weights
 from tidalkin.errors import TidalkinError
-from tidalkin.whitening import fit_whitening, load_whitening
+from tidalkin.whitening import fit_whitening, load_whitening, reuse_whitening
 
 
 def correlated(n_objects=200, n_features=6, seed=3):
@@ -112,6 +112,7 @@ def test_host_and_unusualness_count_as_the_weights_say():
     assert fit(correlated(), 3).importance(Weights()).tolist() == [1, 1, 1]
 
 
+@settings(deadline=None)  # the first example imports scikit-learn
 @given(st.integers(0, 100), st.integers(6, 40), st.sampled_from([0.0, 0.3]))
 def test_vectors_are_finite_and_of_length_one_however_few_the_galaxies(seed, n_objects, unusualness):
     features = correlated(n_objects, seed=seed)
@@ -145,3 +146,20 @@ def test_a_whitening_that_lacks_something_is_refused(tmp_path):
     np.savez(tmp_path / "whitening.npz", mean=np.zeros(3))
     with pytest.raises(TidalkinError, match=r"whitening.npz: is missing or no whitening .*--forcerun whiten"):
         load_whitening(tmp_path / "whitening.npz")
+
+
+def test_a_whitening_is_taken_for_the_same_encoder_and_vectors_of_the_same_kind_only(tmp_path):
+    theirs, ours = tmp_path / "theirs.npz", tmp_path / "whitening.npz"
+    embedding = Embedding(dimensions=5, unusualness=0.2, host_directions=2)
+    fit_whitening(correlated(), embedding, "digest").save(theirs)
+    reuse_whitening(theirs, ours, encoder="digest", settings=embedding)
+    assert ours.read_bytes() == theirs.read_bytes()
+    with pytest.raises(TidalkinError, match="was fitted on features of another encoder"):
+        reuse_whitening(theirs, ours, encoder="other", settings=embedding)
+    for key, value, sentence in (
+        ("dimensions", 4, "dimensions 5, but the configuration says 4"),
+        ("host_directions", 1, "host_directions 2, but the configuration says 1"),
+        ("unusualness", 0.5, "unusualness 0.2, but the configuration says 0.5"),
+    ):
+        with pytest.raises(TidalkinError, match=rf"theirs.npz: was fitted with embedding\.{sentence}"):
+            reuse_whitening(theirs, ours, encoder="digest", settings=embedding.model_copy(update={key: value}))

@@ -64,6 +64,7 @@ AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
         ({"images": {"size": 36}}, {"convert", "views", "train"} | BASELINES | AFTER_TRAINING),
         ({"embedding": {"dimensions": 12}}, {"whiten", "embed", "baseline_random", "baseline_pca"} | AFTER_EMBEDDING),
         ({"index": {"kind": "HNSW32"}}, {"index", "search"}),
+        ({"search": {"weights": {"host": 0.5}}}, {"search", "evaluate"}),
         ({"evaluation": {"repeats": 3}}, {"evaluate"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -71,6 +72,30 @@ AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
 def test_only_what_a_change_of_config_touches_runs_again(finished_run, snakemake, change, expected):
     output = snakemake(finished_run, "-n", config=changed(TINY | {"index": {}}, **change)).stdout
     assert planned(output) == expected
+
+
+def test_another_run_takes_encoder_and_whitening_and_gives_the_same_vectors(finished_run, snakemake):
+    """The same galaxies under another name: nothing is trained or fitted, and every vector is the same."""
+    taken = {"encoder": "results/tiny/encoder/encoder.pt", "whitening": "results/tiny/whitening.npz"}
+    other = TINY | {"run": "other", "reuse": taken, "evaluation": {"enabled": False}, "search": {"queries": {}}}
+    done = snakemake(finished_run, config=other)
+    assert planned(done.stdout + done.stderr) & {"reuse_encoder", "reuse_whitening", "train", "whiten", "views"} == {
+        "reuse_encoder",
+        "reuse_whitening",
+    }
+    for shard in ("00000", "00001", "00002"):
+        ours, theirs = (finished_run / "results" / run / "embeddings" / f"{shard}.npy" for run in ("other", "tiny"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert "Nothing to be done" in snakemake(finished_run, "-n", config=other).stdout
+
+
+def test_an_encoder_of_another_network_is_not_taken(finished_run, snakemake):
+    other = TINY | {"run": "narrow", "reuse": {"encoder": "results/tiny/encoder/encoder.pt"}}
+    other = changed(other, encoder={"width": 4})
+    done = snakemake(finished_run, "--until", "reuse_encoder", config=other, check=False)
+    assert done.returncode != 0
+    log = (finished_run / "results" / "narrow" / "logs" / "reuse_encoder.log").read_text()
+    assert "encoder.pt: was trained with encoder.width 8, but the configuration says 4" in log
 
 
 def test_a_change_of_compute_runs_nothing_again(finished_run, snakemake):

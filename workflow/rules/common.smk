@@ -80,6 +80,12 @@ def question(wildcards):
     return settings.search.queries[wildcards.query].model_dump()
 
 
+def training_pictures():
+    """What the training leaves to look at, where there is one."""
+    names = [] if settings.reuse.encoder else ["history", "views"]
+    return [f"{RESULTS}/encoder/{name}.png" for name in names]
+
+
 def mosaics():
     return [f"{RESULTS}/search/{query}/mosaic.png" for query in settings.search.queries]
 

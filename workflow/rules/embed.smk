@@ -1,29 +1,51 @@
-# Every image to a vector: the whitening, fitted on a sample, then one job per shard.
+# Every image to a vector: the whitening, fitted on a sample or that of another run, then one job per shard.
 
 
-rule whiten:
-    input:
-        images=f"{RESULTS}/images.zarr",
-        encoder=f"{RESULTS}/encoder/encoder.pt",
-    output:
-        f"{RESULTS}/whitening.npz",
-    log:
-        f"{RESULTS}/logs/whiten.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/whiten.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 8
-    resources:
-        mem_mb=growing(8000),
-        runtime=120,
-        gpu=min(settings.compute.gpus, 1),
-    params:
-        embedding=settings.embedding.model_dump(),
-        augment=settings.augment.model_dump(),
-        seed=settings.seed,
-    script:
-        "../scripts/whiten.py"
+if settings.reuse.whitening:
+
+    rule reuse_whitening:
+        input:
+            whitening=settings.reuse.whitening,
+            encoder=f"{RESULTS}/encoder/encoder.pt",
+        output:
+            f"{RESULTS}/whitening.npz",
+        log:
+            f"{RESULTS}/logs/reuse_whitening.log",
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=growing(2000),
+            runtime=10,
+        params:
+            embedding=settings.embedding.model_dump(),
+        script:
+            "../scripts/reuse_whitening.py"
+
+else:
+
+    rule whiten:
+        input:
+            images=f"{RESULTS}/images.zarr",
+            encoder=f"{RESULTS}/encoder/encoder.pt",
+        output:
+            f"{RESULTS}/whitening.npz",
+        log:
+            f"{RESULTS}/logs/whiten.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/whiten.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 8
+        resources:
+            mem_mb=growing(8000),
+            runtime=120,
+            gpu=min(settings.compute.gpus, 1),
+        params:
+            embedding=settings.embedding.model_dump(),
+            augment=settings.augment.model_dump(),
+            seed=settings.seed,
+        script:
+            "../scripts/whiten.py"
 
 
 rule embed:

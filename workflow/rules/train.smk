@@ -1,4 +1,4 @@
-# The encoder: SimSiam on all images, without labels; and a sheet of the views it is trained on.
+# The encoder: SimSiam on all images, without labels, or that of another run; and a sheet of the views it is trained on.
 
 
 rule views:
@@ -26,40 +26,63 @@ rule views:
         "../scripts/views.py"
 
 
-rule train:
-    input:
-        f"{RESULTS}/images.zarr",
-    output:
-        encoder=f"{RESULTS}/encoder/encoder.pt",
-        history=report(
-            f"{RESULTS}/encoder/history.csv",
-            caption="../report/history_table.rst",
-            category="Training",
-            labels={"figure": "Training history, table"},
-        ),
-        picture=report(
-            f"{RESULTS}/encoder/history.png",
-            caption="../report/history.rst",
-            category="Training",
-            labels={"figure": "Training history"},
-        ),
-        tensorboard=directory(f"{RESULTS}/encoder/tensorboard"),
-    log:
-        f"{RESULTS}/logs/train.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 8
-    resources:
-        mem_mb=growing(8000),
-        runtime=48 * 60,
-        gpu=settings.compute.gpus,
-    params:
-        augment=settings.augment.model_dump(),
-        stretch=settings.stretch.model_dump(),
-        encoder=settings.encoder.model_dump(),
-        training=settings.training.model_dump(),
-        seed=settings.seed,
-    script:
-        "../scripts/train.py"
+if settings.reuse.encoder:
+
+    rule reuse_encoder:
+        input:
+            settings.reuse.encoder,
+        output:
+            f"{RESULTS}/encoder/encoder.pt",
+        log:
+            f"{RESULTS}/logs/reuse_encoder.log",
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=growing(2000),
+            runtime=10,
+        params:
+            bands=settings.cutouts.bands,
+            stretch=settings.stretch.model_dump(),
+            encoder=settings.encoder.model_dump(),
+        script:
+            "../scripts/reuse_encoder.py"
+
+else:
+
+    rule train:
+        input:
+            f"{RESULTS}/images.zarr",
+        output:
+            encoder=f"{RESULTS}/encoder/encoder.pt",
+            history=report(
+                f"{RESULTS}/encoder/history.csv",
+                caption="../report/history_table.rst",
+                category="Training",
+                labels={"figure": "Training history, table"},
+            ),
+            picture=report(
+                f"{RESULTS}/encoder/history.png",
+                caption="../report/history.rst",
+                category="Training",
+                labels={"figure": "Training history"},
+            ),
+            tensorboard=directory(f"{RESULTS}/encoder/tensorboard"),
+        log:
+            f"{RESULTS}/logs/train.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/train.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 8
+        resources:
+            mem_mb=growing(8000),
+            runtime=48 * 60,
+            gpu=settings.compute.gpus,
+        params:
+            augment=settings.augment.model_dump(),
+            stretch=settings.stretch.model_dump(),
+            encoder=settings.encoder.model_dump(),
+            training=settings.training.model_dump(),
+            seed=settings.seed,
+        script:
+            "../scripts/train.py"

@@ -440,6 +440,22 @@ class Training(Section):
         return self
 
 
+class Reuse(Section):
+    """Parts of another run, taken in place of making them: then the vectors of both runs can be compared."""
+
+    encoder: str | None = Field(
+        None,
+        description="The other run's `encoder/encoder.pt`; nothing is trained. Bands, stretch and network must agree.",
+    )
+    whitening: str | None = Field(None, description="Its `whitening.npz`; the section `embedding` must agree.")
+
+    @model_validator(mode="after")
+    def _whitening_has_its_encoder(self) -> Self:
+        if self.whitening and not self.encoder:
+            raise ValueError("`whitening` needs `encoder`: that of the run which the whitening is from")
+        return self
+
+
 # --- embedding, index, search ------------------------------------------------------------------------------------
 
 
@@ -627,6 +643,7 @@ class Settings(Section):
     augment: Augment = Augment()
     encoder: Encoder = Encoder()
     training: Training = Training()
+    reuse: Reuse = Reuse()
     embedding: Embedding = Embedding()
     index: Index = Index()
     search: Search = Search()

@@ -1,0 +1,17 @@
+"""Take the encoder of another run in place of training one.
+
+In: its encoder. Out: this run's.
+"""
+
+from tidalkin.config import Encoder, Stretch
+from tidalkin.encoder_file import reuse_encoder
+from tidalkin.stage import stage
+
+with stage(snakemake.log):
+    reuse_encoder(
+        snakemake.input[0],
+        snakemake.output[0],
+        bands=snakemake.params.bands,
+        stretch=Stretch(**snakemake.params.stretch),
+        settings=Encoder(**snakemake.params.encoder),
+    )

@@ -1,0 +1,17 @@
+"""Take the whitening of another run in place of fitting one.
+
+In: its whitening, this run's encoder. Out: this run's whitening.
+"""
+
+from tidalkin.config import Embedding
+from tidalkin.encoder_file import load_encoder
+from tidalkin.stage import stage
+from tidalkin.whitening import reuse_whitening
+
+with stage(snakemake.log):
+    reuse_whitening(
+        snakemake.input.whitening,
+        snakemake.output[0],
+        encoder=load_encoder(snakemake.input.encoder).digest,
+        settings=Embedding(**snakemake.params.embedding),
+    )
