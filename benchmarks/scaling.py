@@ -154,18 +154,23 @@ def index(folder: Path, galaxies: int) -> Callable[[], None]:
 def search(folder: Path, galaxies: int) -> Callable[[], None]:
     """Answer ten questions."""
     from tidalkin.search import RunFiles, answer
+    from tidalkin.whitening import fit_whitening
 
     ids = np.arange(VECTORS * galaxies)
     write_catalog(
         pd.DataFrame({"object_id": ids, "ra": 150 + ids / len(ids), "dec": 2 + ids / len(ids)}),
         folder / "vectors.parquet",
     )
+    features = np.random.default_rng(1).standard_normal((4 * DIMENSIONS, 2 * DIMENSIONS), dtype=np.float32)
+    embedding = config.Embedding(dimensions=DIMENSIONS, host_directions=DIMENSIONS // 8)
+    whitening = folder / f"whitening-{galaxies}.npz"
+    fit_whitening(features, embedding, "", np.eye(2 * DIMENSIONS)).save(whitening)
     nothing = folder / "nothing"  # neither images nor encoder are needed for examples from the catalog
-    files = RunFiles(folder / "vectors.parquet", folder / "vectors", folder / "index", nothing, nothing, nothing)
+    files = RunFiles(folder / "vectors.parquet", folder / "vectors", folder / "index", nothing, nothing, whitening)
 
     def work() -> None:
         for object_id in range(0, len(ids), len(ids) // 10):
-            answer(config.Query(like=(object_id,)), files, k=10, radius_arcsec=2.0)
+            answer(config.Query(like=(object_id,)), files, k=10, radius_arcsec=2.0, weights=SETTINGS.search.weights)
 
     return work
 
