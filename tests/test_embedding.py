@@ -9,9 +9,10 @@ import torch
 
 from tidalkin import config
 from tidalkin.embedding import embed_shard, features, view_covariance, whiten
-from tidalkin.encoder_file import load_encoder, random_encoder, reuse_encoder, save_encoder
+from tidalkin.encoder_file import load_encoder, random_encoder, save_encoder
 from tidalkin.errors import TidalkinError
 from tidalkin.images import Shard, create_store, write_shard
+from tidalkin.reuse import reuse_encoder
 from tidalkin.whitening import load_whitening
 
 BANDS = ("g", "r")

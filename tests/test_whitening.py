@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from tidalkin.config import Embedding, Weights
 from tidalkin.errors import TidalkinError
-from tidalkin.whitening import fit_whitening, load_whitening, reuse_whitening
+from tidalkin.reuse import reuse_whitening
+from tidalkin.whitening import fit_whitening, load_whitening
 
 
 def correlated(n_objects=200, n_features=6, seed=3):

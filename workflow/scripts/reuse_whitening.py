@@ -5,8 +5,8 @@ In: its whitening, this run's encoder. Out: this run's whitening.
 
 from tidalkin.config import Embedding
 from tidalkin.encoder_file import load_encoder
+from tidalkin.reuse import reuse_whitening
 from tidalkin.stage import stage
-from tidalkin.whitening import reuse_whitening
 
 with stage(snakemake.log):
     reuse_whitening(

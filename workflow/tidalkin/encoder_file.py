@@ -158,45 +158,6 @@ def load_encoder(path: str | Path, expected: config.Encoder | None = None) -> Lo
     return LoadedEncoder(encoder.eval(), bands, sigma, stretch, settings, image_size, _digest(content))
 
 
-def reuse_encoder(
-    source: str | Path,
-    output: str | Path,
-    *,
-    bands: Sequence[str],
-    stretch: config.Stretch,
-    settings: config.Encoder,
-) -> None:
-    """Take the encoder of another run, as it is, for a run with the same bands, stretch and network.
-
-    Parameters
-    ----------
-    source, output : path
-        The other run's encoder, and this run's, to be written.
-    bands : sequence of str
-        Bands of this run's images.
-    stretch, settings : config sections
-        The stretch and the network of this run's configuration.
-
-    Raises
-    ------
-    TidalkinError
-        If the encoder cannot be read, or was trained on other bands, with another stretch or another network.
-    """
-    loaded = load_encoder(source)
-    for key, its, ours in (
-        ("cutouts.bands", loaded.bands, tuple(bands)),
-        *((f"stretch.{key}", value, getattr(stretch, key)) for key, value in loaded.stretch),
-        *((f"encoder.{key}", value, getattr(settings, key)) for key, value in loaded.settings),
-    ):
-        if its != ours:
-            raise TidalkinError(
-                f"{source}: was trained with {key} {its!r}, but the configuration says {ours!r}: make it the same, or "
-                "train an encoder (without `reuse.encoder`)"
-            )
-    with written_whole(output) as partial:
-        partial.write_bytes(Path(source).read_bytes())
-
-
 def random_encoder(
     bands: Sequence[str],
     sigma: npt.NDArray[np.float32],

@@ -128,36 +128,6 @@ def load_whitening(path: str | Path) -> Whitening:
         ) from None
 
 
-def reuse_whitening(source: str | Path, output: str | Path, *, encoder: str, settings: config.Embedding) -> None:
-    """Take the whitening of another run, as it is, for a run with the same encoder and vectors of the same kind.
-
-    Parameters
-    ----------
-    source, output : path
-        The other run's whitening, and this run's, to be written.
-    encoder : str
-        Digest of this run's encoder.
-    settings : config.Embedding
-        Of this run's configuration.
-
-    Raises
-    ------
-    TidalkinError
-        If the whitening cannot be read, belongs to another encoder, or makes vectors of another kind.
-    """
-    white = load_whitening(source)
-    white.check(encoder, source)
-    for key in ("dimensions", "host_directions", "unusualness"):
-        its, ours = getattr(white, key), getattr(settings, key)
-        if its != ours:
-            raise TidalkinError(
-                f"{source}: was fitted with embedding.{key} {its}, but the configuration says {ours}: make it the "
-                "same, or fit a whitening (without `reuse.whitening`)"
-            )
-    with written_whole(output) as partial:
-        partial.write_bytes(Path(source).read_bytes())
-
-
 def fit_whitening(
     features: Floats, settings: config.Embedding, encoder: str, between_views: Doubles | None = None
 ) -> Whitening:

@@ -74,15 +74,7 @@ class Hips2fitsSource:
         lines = list(self._lines(objects, bands))
         with Received(self._folder, lines) as received:
             failed = self._download(lines, received)
-            here = received.finish(lines)
-            for line in lines:
-                if line.key in here:
-                    packed, checksum = here[line.key]
-                    yield Delivery(line.object_id, line.band, "ok", packed=packed, checksum=checksum)
-                elif line.key in failed:
-                    yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
-                else:
-                    yield Delivery(line.object_id, line.band, "absent", reason=f"{line.filter} has no pixels there")
+            yield from received.deliveries(lines, lines, failed, lambda line: f"{line.filter} has no pixels there")
 
     def _lines(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Line]:
         """What is asked, object by object, band by band; with the zero point, which becomes part of the cutout."""

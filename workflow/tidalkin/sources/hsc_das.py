@@ -159,15 +159,7 @@ class HscDasSource:
         lines = chunk_lines(objects, bands, self._das, self._size)
         with Received(self._folder, lines) as received:
             failed = self._download(lines, received)
-            here = received.finish(server_order(lines))
-            for line in lines:
-                if line.key in here:
-                    packed, checksum = here[line.key]
-                    yield Delivery(line.object_id, line.band, "ok", packed=packed, checksum=checksum)
-                elif line.key in failed:
-                    yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
-                else:
-                    yield Delivery(line.object_id, line.band, "absent", reason="the archive has no such data")
+            yield from received.deliveries(lines, server_order(lines), failed, lambda _: "the archive has no such data")
 
     def _download(self, lines: Sequence[Line], received: Received) -> Mapping[Key, str]:
         """Ask for what is not here; return why cutouts are neither here nor known to be absent."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
-from tidalkin.sources import Packed
+from tidalkin.sources import Delivery, Packed
 from tidalkin.sources.chunk import checksum, member_name
 from tidalkin.sources.hsc_answer import Line, Member
 from tidalkin.sources.tar_members import BLOCK, TAR_END, padding, write_header
@@ -233,6 +233,32 @@ class Received:
             return {}
         tar = self._path(self._stored[keys[0]].part)
         return {key: (Packed(tar, offset, size), digest) for key, (_, offset, size, digest, _) in self._stored.items()}
+
+    def deliveries(
+        self, lines: Sequence[Line], order: Sequence[Line], failed: Mapping[Key, str], absent: Callable[[Line], str]
+    ) -> Iterator[Delivery]:
+        """Finish the chunk and deliver it, line by line.
+
+        Parameters
+        ----------
+        lines : sequence of Line
+            All lines of the chunk, in the order they are delivered.
+        order : sequence of Line
+            The same, in the order they are asked for.
+        failed : mapping
+            Why cutouts are neither here nor known to be absent.
+        absent : callable
+            Why there is none where nothing failed.
+        """
+        here = self.finish(order)
+        for line in lines:
+            if line.key in here:
+                packed, digest = here[line.key]
+                yield Delivery(line.object_id, line.band, "ok", packed=packed, checksum=digest)
+            elif line.key in failed:
+                yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
+            else:
+                yield Delivery(line.object_id, line.band, "absent", reason=absent(line))
 
     def _is_packed(self, keys: Sequence[Key]) -> bool:
         """Whether these cutouts fill one tar in this order; if so, it gets its end."""
