@@ -29,6 +29,8 @@ from tidalkin.index import (
 )
 from tidalkin.partition import parts_of
 
+FILES = ("index.faiss", "lists.ivfdata", "ids.npy", "vectors.npy")
+
 
 def unit_vectors(n, dimensions=16, seed=1):
     vectors = np.random.default_rng(seed).standard_normal((n, dimensions)).astype(np.float32)
@@ -86,7 +88,7 @@ def test_an_index_built_again_is_byte_identical_whatever_the_threads(tmp_path, k
         faiss.omp_set_num_threads(count)
         build_index(files, Index(kind=kind, queries=20), tmp_path / name, seed=1)
     faiss.omp_set_num_threads(threads)
-    for file in ("index.faiss", "ids.npy", "vectors.npy"):
+    for file in FILES:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
 
 
@@ -110,7 +112,7 @@ def test_an_index_is_byte_identical_whatever_the_number_of_jobs(tmp_path, kind):
         assert len(build_in_jobs(files, settings, tmp_path / f"in {jobs}")) == jobs
     reports = []
     for name in ("one", "in 3", "in 5"):
-        for file in ("index.faiss", "ids.npy", "vectors.npy"):
+        for file in FILES:
             assert (tmp_path / "one" / file).read_bytes() == (tmp_path / name / file).read_bytes()
         reports.append(read_report(tmp_path / name).model_dump(exclude={"latency_p50_ms", "latency_p99_ms"}))
     assert reports[0] == reports[1] == reports[2]
@@ -151,11 +153,11 @@ print(megabytes() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory")
-@pytest.mark.parametrize("kind", ["Flat", "IVF8,SQ8", "HNSW8"])
+@pytest.mark.parametrize("kind", ["Flat", "IVF8,SQ8", "IVF8,PQ128x4fs", "HNSW8"])
 def test_an_index_is_mapped_and_not_read(tmp_path, kind):
     files = write_shards(tmp_path / "embeddings", unit_vectors(20_000, 128), shard_size=20_000)
     build_index(files, Index(kind=kind, queries=1), tmp_path / "index", seed=1)
-    assert (tmp_path / "index" / "index.faiss").stat().st_size > 2.5e6
+    assert sum((tmp_path / "index" / name).stat().st_size for name in ("index.faiss", "lists.ivfdata")) > 1.4e6
     command = [sys.executable, "-c", MEGABYTE_IN_MEMORY, str(tmp_path / "index"), str(tmp_path / "embeddings")]
     assert float(subprocess.run(command, capture_output=True, check=True).stdout) < 1
 
@@ -270,6 +272,36 @@ def test_files_of_two_indexes_are_refused_together(built):
     shutil.copy(built / "other_index" / "index.faiss", built / "index" / "index.faiss")
     with pytest.raises(TidalkinError, match=r"index\.faiss has 200 vectors, ids\.npy 350 and vectors\.npy 350"):
         open_index(built / "index", built / "embeddings")
+
+
+@pytest.mark.parametrize("kind", ["IVF16,PQ8x4fs", "IVF16,PQ7x4fs"])
+def test_lists_on_disk_answer_as_those_that_faiss_packs_in_memory(tmp_path, kind):
+    vectors = unit_vectors(3000, dimensions=16 if "PQ8" in kind else 14)
+    build_index(
+        write_shards(tmp_path / "embeddings", vectors), Index(kind=kind, queries=20), tmp_path / "index", seed=1
+    )
+    plain = faiss.index_factory(vectors.shape[1], kind.removesuffix("fs") + "np", faiss.METRIC_INNER_PRODUCT)
+    plain.by_residual = False
+    plain.train(vectors)
+    plain.add(vectors)
+    in_memory = faiss.IndexIVFPQFastScan(plain)
+    in_memory.nprobe = 4
+    opened = open_index(tmp_path / "index", tmp_path / "embeddings").index
+    opened.nprobe = 4
+    for one, other in zip(opened.search(vectors[:50], 20), in_memory.search(vectors[:50], 20), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_lists_that_are_cut_off_missing_or_of_another_index_are_refused(tmp_path):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(350))
+    build_index(files, Index(kind="IVF4,PQ8x4fs", queries=5), tmp_path / "index", seed=1)
+    lists = tmp_path / "index" / "lists.ivfdata"
+    lists.write_bytes(whole := lists.read_bytes()[:-256])
+    with pytest.raises(TidalkinError, match=rf"lists\.ivfdata: does not belong.*{len(whole)} bytes.*forcerun index"):
+        open_index(tmp_path / "index", tmp_path / "embeddings")
+    lists.unlink()
+    with pytest.raises(TidalkinError, match=r"lists\.ivfdata: is missing.*forcerun index"):
+        open_index(tmp_path / "index", tmp_path / "embeddings")
 
 
 def test_damaged_files_are_refused_by_name(built):

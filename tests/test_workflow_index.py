@@ -48,7 +48,9 @@ def test_an_index_in_parts_is_byte_identical_to_that_of_one_job_and_leaves_no_pa
         done = snakemake(folder, *ONLY_THE_INDEX, config=configuration(kind=kind, shards_per_part=shards_per_part))
         assert jobs(done.stdout + done.stderr) == expected
         index = folder / "results" / "parts" / "index"
-        made[shards_per_part] = [(index / name).read_bytes() for name in ("index.faiss", "ids.npy", "vectors.npy")]
+        made[shards_per_part] = [
+            (index / name).read_bytes() for name in ("index.faiss", "lists.ivfdata", "ids.npy", "vectors.npy")
+        ]
         assert not list(index.glob("parts/*.faiss"))
     assert made[24] == made[8]
 

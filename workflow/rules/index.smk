@@ -53,6 +53,7 @@ rule index:
         ids=vector_ids,
     output:
         index=f"{RESULTS}/index/index.faiss",
+        lists=f"{RESULTS}/index/lists.ivfdata",
         ids=f"{RESULTS}/index/ids.npy",
         vectors=f"{RESULTS}/index/vectors.npy",
         report=f"{RESULTS}/index/report.json",

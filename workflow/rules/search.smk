@@ -8,6 +8,7 @@ rule search:
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",
         index=f"{RESULTS}/index/index.faiss",
+        lists=f"{RESULTS}/index/lists.ivfdata",
         ids=f"{RESULTS}/index/ids.npy",
         vectors=f"{RESULTS}/index/vectors.npy",
         report=f"{RESULTS}/index/report.json",

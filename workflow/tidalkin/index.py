@@ -3,14 +3,15 @@
 The index holds codes of the vectors. Its best candidates are ranked again by the exact inner product with the vectors,
 so that similarities are exact for every kind of index. The vectors for that are joined to one file, which is mapped: a
 thousand candidates lie in almost as many shards, and opening those takes a hundred times as long as finding them.
-Building reads the shards in blocks and never holds all vectors at once, unless the index itself does (`Flat`).
+Building reads the shards in blocks and never holds all vectors at once, unless the index itself does (`Flat`); the
+lists of an inverted file are joined on disk and stay there (`tidalkin.inverted_lists`).
 
 One job builds an index with `build_index`. Many build the same one, byte for byte, with `train_index`, `add_shards` for
 the shards of each part and `merge_parts`.
 
 `auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes, ranked again:
 of what `benchmarks/index.py` measured, the fastest that reaches a recall of 0.95; docs/index.md has the table. FAISS
-reads such packed lists into memory, 40 bytes a vector at 128 dimensions, and cannot join them: they are packed last.
+cannot join such packed lists: vectors are added to plain ones, which are packed when they are joined.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import hashlib
 import logging
 import math
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +36,7 @@ from pydantic import ValidationError
 from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
 from tidalkin.files import written_whole
+from tidalkin.inverted_lists import can_be_joined, inverted_file, map_lists, write_index, write_lists
 from tidalkin.partition import SHARDS_ADDED_TOGETHER, parts_of
 from tidalkin.randomness import generator
 
@@ -50,8 +53,10 @@ QUESTION_CANDIDATES = 40  # ranked again for each of a question's answers, at le
 TRAINING_VECTORS_PER_LIST = 40  # FAISS warns below 39
 LEAST_TRAINING_VECTORS = 50_000
 BLOCK_ROWS = 65_536
+SHARDS_IN_MEMORY = 8 * SHARDS_ADDED_TOGETHER  # of which one job holds codes, before it writes them
 OPEN_SHARDS = 256  # memory maps kept open: each holds a file descriptor
 MEND = "build the index again with `snakemake --forcerun index`"
+LISTS = "lists.ivfdata"
 LENGTH_TOLERANCE = 0.01  # float16 rows are off unit length by 1e-3
 
 Vectors = npt.NDArray[np.float32]
@@ -230,8 +235,8 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
     settings : config.Index
         Kind of index, and number of queries for the report.
     directory : path
-        Gets ``index.faiss``, ``ids.npy`` (int64 object ids of the index's rows), ``vectors.npy`` (all vectors) and
-        ``report.json``.
+        Gets ``index.faiss``, ``lists.ivfdata`` (the lists of an inverted file; empty for other kinds), ``ids.npy``
+        (int64 object ids of the index's rows), ``vectors.npy`` (all vectors) and ``report.json``.
     seed : int
         Of the samples that the index is trained and measured on.
 
@@ -245,11 +250,21 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
     TidalkinError
         If FAISS refuses ``settings.kind`` for these vectors, or the shards are damaged.
     """
-    embeddings = _some(files)
+    embeddings, directory = _some(files), Path(directory)
     kind = _kind(settings, embeddings)
     index = _trained(kind, embeddings, seed)
-    _add(index, kind, files)
-    return _write(_packed(index, kind), kind, embeddings, settings, Path(directory), seed)
+    if not can_be_joined(index):
+        _add(index, kind, files)
+        return _write(index, [], kind, embeddings, settings, directory, seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".parts-") as parts_directory:
+        parts = []
+        for name, shards in parts_of(files, SHARDS_IN_MEMORY).items():
+            _add(index, kind, shards)
+            parts.append(Path(parts_directory) / f"{name}.faiss")
+            faiss.write_index(index, str(parts[-1]))
+            index.reset()
+        return _write(index, parts, kind, embeddings, settings, directory, seed)
 
 
 def train_index(files: Sequence[str | Path], settings: config.Index, path: str | Path, seed: int) -> None:
@@ -271,7 +286,7 @@ def train_index(files: Sequence[str | Path], settings: config.Index, path: str |
     kind = _kind(settings, embeddings)
     with _faiss_faults(kind):
         index = _empty(kind, embeddings)
-    if not _can_be_joined(index):
+    if not (can_be_joined(index) or isinstance(index, faiss.IndexFlat)):
         raise TidalkinError(
             f"config: index.kind {kind!r} cannot be built in several jobs: use `auto` or another inverted file, as "
             f"IVF16384,PQ64x4fs, or set index.shards_per_part to {len(files)} or more"
@@ -314,7 +329,7 @@ def merge_parts(
 ) -> Report:
     """Join the parts to one index and measure it: the third step, with the bytes that `build_index` would write.
 
-    In memory are the index's codes and one part, then, for packed kinds, the codes twice.
+    In memory is one list of an inverted file; of a `Flat` index, all vectors.
 
     Parameters
     ----------
@@ -332,14 +347,11 @@ def merge_parts(
     """
     embeddings = _some(files)
     kind = _kind(settings, embeddings)
-    index = _read(Path(trained))
     for part, shards in zip(parts, parts_of(files, settings.shards_per_part).values(), strict=True):
-        added, expected = _read(Path(part)), len(Embeddings(shards))
-        if added.ntotal != expected:
-            raise TidalkinError(f"{part}: has {added.ntotal} vectors, but its shards have {expected}: {MEND}")
-        _join(index, added)
-        logger.info("%d of %d vectors are in the index", index.ntotal, len(embeddings))
-    return _write(_packed(index, kind), kind, embeddings, settings, Path(directory), seed)
+        added, expected = _read(Path(part), faiss.IO_FLAG_MMAP_IFC).ntotal, len(Embeddings(shards))
+        if added != expected:
+            raise TidalkinError(f"{part}: has {added} vectors, but its shards have {expected}: {MEND}")
+    return _write(_read(Path(trained)), parts, kind, embeddings, settings, Path(directory), seed)
 
 
 def _some(files: Sequence[str | Path]) -> Embeddings:
@@ -358,17 +370,24 @@ def _kind(settings: config.Index, embeddings: Embeddings) -> str:
 
 
 def _write(
-    index: faiss.Index, kind: str, embeddings: Embeddings, settings: config.Index, directory: Path, seed: int
+    index: faiss.Index,
+    parts: Sequence[str | Path],
+    kind: str,
+    embeddings: Embeddings,
+    settings: config.Index,
+    directory: Path,
+    seed: int,
 ) -> Report:
-    """Tune, write and measure an index that has all vectors."""
+    """Join the parts to the index, tune, write and measure it."""
     embeddings.write_joined(directory / "vectors.npy")
     vectors = _load(directory / "vectors.npy")
+    index = _with_parts(index, parts, kind, directory / LISTS)
     candidates = 0 if kind == "Flat" else _tune(index, vectors, embeddings, settings.queries, seed)
     with written_whole(directory / "index.faiss") as partial:
-        faiss.write_index(index, str(partial))
+        write_index(index, partial)
     with written_whole(directory / "ids.npy") as partial:
         np.save(partial, embeddings.ids())
-    size = (directory / "index.faiss").stat().st_size
+    size = sum((directory / name).stat().st_size for name in ("index.faiss", LISTS))
     report = _measured(index, vectors, kind, candidates, size, embeddings, settings, seed)
     with written_whole(directory / "report.json") as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n")
@@ -379,6 +398,19 @@ def _write(
         report.bytes_per_vector,
     )
     return report
+
+
+def _with_parts(index: faiss.Index, parts: Sequence[str | Path], kind: str, lists: Path) -> faiss.Index:
+    """The index with the vectors of the parts; the lists of an inverted file go to ``lists``."""
+    if can_be_joined(index):
+        index = _packed(index, kind)
+        write_lists(index, [_read(Path(part), faiss.IO_FLAG_MMAP_IFC) for part in parts], lists)
+        return index
+    for part in parts:
+        index.merge_from(_read(Path(part)))
+    with written_whole(lists) as partial:
+        partial.touch()  # the workflow names this file, whatever the kind
+    return index
 
 
 @contextmanager
@@ -420,7 +452,7 @@ def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
     with _faiss_faults(kind), _one_thread(kind):
         index = _empty(kind, embeddings)
         if not index.is_trained:
-            inverted = _inverted_file(index)
+            inverted = inverted_file(index)
             lists = inverted.nlist if inverted is not None else 0
             size = min(len(embeddings), max(LEAST_TRAINING_VECTORS, TRAINING_VECTORS_PER_LIST * lists))
             started = time.monotonic()
@@ -443,41 +475,20 @@ def _add(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> None:
                 index.add(vectors)
 
 
-def _can_be_joined(index: faiss.Index) -> bool:
-    """Whether parts of such an index can become one."""
-    inverted = _inverted_file(index)
-    if inverted is None or inverted.invlists is None:
-        return isinstance(index, faiss.IndexFlat)
-    return isinstance(faiss.downcast_InvertedLists(inverted.invlists), faiss.ArrayInvertedLists)
-
-
-def _join(index: faiss.Index, added: faiss.Index) -> None:
-    """Append the vectors of one index to another."""
-    if _inverted_file(index) is None:
-        index.merge_from(added)
-    else:
-        faiss.merge_into(index, added, True)
-
-
 def _is_packed(kind: str) -> bool:
     """Whether the kind is an inverted file of 4-bit codes that are packed for FAISS's fast scan."""
     return re.fullmatch(r"IVF\d+,PQ\d+x4fs", kind) is not None
 
 
 def _packed(index: faiss.Index, kind: str) -> faiss.Index:
-    """The same vectors, packed if the kind is; the lists of FAISS 1.15 that are joined when packed corrupt memory."""
+    """The same empty index, packed if the kind is; of FAISS 1.15, lists that are joined when packed corrupt memory."""
     if not _is_packed(kind):
         return index
     assert isinstance(index, faiss.IndexIVFPQ)
     packed = faiss.IndexIVFPQFastScan(index)
     index.own_fields, packed.own_fields = False, True  # of the centroids
-    del packed.referenced_objects  # type: ignore[attr-defined]  # which would keep the codes in memory twice
+    del packed.referenced_objects  # type: ignore[attr-defined]  # which would keep the plain index, too
     return packed
-
-
-def _inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
-    """The inverted file inside an index, if it is one."""
-    return faiss.try_extract_index_ivf(index)
 
 
 # --- breadth: how far an approximate index looks -----------------------------------------------------------------
@@ -778,8 +789,7 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
     report = read_report(directory)
     if _digest([Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards]) != report.embeddings_digest:
         raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {MEND}")
-    # Mapped packed codes would be copied all the same, and be in memory twice.
-    index = _read(directory / "index.faiss", 0 if _is_packed(report.kind) else faiss.IO_FLAG_MMAP_IFC)
+    index = _mapped(directory)
     ids = _load(directory / "ids.npy", MEND).astype(np.int64, copy=False)
     vectors = _load(directory / "vectors.npy", MEND)
     if not len(vectors) == index.ntotal == len(ids):
@@ -788,6 +798,21 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
             f"{MEND}"
         )
     return OpenIndex(index, ids, vectors, report)
+
+
+def _mapped(directory: Path) -> faiss.Index:
+    """An index whose vectors or lists are mapped."""
+    lists = directory / LISTS
+    if not lists.exists():
+        raise TidalkinError(f"{lists}: is missing: {MEND}")
+    if lists.stat().st_size == 0:
+        return _read(directory / "index.faiss", faiss.IO_FLAG_MMAP_IFC)
+    index = _read(directory / "index.faiss", faiss.IO_FLAG_SKIP_IVF_DATA | faiss.IO_FLAG_READ_ONLY)
+    try:
+        map_lists(index, lists)
+    except ValueError as error:
+        raise TidalkinError(f"{lists}: does not belong to index.faiss ({error}): {MEND}") from None
+    return index
 
 
 def _read(path: Path, flags: int = 0) -> faiss.Index:
