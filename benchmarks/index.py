@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 SHARD_ROWS = 100_000
 LATENT, HIDDEN, FEATURES = 16, 512, 512
 NEIGHBOURS = 10
-HOST_DIRECTIONS, HOST_WEIGHT, ANSWERS = 10, 0.1, 48  # of a question, as in config/hsc_pdr3.yaml
+HOST_DIRECTIONS, HOST_WEIGHT, ANSWERS = 8, 0.1, 48  # of a question, as in config/hsc_pdr3.yaml
 
 
 @dataclass(frozen=True)
