@@ -22,7 +22,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,17 +156,20 @@ class Embeddings:
         for first in range(0, len(self), block_rows):
             yield first, self.rows(np.arange(first, min(first + block_rows, len(self))))
 
-    def ids(self) -> npt.NDArray[np.int64]:
-        """Object ids of all rows, (row,)."""
-        return np.concatenate([_load(_ids_file(file)) for file in self.files]).astype(np.int64)
+    def write_joined(self, vectors: str | Path, ids: str | Path) -> None:
+        """Write all vectors (row, dimension) to one file, and all object ids (row,) int64, shard after shard."""
+        shards = range(len(self.files))
+        _write_joined(vectors, self.dtype, (len(self), self.dimensions), map(self._vectors, shards))
+        _write_joined(ids, np.dtype(np.int64), (len(self),), (_load(_ids_file(file)) for file in self.files))
 
-    def write_joined(self, path: str | Path) -> None:
-        """Write all vectors to one file, (row, dimension), shard after shard."""
-        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (len(self), self.dimensions)}
-        with written_whole(path) as partial, partial.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for shard in range(len(self.files)):
-                file.write(self._vectors(shard).astype(self.dtype).tobytes())
+
+def _write_joined(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[Stored]) -> None:
+    """Write arrays one after the other as one ``.npy``, with one of them in memory."""
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.astype(dtype).tobytes())
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -379,14 +382,12 @@ def _write(
     seed: int,
 ) -> Report:
     """Join the parts to the index, tune, write and measure it."""
-    embeddings.write_joined(directory / "vectors.npy")
+    embeddings.write_joined(directory / "vectors.npy", directory / "ids.npy")
     vectors = _load(directory / "vectors.npy")
     index = _with_parts(index, parts, kind, directory / LISTS)
     candidates = 0 if kind == "Flat" else _tune(index, vectors, embeddings, settings.queries, seed)
     with written_whole(directory / "index.faiss") as partial:
         write_index(index, partial)
-    with written_whole(directory / "ids.npy") as partial:
-        np.save(partial, embeddings.ids())
     size = sum((directory / name).stat().st_size for name in ("index.faiss", LISTS))
     report = _measured(index, vectors, kind, candidates, size, embeddings, settings, seed)
     with written_whole(directory / "report.json") as partial:
