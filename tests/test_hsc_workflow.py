@@ -292,7 +292,13 @@ def test_a_refused_password_stops_at_once_in_one_sentence_and_loses_nothing(surv
 def test_ctrl_c_ends_retry_failed_in_order_and_loses_nothing(survey, root):
     survey.cutouts.seconds_per_member = 5
     with subprocess.Popen(
-        survey.retry_command(root), cwd=survey.folder, start_new_session=True, stdout=-1, stderr=-2, text=True
+        survey.retry_command(root),
+        cwd=survey.folder,
+        start_new_session=True,
+        stdout=-1,
+        stderr=-2,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     ) as retry:
         while not survey.cutouts.requests:
             assert retry.poll() is None, retry.stdout.read()
