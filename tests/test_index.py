@@ -155,9 +155,9 @@ print(megabytes() - before)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory")
 @pytest.mark.parametrize("kind", ["Flat", "IVF8,SQ8", "IVF8,PQ128x4fs", "HNSW8"])
 def test_an_index_is_mapped_and_not_read(tmp_path, kind):
-    files = write_shards(tmp_path / "embeddings", unit_vectors(20_000, 128), shard_size=20_000)
+    files = write_shards(tmp_path / "embeddings", unit_vectors(40_000, 128), shard_size=20_000)
     build_index(files, Index(kind=kind, queries=1), tmp_path / "index", seed=1)
-    assert sum((tmp_path / "index" / name).stat().st_size for name in ("index.faiss", "lists.ivfdata")) > 1.4e6
+    assert sum((tmp_path / "index" / name).stat().st_size for name in ("index.faiss", "lists.ivfdata")) > 2.5e6
     command = [sys.executable, "-c", MEGABYTE_IN_MEMORY, str(tmp_path / "index"), str(tmp_path / "embeddings")]
     assert float(subprocess.run(command, capture_output=True, check=True).stdout) < 1
 
