@@ -98,6 +98,8 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template has the unknown field {band.x}"),
         ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
         ("stretch: {bin: 5}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
+        ("stretch: {bin: 8}", "makes views of 12 pixels, of which one would reach the network's last stage: encoder"),
+        ("{augment: {crop: 8}, encoder: {stem: small}}", "encoder.stem 'small' needs at least 9"),
         (
             "stretch: {asymmetry: true}",
             "config: augment.jitter_pixels 13 must be 0 with stretch.asymmetry, which turns",

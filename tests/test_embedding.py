@@ -95,8 +95,11 @@ def test_features_are_the_readout_of_the_stretched_image():
     scaled = np.arcsinh(flux / SIGMA[:, None, None]).clip(max=3)
     with torch.inference_mode():
         expected = loaded.encoder.readout(torch.from_numpy(scaled)).numpy()
-    found = features(loaded, flux, config.Embedding(symmetries=1), CPU)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    for precision, tolerance in (("float32", 1e-5), ("bfloat16", 0.02)):
+        compute = CPU.model_copy(update={"precision": precision})
+        found = features(loaded, flux, config.Embedding(symmetries=1), compute)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * expected.max())
 
 
 @pytest.mark.parametrize(

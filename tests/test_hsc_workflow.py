@@ -66,6 +66,7 @@ def configuration(server: HscServer) -> dict:
         },
         "images": {"size": 16, "shard_size": 8, "chunk_size": 4},
         "augment": {"crop": 12, "jitter_pixels": 1},
+        "encoder": {"stem": "small"},
         "evaluation": {"enabled": False},
     }
 

@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from tidalkin import config
-from tidalkin.simsiam import Encoder, SimSiam, loss
+from tidalkin.simsiam import Encoder, SimSiam, loss, synchronise_batch_norm
 from tidalkin.torchvision_blocks import BasicBlock
 
 from torchvision.models import resnet18, resnet50  # isort: skip  (after torchvision_blocks, which makes it importable)
@@ -85,3 +86,37 @@ def test_no_gradient_flows_through_the_targets():
     assert not z_b.requires_grad
     loss(p_a.detach(), p_b, z_a, z_b).backward()
     assert model.encoder.conv1.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("stem", ["standard", "small"])
+def test_the_smallest_view_is_the_least_of_which_more_than_a_pixel_reaches_the_last_stage(stem):
+    settings = config.Encoder(width=4, stem=stem)
+    reaching = [
+        Encoder(1, settings).eval().stages(torch.zeros(1, 1, side, side))[2].shape[-1]
+        for side in (settings.smallest_view - 1, settings.smallest_view)
+    ]
+    assert reaching == [1, 2]
+
+
+# --- batch norm over processes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def group_of_one():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_synchronised_batch_norm_is_torchs_in_either_precision(precision):
+    x = (3 + 2 * torch.randn(20, 4, 5, 5)).to(precision)
+    alone = torch.nn.Sequential(torch.nn.BatchNorm2d(4))
+    synchronised = synchronise_batch_norm(torch.nn.Sequential(torch.nn.BatchNorm2d(4)))
+    assert not isinstance(synchronised[0], torch.nn.BatchNorm2d)
+    theirs, ours = alone(x), synchronised(x)
+    assert ours.dtype == precision
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(synchronised[0].running_mean, alone[0].running_mean)
+    torch.testing.assert_close(synchronised[0].running_var, alone[0].running_var)

@@ -27,7 +27,7 @@ from tidalkin.training_data import TrainingImages, windows_of_epoch
 BANDS = ("g", "r", "i")
 SECTIONS = {
     "stretch": config.Stretch(softening_sigma=1.0, maximum=3.0),
-    "augment": config.Augment(crop=16, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
+    "augment": config.Augment(crop=18, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
     "encoder": config.Encoder(width=4, projector_size=16, predictor_size=8),
     "training": config.Training(epochs=4, batch_size=8, base_learning_rate=0.5),
     "seed": 1,
@@ -314,7 +314,7 @@ def test_collapse_stops_training_and_says_what_to_change(tmp_path):
     store = create_store(tmp_path / "images.zarr", objects=16, bands=BANDS, images=images)
     ones = np.ones((16, len(BANDS)), np.float32)
     write_shard(store, 0, Shard(np.zeros((16, 3, 20, 20), np.float32), ones, ones, ones, np.arange(16)))
-    silent = {"augment": config.Augment(crop=16, noise_sigma=(0.0, 0.0))}
+    silent = {"augment": config.Augment(crop=18, noise_sigma=(0.0, 0.0))}
     with pytest.raises(TidalkinError, match=r"collapsed .* lower training.base_learning_rate"):
         train(tmp_path / "images.zarr", tmp_path / "encoder", **with_training(epochs=1) | silent)
 
@@ -328,9 +328,10 @@ def test_divergence_stops_training_and_says_what_to_change(store, tmp_path):
 
 
 def test_two_processes_have_the_loss_curve_of_one(store, tmp_path):
-    alone = with_training(batch_size=20)
-    train(store, tmp_path / "one", **alone)
-    train(store, tmp_path / "two", **alone | {"compute": config.Compute(device="cpu", processes=2)})
+    for name, processes in (("one", 1), ("two", 2)):
+        # Rounded to bfloat16, the sums of one and of two processes part soon.
+        compute = config.Compute(device="cpu", precision="float32", processes=processes)
+        train(store, tmp_path / name, **with_training(batch_size=20) | {"compute": compute})
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
     np.testing.assert_allclose(two.loss, one.loss, atol=1e-4)
     np.testing.assert_allclose(two.spread, one.spread, atol=1e-4)

@@ -27,6 +27,9 @@ EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 
 
 FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
+GALAXIES_IN_CACHE = 8
+"""Galaxies whose images are averaged at once, on the CPU: what is made on the way then stays in the cache."""
+
 NOISE_BLOCK = 32
 """Galaxies whose noise has one seed, on the CPU: a block is drawn in one thread, and only where it is needed."""
 
@@ -330,6 +333,11 @@ class Views:
 
     def _prepared(self, flux: torch.Tensor) -> torch.Tensor:
         """The images without missing pixels, large enough for every view, averaged over blocks."""
+        if self.device.type != "cpu":
+            return self._cleaned(flux)
+        return torch.cat([self._cleaned(part) for part in flux.split(GALAXIES_IN_CACHE)])
+
+    def _cleaned(self, flux: torch.Tensor) -> torch.Tensor:
         flux = flux.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         if not self.interpolates:
             room = (flux.shape[-1] - self.settings.crop) // 2

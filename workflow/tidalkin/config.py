@@ -405,6 +405,11 @@ class Encoder(Section):
     projector_size: int = Field(2048, ge=8, le=16384, description="Width of the projector.")
     predictor_size: int = Field(512, ge=2, le=16384, description="Width of the predictor's bottleneck.")
 
+    @property
+    def smallest_view(self) -> int:
+        """Least side of a view, pixels, of which the last stage is given more than one pixel."""
+        return {"standard": 16, "small": 8}[self.stem] + 1
+
     @model_validator(mode="after")
     def _predictor_is_a_bottleneck(self) -> Self:
         if self.predictor_size >= self.projector_size:
@@ -622,7 +627,11 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Device; auto: the best there is.")
     gpus: int = Field(0, ge=0, le=64, description="GPUs a training job asks for; embed jobs ask for one if not 0.")
     processes: int = Field(1, ge=1, le=64, description="CPU processes of a training job without GPUs.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA only.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of the network; auto: bfloat16 on CUDA and on processors that compute in it (AVX512-BF16), else "
+        "float32.",
+    )
     compile: bool = Field(False, description="Use torch.compile.")
     images_in: Literal["auto", "memory", "stream"] = Field(
         "auto", description="Training images in the device's memory, or streamed by shard; auto: by size."
@@ -667,6 +676,14 @@ class Settings(Section):
         ):
             if side % self.stretch.bin:
                 raise ValueError(f"{key} {side} must be a multiple of stretch.bin {self.stretch.bin}")
+        side = self.augment.crop // self.stretch.bin
+        if side < self.encoder.smallest_view:
+            # On single pixels, torch's convolutions in bfloat16 have random gradients on the CPU (seen with 2.13).
+            raise ValueError(
+                f"augment.crop {self.augment.crop} over stretch.bin {self.stretch.bin} makes views of {side} pixels, "
+                f"of which one would reach the network's last stage: encoder.stem {self.encoder.stem!r} needs at least "
+                f"{self.encoder.smallest_view}"
+            )
         if self.stretch.asymmetry and self.augment.jitter_pixels:
             raise ValueError(
                 f"augment.jitter_pixels {self.augment.jitter_pixels:g} must be 0 with stretch.asymmetry, "

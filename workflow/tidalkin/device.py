@@ -25,7 +25,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of the forward pass: bfloat16 pays on CUDA only (it is slower than float32 on most CPUs)."""
+    """The type of the forward pass for ``compute.precision``.
+
+    `auto` takes bfloat16 on CUDA and on processors that compute in it; on others it is slower than float32.
+    """
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        computes_in_bfloat16 = {"cuda": True, "cpu": bool(torch.cpu.get_capabilities().get("avx512_bf16"))}
+        name = "bfloat16" if computes_in_bfloat16.get(device.type) else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

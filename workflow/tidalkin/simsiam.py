@@ -185,8 +185,9 @@ class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training:
             return super().forward(input)
         others = [axis for axis in range(input.dim()) if axis != 1]
-        local_mean = input.mean(others, keepdim=True)
-        local_variance = (input - local_mean).square().mean(others)
+        values = input.float()  # the statistics of bfloat16 maps, too, are taken in float32, as torch does
+        local_mean = values.mean(others, keepdim=True)
+        local_variance = (values - local_mean).square().mean(others)
         local_mean = local_mean.flatten()
         moments = _SumOverProcesses.apply(torch.cat([local_mean, local_variance + local_mean**2]))
         mean, square = (moments / dist.get_world_size()).chunk(2)
@@ -197,7 +198,7 @@ class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
             scale = scale * self.weight
         offset = -mean * scale + (self.bias if self.affine else 0)
         shape = [-1 if axis == 1 else 1 for axis in range(input.dim())]
-        return input * scale.view(shape) + offset.view(shape)
+        return (values * scale.view(shape) + offset.view(shape)).to(input.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
