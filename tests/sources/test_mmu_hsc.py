@@ -132,6 +132,7 @@ def settings_of(folder: Path) -> Settings:
             "cutouts": {"source": "mmu_hsc", "mmu_hsc": {"path": str(folder)}},
             "images": {"size": SIDE, "shard_size": 8, "chunk_size": 4},
             "augment": {"crop": 12, "jitter_pixels": 1},
+            "encoder": {"stem": "small"},
             "evaluation": {"enabled": False},
         }
     )
