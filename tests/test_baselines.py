@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import galsim
 import numpy as np
 import pandas as pd
 import pytest
+import statmorph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ from tidalkin.baselines import comparable, morphology_baseline, pca_baseline, ra
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation import Evaluation, evaluate, read_baseline
 from tidalkin.images import Shard, create_store, shard_count, shard_rows, write_shard
-from tidalkin.morphology import MEASUREMENTS, central_source, measure
+from tidalkin.morphology import MEASUREMENTS, QuickMorphology, central_source, measure
 
 SIZE = 48
 BANDS = ("g", "i")
@@ -188,8 +190,6 @@ def test_a_disturbed_galaxy_is_more_asymmetric_than_an_undisturbed_one():
 
 
 def test_a_faster_search_measures_what_statmorph_measures():
-    import statmorph
-
     image = galaxy(1.0, blob=True).astype(float)
     inside, others = central_source(image, 5.0)
     reference = statmorph.SourceMorphology(
@@ -200,6 +200,19 @@ def test_a_faster_search_measures_what_statmorph_measures():
         # Of two clumps of nearly equal area, a finer grid of thresholds finds another second one.
         tolerance = 0.2 if name == "multimode" else 0.005
         assert ours[name] == pytest.approx(getattr(reference, name), rel=0.01, abs=tolerance), name
+
+
+@given(seed=st.integers(0, 10**6), masked=st.floats(0, 1))
+@settings(max_examples=25, deadline=None)
+def test_the_square_of_empty_sky_is_that_of_statmorph(seed, masked):
+    image = galaxy(1.0).astype(float)
+    inside, _ = central_source(image, 5.0)
+    others = (np.random.default_rng(seed).random(image.shape) < masked**4) & ~inside
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of statmorph, that much is masked and that there is no sky
+        morphology = QuickMorphology(image, inside.astype(np.int64), 1, mask=others, gain=1.0)
+        expected = statmorph.SourceMorphology._slice_skybox.fget(morphology)
+    assert morphology._slice_skybox == expected
 
 
 def test_a_neighbour_is_left_out_of_the_galaxy():
