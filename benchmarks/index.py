@@ -32,12 +32,13 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from tidalkin import config
-from tidalkin.index import RECALL_AT, Embeddings, build_index, exact_neighbours, open_index, recall
+from tidalkin.index import QUESTION_BREADTH, RECALL_AT, Embeddings, build_index, exact_neighbours, open_index, recall
 
 Vectors = npt.NDArray[np.float32]
 Result = TypeVar("Result")
@@ -46,6 +47,8 @@ SHARD_ROWS = 100_000
 LATENT, HIDDEN, FEATURES = 16, 512, 512
 NEIGHBOURS = 10
 HOST_DIRECTIONS, HOST_WEIGHT, ANSWERS = 8, 0.1, 48  # of a question, as in config/hsc_pdr3.yaml
+PEER = "hnswlib"
+PEER_LINKS, PEER_BUILDS_WITH = 16, 100  # hnswlib's M, its default, and ef_construction, half of it: built sooner
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,13 @@ def _search(files: list[Path], directory: Path, queries: int) -> float:
 def _questions(files: list[Path], directory: Path, queries: int) -> tuple[float, float]:
     """Recall of questions, and the median of the milliseconds that one takes."""
     opened, embeddings = open_index(directory, files[0].parent), Embeddings(files)
+    return _ask(lambda direction: opened.most_similar(direction, ANSWERS)[0], embeddings, queries)
+
+
+def _ask(
+    answer: Callable[[Vectors], npt.NDArray[np.int64]], embeddings: Embeddings, queries: int
+) -> tuple[float, float]:
+    """Recall of questions, and the median of the milliseconds that one takes, of what gives the rows of the answers."""
     rows = np.sort(np.random.default_rng(3).choice(len(embeddings), queries, replace=False))
     directions = embeddings.rows(rows)
     directions[:, :HOST_DIRECTIONS] *= HOST_WEIGHT
@@ -164,7 +174,7 @@ def _questions(files: list[Path], directory: Path, queries: int) -> tuple[float,
     found, milliseconds = [], []
     for direction in directions:
         asked = time.perf_counter()
-        found.append(opened.most_similar(direction, ANSWERS)[0])
+        found.append(answer(direction))
         milliseconds.append(1000 * (time.perf_counter() - asked))
     return recall(found, exact), float(np.median(milliseconds))
 
@@ -188,30 +198,37 @@ def _hnswlib(files: list[Path], directory: Path, queries: int) -> Row:
     embeddings = Embeddings(files)
     started = time.monotonic()
     index = hnswlib.Index("ip", embeddings.dimensions)
-    index.init_index(len(embeddings), M=32, ef_construction=200)
+    index.init_index(len(embeddings), M=PEER_LINKS, ef_construction=PEER_BUILDS_WITH)
     for first, vectors in embeddings.blocks():
         index.add_items(vectors, np.arange(first, first + len(vectors)))
     seconds = time.monotonic() - started
-    index.save_index(str(directory / "hnswlib"))
+    directory.mkdir()
+    index.save_index(str(directory / PEER))
+
+    def nearest(vector: Vectors, k: int) -> npt.NDArray[np.int64]:
+        return index.knn_query(vector[None], k)[0][0].astype(np.int64)
+
     rows = np.sort(np.random.default_rng(2).choice(len(embeddings), queries, replace=False))
     exact = exact_neighbours(embeddings, rows, RECALL_AT)
-    found_recall, milliseconds = 0.0, [0.0]
-    for breadth in (32, 64, 128, 256, 512, 1024):
+    found_recall, milliseconds, breadth = 0.0, [0.0], 0
+    for breadth in (32, 64, 128, 256, 512, 1024, 2048):
         index.set_ef(breadth)
         found, milliseconds = [], []
         for row, vector in zip(rows, embeddings.rows(rows), strict=True):
             asked = time.perf_counter()
-            near = index.knn_query(vector[None], RECALL_AT + 1)[0][0].astype(np.int64)
+            near = nearest(vector, RECALL_AT + 1)
             milliseconds.append(1000 * (time.perf_counter() - asked))
             found.append(near[near != row][:RECALL_AT])
         found_recall = recall(found, exact)
         if found_recall >= 0.95:
             break
-    size = (directory / "hnswlib").stat().st_size / len(embeddings)
+    index.set_ef(QUESTION_BREADTH * breadth)
+    questions = _ask(lambda direction: nearest(direction, ANSWERS), embeddings, queries)
+    size = (directory / PEER).stat().st_size / len(embeddings)
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    questions = float("nan"), float("nan")
     memory = _peak_gib(), _peak_gib()
-    return Row("hnswlib M=32", found_recall, float(p50), float(p99), *questions, seconds, *memory, size)
+    name = f"{PEER} M={PEER_LINKS}, breadth {breadth}"
+    return Row(name, found_recall, float(p50), float(p99), *questions, seconds, *memory, size)
 
 
 def _alone(function: Callable[..., Result], *arguments: object) -> Result:
@@ -234,42 +251,56 @@ def measure(files: list[Path], kind: str, directory: Path, queries: int) -> Row:
     return Row(name, report.recall_at_10, *latency, *questions, seconds, *memory, report.bytes_per_vector)
 
 
-def _print(n: int, dimensions: int, rows: list[Row]) -> None:
+def measured(files: list[Path], kinds: list[str], work: Path, queries: int) -> Iterator[Row]:
+    """One kind after another."""
+    for number, kind in enumerate(kinds):
+        directory = work / f"index{number}"
+        yield _alone(_hnswlib, files, directory, queries) if kind == PEER else measure(files, kind, directory, queries)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.kind,
+        f"{row.recall_at_10:.3f}",
+        f"{row.p50_ms:.2f}",
+        f"{row.p99_ms:.2f}",
+        f"{row.question_recall:.3f}",
+        f"{row.question_p50_ms:.2f}",
+        f"{row.build_seconds:.0f}",
+        f"{row.build_gib:.2f}",
+        f"{row.search_gib:.2f}",
+        f"{row.bytes_per_vector:.0f}",
+    ]
+
+
+def _print(n: int, dimensions: int, rows: Iterator[Row]) -> None:
+    """The table, which grows by each row and keeps them if the next fails: a graph of ten million takes an hour."""
     table = Table(title=f"{n:,} x {dimensions}", title_justify="left")
     table.add_column("index")
     headings = ("recall@10", "p50 ms", "p99 ms", "questions", "p50 ms", "build s", "build GiB", "search GiB")
     for heading in (*headings, "bytes/vector"):
         table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            row.kind,
-            f"{row.recall_at_10:.3f}",
-            f"{row.p50_ms:.2f}",
-            f"{row.p99_ms:.2f}",
-            "–" if np.isnan(row.question_recall) else f"{row.question_recall:.3f}",
-            "–" if np.isnan(row.question_p50_ms) else f"{row.question_p50_ms:.2f}",
-            f"{row.build_seconds:.0f}",
-            f"{row.build_gib:.2f}",
-            f"{row.search_gib:.2f}",
-            f"{row.bytes_per_vector:.0f}",
-        )
-    Console(width=150).print(table)
+    with Live(table, console=Console(width=150)):
+        for row in rows:
+            table.add_row(*_cells(row))
 
 
 def main(
     sizes: Annotated[list[int], typer.Argument(help="Numbers of vectors.")],
-    kind: Annotated[list[str] | None, typer.Option(help="Kinds of index [default: Flat, auto, HNSW32].")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help=f"Kinds of index [default: Flat, auto, HNSW32 and, where it is, {PEER}].")
+    ] = None,
     embeddings: Annotated[Path | None, typer.Option(help="Folder of real embeddings to draw from.")] = None,
     dimensions: Annotated[int, typer.Option(help="Of the vectors of the model.")] = 128,
     noise: Annotated[float, typer.Option(help="Of the model's features, in units of their scatter.")] = 1.0,
     queries: Annotated[int, typer.Option(help="Queries, one at a time.")] = 200,
-    peer: Annotated[bool, typer.Option(help="Measure hnswlib too.")] = True,
     folder: Annotated[Path | None, typer.Option(help="Where the vectors go [default: a temporary folder].")] = None,
 ) -> None:
     """Measure kinds of index."""
-    if peer and find_spec("hnswlib") is None:
-        print("hnswlib is not installed: it is left out (`pip install hnswlib` to compare with it)")
-        peer = False
+    kinds = kind or ["Flat", "auto", "HNSW32", PEER]
+    if PEER in kinds and find_spec(PEER) is None:
+        print(f"{PEER} is not installed: it is left out (`pip install {PEER}` to compare with it)")
+        kinds.remove(PEER)
     real = None
     if embeddings is not None:
         real = Embeddings([file for file in sorted(embeddings.glob("*.npy")) if not file.name.endswith(".ids.npy")])
@@ -278,13 +309,7 @@ def main(
         with tempfile.TemporaryDirectory(dir=folder) as work:
             vectors = resampled_vectors(n, real) if real else latent_vectors(n, dimensions, noise)
             files = write_shards(vectors, Path(work) / "embeddings")
-            rows = [
-                measure(files, name, Path(work) / f"index{number}", queries)
-                for number, name in enumerate(kind or ["Flat", "auto", "HNSW32"])
-            ]
-            if peer:
-                rows.append(_alone(_hnswlib, files, Path(work), queries))
-            _print(n, dimensions, rows)
+            _print(n, dimensions, measured(files, kinds, Path(work), queries))
 
 
 if __name__ == "__main__":
