@@ -48,7 +48,6 @@ LATENT, HIDDEN, FEATURES = 16, 512, 512
 NEIGHBOURS = 10
 HOST_DIRECTIONS, HOST_WEIGHT, ANSWERS = 8, 0.1, 48  # of a question, as in config/hsc_pdr3.yaml
 PEER = "hnswlib"
-PEER_LINKS, PEER_BUILDS_WITH = 16, 100  # hnswlib's M, its default, and ef_construction, half of it: built sooner
 
 
 @dataclass(frozen=True)
@@ -191,14 +190,22 @@ def _exact_answers(embeddings: Embeddings, directions: Vectors) -> list[npt.NDAr
     return list(best.I)
 
 
-def _hnswlib(files: list[Path], directory: Path, queries: int) -> Row:
+@dataclass(frozen=True)
+class Graph:
+    """How the peer's graph is built: its parameters M and ef_construction."""
+
+    links: int
+    breadth: int
+
+
+def _hnswlib(files: list[Path], graph: Graph, directory: Path, queries: int) -> Row:
     """The peer: all vectors and the graph in memory."""
     import hnswlib
 
     embeddings = Embeddings(files)
     started = time.monotonic()
     index = hnswlib.Index("ip", embeddings.dimensions)
-    index.init_index(len(embeddings), M=PEER_LINKS, ef_construction=PEER_BUILDS_WITH)
+    index.init_index(len(embeddings), M=graph.links, ef_construction=graph.breadth)
     for first, vectors in embeddings.blocks():
         index.add_items(vectors, np.arange(first, first + len(vectors)))
     seconds = time.monotonic() - started
@@ -227,7 +234,7 @@ def _hnswlib(files: list[Path], directory: Path, queries: int) -> Row:
     size = (directory / PEER).stat().st_size / len(embeddings)
     p50, p99 = np.percentile(milliseconds, [50, 99])
     memory = _peak_gib(), _peak_gib()
-    name = f"{PEER} M={PEER_LINKS}, breadth {breadth}"
+    name = f"{PEER} M={graph.links}, built with {graph.breadth}, breadth {breadth}"
     return Row(name, found_recall, float(p50), float(p99), *questions, seconds, *memory, size)
 
 
@@ -251,11 +258,14 @@ def measure(files: list[Path], kind: str, directory: Path, queries: int) -> Row:
     return Row(name, report.recall_at_10, *latency, *questions, seconds, *memory, report.bytes_per_vector)
 
 
-def measured(files: list[Path], kinds: list[str], work: Path, queries: int) -> Iterator[Row]:
+def measured(files: list[Path], kinds: list[str], peer: Graph, work: Path, queries: int) -> Iterator[Row]:
     """One kind after another."""
     for number, kind in enumerate(kinds):
         directory = work / f"index{number}"
-        yield _alone(_hnswlib, files, directory, queries) if kind == PEER else measure(files, kind, directory, queries)
+        if kind == PEER:
+            yield _alone(_hnswlib, files, peer, directory, queries)
+        else:
+            yield measure(files, kind, directory, queries)
 
 
 def _cells(row: Row) -> list[str]:
@@ -294,6 +304,8 @@ def main(
     dimensions: Annotated[int, typer.Option(help="Of the vectors of the model.")] = 128,
     noise: Annotated[float, typer.Option(help="Of the model's features, in units of their scatter.")] = 1.0,
     queries: Annotated[int, typer.Option(help="Queries, one at a time.")] = 200,
+    peer_links: Annotated[int, typer.Option(help="M of hnswlib.")] = 32,
+    peer_breadth: Annotated[int, typer.Option(help="ef_construction of hnswlib.")] = 200,
     folder: Annotated[Path | None, typer.Option(help="Where the vectors go [default: a temporary folder].")] = None,
 ) -> None:
     """Measure kinds of index."""
@@ -309,7 +321,7 @@ def main(
         with tempfile.TemporaryDirectory(dir=folder) as work:
             vectors = resampled_vectors(n, real) if real else latent_vectors(n, dimensions, noise)
             files = write_shards(vectors, Path(work) / "embeddings")
-            _print(n, dimensions, measured(files, kinds, Path(work), queries))
+            _print(n, dimensions, measured(files, kinds, Graph(peer_links, peer_breadth), Path(work), queries))
 
 
 if __name__ == "__main__":
