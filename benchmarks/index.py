@@ -170,12 +170,20 @@ def _ask(
     directions[:, :HOST_DIRECTIONS] *= HOST_WEIGHT
     directions = _unit(directions)
     exact = _exact_answers(embeddings, directions)
-    found, milliseconds = [], []
-    for direction in directions:
-        asked = time.perf_counter()
-        found.append(answer(direction))
-        milliseconds.append(1000 * (time.perf_counter() - asked))
+    found, milliseconds = _timed(answer, directions)
     return recall(found, exact), float(np.median(milliseconds))
+
+
+def _timed(
+    answer: Callable[[Vectors], npt.NDArray[np.int64]], vectors: Vectors
+) -> tuple[list[npt.NDArray[np.int64]], list[float]]:
+    """The answers to vectors asked one at a time, and the milliseconds that each took."""
+    found, milliseconds = [], []
+    for vector in vectors:
+        asked = time.perf_counter()
+        found.append(answer(vector))
+        milliseconds.append(1000 * (time.perf_counter() - asked))
+    return found, milliseconds
 
 
 def _exact_answers(embeddings: Embeddings, directions: Vectors) -> list[npt.NDArray[np.int64]]:
@@ -217,16 +225,13 @@ def _hnswlib(files: list[Path], graph: Graph, directory: Path, queries: int) -> 
 
     rows = np.sort(np.random.default_rng(2).choice(len(embeddings), queries, replace=False))
     exact = exact_neighbours(embeddings, rows, RECALL_AT)
+    vectors = embeddings.rows(rows)
     found_recall, milliseconds, breadth = 0.0, [0.0], 0
     for breadth in (32, 64, 128, 256, 512, 1024, 2048):
         index.set_ef(breadth)
-        found, milliseconds = [], []
-        for row, vector in zip(rows, embeddings.rows(rows), strict=True):
-            asked = time.perf_counter()
-            near = nearest(vector, RECALL_AT + 1)
-            milliseconds.append(1000 * (time.perf_counter() - asked))
-            found.append(near[near != row][:RECALL_AT])
-        found_recall = recall(found, exact)
+        found, milliseconds = _timed(lambda vector: nearest(vector, RECALL_AT + 1), vectors)
+        others = [near[near != row][:RECALL_AT] for row, near in zip(rows, found, strict=True)]
+        found_recall = recall(others, exact)
         if found_recall >= 0.95:
             break
     index.set_ef(QUESTION_BREADTH * breadth)
