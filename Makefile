@@ -51,7 +51,7 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/snakefmt Snakefile workflow/rules
 
 reference: $(VENV)/.installed  ## Write docs/configuration.md anew from the code
-	$(BIN)/python -m tidalkin.config_reference > docs/configuration.md
+	$(BIN)/python -m tidalkin.config.reference > docs/configuration.md
 
 clean:  ## Remove the environment and caches (never results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

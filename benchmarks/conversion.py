@@ -4,7 +4,7 @@
 
 All in one run on the same cutouts, written here in HSC's layout (galaxies and noise with image, mask and variance) and
 still in the system's memory, so that the ratios hold on any machine; those of CPU time hold also on a busy one. The
-plain loop and our one-core row are kept on one core and use no Dask. The Dask rows are `tidalkin.conversion.convert` as
+plain loop and our one-core row are kept on one core and use no Dask. The Dask rows are `tidalkin.images.convert`, as
 the workflow calls it. Each converts twice, all cutouts and a fourth of them: the straight line through both tells what
 it takes to begin (start the workers, import the libraries there) from the rate beyond. All rows take turns, and the
 least disturbed turn counts. Where the column `cores got` is below the number of workers, others had the cores, or the
@@ -40,13 +40,17 @@ from astropy.wcs import WCS
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin import conversion
-from tidalkin.catalog import split_catalog, write_catalog
+from tidalkin.catalog.read import split_catalog, write_catalog
 from tidalkin.config import BANDS, Dask, Images
-from tidalkin.cutouts import NANOJANSKY_OF_MAGNITUDE_ZERO, write_cutout
-from tidalkin.images import array_of, open_store, read_shard, shard_count
-from tidalkin.sources import Delivery
-from tidalkin.sources.chunk import member_name, read_ledger, write_chunk
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.read import NANOJANSKY_OF_MAGNITUDE_ZERO
+from tidalkin.cutouts.write import write_cutout
+from tidalkin.download.ledger import read_ledger
+from tidalkin.download.tar import member_name, write_chunk
+from tidalkin.images.convert import chunks_of_shards, convert, list_chunks, prepare
+from tidalkin.images.inputs import Conversion
+from tidalkin.images.shard import convert_shard
+from tidalkin.images.store import array_of, open_store, read_shard, shard_count
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)
 SKY_SIGMA = dict(zip(BANDS, (0.03, 0.05, 0.06, 0.12, 0.25), strict=True))  # counts, about HSC-SSP Wide's
@@ -173,16 +177,16 @@ def _astropy_band(content: bytes, ra: float, dec: float, size: int) -> tuple[npt
 
 def one_core(cutouts: Cutouts, images: Images, work: Path) -> None:
     """Our tasks, one after the other."""
-    shared = conversion.Conversion(cutouts.catalog, BANDS, images, work)
-    chunks = conversion.list_chunks(cutouts.catalog, cutouts.tars, cutouts.ledgers, len(BANDS))
-    conversion.prepare(shared, len(cutouts.objects))
-    for shard, overlapping in enumerate(conversion.chunks_of_shards(chunks, images.shard_size)):
-        conversion.convert_shard(shared, shard, overlapping)
+    shared = Conversion(cutouts.catalog, BANDS, images, work)
+    chunks = list_chunks(cutouts.catalog, cutouts.tars, cutouts.ledgers, len(BANDS))
+    prepare(shared, len(cutouts.objects))
+    for shard, overlapping in enumerate(chunks_of_shards(chunks, images.shard_size)):
+        convert_shard(shared, shard, overlapping)
 
 
 def with_dask(cutouts: Cutouts, images: Images, workers: int, output: Path) -> None:
     """As the workflow does it, from the start of the workers to the store in its place."""
-    conversion.convert(
+    convert(
         catalog=cutouts.catalog,
         tars=cutouts.tars,
         ledgers=cutouts.ledgers,

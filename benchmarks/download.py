@@ -47,10 +47,11 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscDasTransport
+from tidalkin.config import Cutouts, HscDas, HscDasTransport
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.download.credentials import Account
 from tidalkin.sources.fetch import fetch_chunk
-from tidalkin.sources.hsc_account import Account
-from tidalkin.sources.hsc_das import HscDasSource, chunk_lines, request_list, server_order
+from tidalkin.sources.hsc.das import HscDasSource, chunk_lines, request_list, server_order
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "servers" / "hsc_server.py"
 ACCOUNT = Account("astronomer", SecretStr("a-very-secret-passphrase"), "the benchmark")

@@ -38,7 +38,11 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from tidalkin import config
-from tidalkin.index import QUESTION_BREADTH, RECALL_AT, Embeddings, build_index, exact_neighbours, open_index, recall
+from tidalkin.index.build import build_index
+from tidalkin.index.query import QUESTION_BREADTH, open_index
+from tidalkin.index.report import RECALL_AT
+from tidalkin.index.tune import exact_neighbours, recall
+from tidalkin.index.vectors import Embeddings
 
 Vectors = npt.NDArray[np.float32]
 Result = TypeVar("Result")

@@ -26,9 +26,10 @@ from scaling import Memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
+from tidalkin.catalog.partition import parts_of
 from tidalkin.config import Index
-from tidalkin.index import add_shards, merge_parts, open_index, train_index
-from tidalkin.partition import parts_of
+from tidalkin.index.build import add_shards, merge_parts, train_index
+from tidalkin.index.query import open_index
 
 SHARD_ROWS, LATENT, NOISE = 8192, 16, np.float32(0.5)
 

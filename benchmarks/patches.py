@@ -29,10 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
 from servers.patch_service import TREE_PATH, PatchService, address_of, patch_file
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscPatches, HscPatchesTransport
-from tidalkin.sources.hsc_account import Account
-from tidalkin.sources.hsc_das import HscDasSource
-from tidalkin.sources.hsc_patches import HscPatchesSource
+from tidalkin.config import Cutouts, HscDas, HscPatches, HscPatchesTransport
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.download.credentials import Account
+from tidalkin.sources.hsc.das import HscDasSource
+from tidalkin.sources.hsc.patches import HscPatchesSource
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the benchmark")
 RA, DEC = 150.0, 2.0

@@ -27,9 +27,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin.catalog import write_catalog
+from tidalkin.catalog.read import write_catalog
 from tidalkin.config import load_settings
-from tidalkin.planned_catalog import write_planned
+from tidalkin.sources.catalog import write_planned
 
 ROOT = Path(__file__).resolve().parents[1]
 

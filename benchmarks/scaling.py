@@ -39,8 +39,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tidalkin import config
-from tidalkin.catalog import read_catalog, write_catalog
-from tidalkin.partition import chunk_names, shard_names
+from tidalkin.catalog.partition import chunk_names, shard_names
+from tidalkin.catalog.read import read_catalog, write_catalog
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
 
 ROWS = 64  # per chunk of the catalog, per shard of the store, per window of training, in the whitening's sample
 VECTORS = 400  # per galaxy: beyond index.EXACT_UP_TO at every size, so that the kind of index is the same
@@ -50,7 +51,7 @@ DIMENSIONS, LATENT, NOISE = 32, 8, np.float32(0.5)
 SETTINGS = config.load_settings(
     {
         "catalog": {"chunk_size": ROWS},
-        "cutouts": {"size_arcsec": 32 * config.PIXEL_SCALE_ARCSEC},
+        "cutouts": {"size_arcsec": 32 * PIXEL_SCALE_ARCSEC},
         "images": {"size": 32, "shard_size": ROWS, "chunk_size": 16},
         "augment": {"crop": 24, "jitter_pixels": 4, "rotate": True, "discs": 3},
         "encoder": {"width": 8, "projector_size": 64, "predictor_size": 16},
@@ -66,7 +67,7 @@ SETTINGS = config.load_settings(
 
 def simulate(folder: Path, galaxies: int) -> Callable[[], None]:
     """Write the catalog and its chunks, and draw and pack the cutouts of every chunk."""
-    from tidalkin.planned_catalog import write_planned
+    from tidalkin.sources.catalog import write_planned
     from tidalkin.sources.fetch import fetch_chunk
 
     cutouts = SETTINGS.cutouts.model_copy(
@@ -87,12 +88,12 @@ def simulate(folder: Path, galaxies: int) -> Callable[[], None]:
 
 def convert(folder: Path, galaxies: int) -> Callable[[], None]:
     """Convert all cutouts to the store, with one worker of Dask."""
-    from tidalkin import conversion
+    from tidalkin.images.convert import convert
 
     names = chunk_names(galaxies, ROWS)
 
     def work() -> None:
-        conversion.convert(
+        convert(
             catalog=folder / "catalog.parquet",
             tars=[folder / "cutouts" / f"{name}.tar" for name in names],
             ledgers=[folder / "cutouts" / f"{name}.ledger.parquet" for name in names],
@@ -109,7 +110,7 @@ def convert(folder: Path, galaxies: int) -> Callable[[], None]:
 
 def train(folder: Path, galaxies: int) -> Callable[[], None]:
     """Train one epoch on streamed images."""
-    from tidalkin import training
+    from tidalkin.model import train as training
 
     def work() -> None:
         training.train(
@@ -128,24 +129,25 @@ def train(folder: Path, galaxies: int) -> Callable[[], None]:
 
 def embed(folder: Path, galaxies: int) -> Callable[[], None]:
     """Fit the whitening and embed every shard."""
-    from tidalkin import embedding
+    from tidalkin.embedding.features import embed_shard
+    from tidalkin.embedding.sample import whiten
 
     store, encoder, whitening = folder / "images.zarr", folder / "encoder" / "encoder.pt", folder / "whitening.npz"
     settings, compute = SETTINGS.embedding, SETTINGS.compute
 
     def work() -> None:
         common = {"augment": SETTINGS.augment, "seed": SETTINGS.seed, "compute": compute}
-        embedding.whiten(store, encoder, whitening, settings=settings, **common)
+        whiten(store, encoder, whitening, settings=settings, **common)
         for shard, name in enumerate(shard_names(galaxies, ROWS)):
             vectors, ids = (folder / "embeddings" / f"{name}{suffix}" for suffix in (".npy", ".ids.npy"))
-            embedding.embed_shard(store, shard, encoder, whitening, vectors, ids, settings=settings, compute=compute)
+            embed_shard(store, shard, encoder, whitening, vectors, ids, settings=settings, compute=compute)
 
     return work
 
 
 def index(folder: Path, galaxies: int) -> Callable[[], None]:
     """Index made-up vectors, and measure the recall."""
-    from tidalkin.index import build_index
+    from tidalkin.index.build import build_index
 
     files = write_vectors(folder / "vectors", VECTORS * galaxies)
     return lambda: build_index(files, SETTINGS.index, folder / "index", SETTINGS.seed) and None
@@ -153,8 +155,9 @@ def index(folder: Path, galaxies: int) -> Callable[[], None]:
 
 def search(folder: Path, galaxies: int) -> Callable[[], None]:
     """Answer ten questions."""
-    from tidalkin.search import RunFiles, answer
-    from tidalkin.whitening import fit_whitening
+    from tidalkin.embedding.whitening import fit_whitening
+    from tidalkin.search.files import RunFiles
+    from tidalkin.search.query import answer
 
     ids = np.arange(VECTORS * galaxies)
     write_catalog(

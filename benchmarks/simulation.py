@@ -15,9 +15,10 @@ from typing import Annotated
 import galsim
 import typer
 
-from tidalkin.config import BANDS, PIXEL_SCALE_ARCSEC, Band, SimulatedSurvey
-from tidalkin.sources.galaxy import Galaxy, draw_galaxy
-from tidalkin.sources.scene import draw_scene, galaxy_fluxes, psf
+from tidalkin.config import BANDS, Band, SimulatedSurvey
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.simulation.galaxy import Galaxy, draw_galaxy
+from tidalkin.simulation.scene import draw_scene, galaxy_fluxes, psf
 from tidalkin.sources.simulated import FLUXMAG0, SimulatedSource, simulate_catalog, sky_sigma
 
 

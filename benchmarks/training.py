@@ -8,7 +8,7 @@ hits all alike; medians of the turns are printed. On a busy machine look at the 
 process and its workers; they say nothing of a GPU). One turn is one epoch of made-up galaxies:
 
 ceiling    forward, backward and optimizer on one pair of views that stays on the device: no data path.
-tidalkin   `tidalkin.training.one_step` on views drawn from images in the device's memory: what training does.
+tidalkin   `tidalkin.model.train.one_step` on views drawn from images in the device's memory: what training does.
 streaming  the same, with the images read from the store during the turn, a window ahead.
 lightly    lightly's SimSiam with its usual transforms and DataLoader. These know only 8-bit pictures in three colours,
            so it gets those, ready decoded in memory, and a network of three bands: an easier task than ours.
@@ -45,15 +45,15 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from tidalkin import config
-from tidalkin.augment import Views
-from tidalkin.device import choose_device, choose_precision
-from tidalkin.embedding import features
-from tidalkin.encoder_file import random_encoder
-from tidalkin.images import Shard, create_store, open_store, write_shard
-from tidalkin.simsiam import Encoder, SimSiam
-from tidalkin.stretch import channel_count
-from tidalkin.training import one_step
-from tidalkin.training_data import TrainingImages
+from tidalkin.embedding.features import features
+from tidalkin.images.store import Shard, create_store, open_store, write_shard
+from tidalkin.model.augment import Views
+from tidalkin.model.checkpoint import random_encoder
+from tidalkin.model.data import TrainingImages
+from tidalkin.model.device import choose_device, choose_precision
+from tidalkin.model.simsiam import Encoder, SimSiam
+from tidalkin.model.stretch import channel_count
+from tidalkin.model.train import one_step
 
 SKY_SIGMA = np.array([1.5, 2.5, 3.0, 6.0, 12.0], np.float32)  # nJy, about HSC-SSP Wide's
 RGB = 3  # bands that lightly's transforms can take
@@ -134,7 +134,7 @@ class Trainings:
         return Variant("ceiling: the network alone", turn)
 
     def ours(self, images_in: str) -> Variant:
-        """The step of `tidalkin.training`."""
+        """The step of `tidalkin.model.train`."""
         network, optimizer = self._network()
         bands = self.settings.cutouts.bands
         images = TrainingImages(

@@ -6,7 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.augment import (
+from tidalkin.config import BANDS, Augment, Stretch
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.errors import TidalkinError
+from tidalkin.model.augment import (
     EXTINCTION_COEFFICIENTS,
     FWHM_PER_SIGMA,
     Views,
@@ -17,9 +20,7 @@ from tidalkin.augment import (
     turn,
     widen_psf,
 )
-from tidalkin.config import BANDS, PIXEL_SCALE_ARCSEC, Augment, Stretch
-from tidalkin.errors import TidalkinError
-from tidalkin.stretch import stretch
+from tidalkin.model.stretch import stretch
 
 OFF = Augment(crop=32, jitter_pixels=0, noise_sigma=(0, 0))
 """Every augmentation switched off, but flips and quarter turns."""

@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidalkin import config
-from tidalkin.baselines import comparable, morphology_baseline, pca_baseline, random_baseline, sample_rows
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
-from tidalkin.evaluation import Evaluation, evaluate, read_baseline
-from tidalkin.images import Shard, create_store, shard_count, shard_rows, write_shard
-from tidalkin.morphology import MEASUREMENTS, QuickMorphology, central_source, measure
+from tidalkin.evaluation.baselines import comparable, morphology_baseline, pca_baseline, random_baseline, sample_rows
+from tidalkin.evaluation.evaluate import Evaluation, evaluate
+from tidalkin.evaluation.labels import read_baseline
+from tidalkin.evaluation.morphology import MEASUREMENTS, QuickMorphology, central_source, measure
+from tidalkin.images.store import Shard, create_store, shard_count, shard_rows, write_shard
 
 SIZE = 48
 BANDS = ("g", "i")
@@ -65,7 +67,7 @@ def survey(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
         write_shard(
             store,
             shard,
-            Shard(flux[rows], 5 * ones, 3 * config.PIXEL_SCALE_ARCSEC * ones, good_fraction[rows], object_id[rows]),
+            Shard(flux[rows], 5 * ones, 3 * PIXEL_SCALE_ARCSEC * ones, good_fraction[rows], object_id[rows]),
         )
     label = np.where(has_arm, "tail", "none").astype(object)
     label[6] = None

@@ -12,9 +12,9 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.catalog import check_catalog, read_catalog, split_catalog, write_catalog
+from tidalkin.catalog.partition import chunk_names, shard_names
+from tidalkin.catalog.read import check_catalog, read_catalog, split_catalog, write_catalog
 from tidalkin.errors import TidalkinError
-from tidalkin.partition import chunk_names, shard_names
 
 ID = 43160169307177141  # of 17 digits: a float would round it
 

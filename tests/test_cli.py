@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from tidalkin import __version__
-from tidalkin.catalog import write_catalog
+from tidalkin.catalog.read import write_catalog
 from tidalkin.config import Embedding, Images, Index
-from tidalkin.images import Shard, create_store, write_shard
-from tidalkin.index import build_index
-from tidalkin.search import RunFiles
-from tidalkin.whitening import fit_whitening
+from tidalkin.embedding.whitening import fit_whitening
+from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.index.build import build_index
+from tidalkin.search.files import RunFiles
 
 N = 2000  # of the size of the demo
 TIDALKIN = str(Path(sys.executable).with_name("tidalkin"))

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from tidalkin.cli import _with_cores
-from tidalkin.sources import Delivery
-from tidalkin.sources.chunk import write_chunk
+from tidalkin.cutouts.base import Delivery
+from tidalkin.download.tar import write_chunk
 
 TIDALKIN = str(Path(sys.executable).with_name("tidalkin"))
 

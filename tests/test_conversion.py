@@ -19,14 +19,15 @@ from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.catalog import read_catalog, split_catalog, write_catalog
+from tidalkin.catalog.read import read_catalog, split_catalog, write_catalog
 from tidalkin.config import Dask, Folder, Images
-from tidalkin.conversion import ALLOCATOR, convert
-from tidalkin.cutouts import write_cutout
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.write import write_cutout
+from tidalkin.download.tar import write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.images import open_store, read_shard, shard_count
-from tidalkin.sources import Delivery
-from tidalkin.sources.chunk import write_chunk
+from tidalkin.images.convert import convert
+from tidalkin.images.dask_cluster import ALLOCATOR
+from tidalkin.images.store import open_store, read_shard, shard_count
 from tidalkin.sources.folder import FolderSource
 
 PLANES = {"BAD": 0, "SAT": 1, "DETECTED": 5, "NO_DATA": 8}

@@ -15,7 +15,9 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.cutouts import GeneralProjection, TangentPlane, place_on_grid, read_cutout, write_cutout
+from tidalkin.cutouts.grid import GeneralProjection, TangentPlane, place_on_grid
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.cutouts.write import write_cutout
 from tidalkin.errors import TidalkinError
 
 HSC = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "hsc" / "cutouts"

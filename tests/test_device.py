@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tidalkin.device import choose_device, choose_precision
 from tidalkin.errors import TidalkinError
+from tidalkin.model.device import choose_device, choose_precision
 
 PROCESSOR = Path("/proc/cpuinfo")
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from tidalkin import config
-from tidalkin.embedding import embed_shard, features, view_covariance, whiten
-from tidalkin.encoder_file import load_encoder, random_encoder, save_encoder
+from tidalkin.embedding.features import embed_shard, features, view_covariance
+from tidalkin.embedding.reuse import reuse_encoder
+from tidalkin.embedding.sample import whiten
+from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
-from tidalkin.images import Shard, create_store, write_shard
-from tidalkin.reuse import reuse_encoder
-from tidalkin.whitening import load_whitening
+from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.model.checkpoint import load_encoder, random_encoder, save_encoder
 
 BANDS = ("g", "r")
 SIZE = 24

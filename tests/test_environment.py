@@ -29,6 +29,6 @@ def test_no_file_names_a_registry(root):
 
 
 def test_the_configuration_reference_is_that_of_the_code(root):
-    from tidalkin.config_reference import configuration_reference
+    from tidalkin.config.reference import configuration_reference
 
     assert (root / "docs" / "configuration.md").read_text() == configuration_reference()

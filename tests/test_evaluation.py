@@ -12,20 +12,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tidalkin import config
 from tidalkin.errors import TidalkinError
-from tidalkin.evaluation import (
-    Labels,
-    Vectors,
-    answers,
-    evaluate,
-    found_at,
-    label_counts,
-    labelled_galaxies,
-    ranking,
-    read_embeddings,
-    split,
-    write_evaluation,
-)
-from tidalkin.figures_evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
+from tidalkin.evaluation.evaluate import evaluate, found_at, write_evaluation
+from tidalkin.evaluation.labels import Labels, Vectors, labelled_galaxies, read_embeddings
+from tidalkin.evaluation.metrics import ranking
+from tidalkin.evaluation.probes import answers, label_counts
+from tidalkin.evaluation.splits import split
+from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 
 FEW = config.Evaluation(probe_labels=(5, 20), repeats=3, set_size=5)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tidalkin.figures import BACKGROUND, FRAMES, Panel, draw_mosaic, rgb
+from tidalkin.figures.mosaic import BACKGROUND, FRAMES, Panel, draw_mosaic, rgb
 
 BANDS = ("g", "r", "i", "z", "y")
 NO_SIGMA = np.full(5, np.nan, np.float32)

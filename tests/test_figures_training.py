@@ -4,10 +4,11 @@ import pytest
 from matplotlib.image import imread
 
 from tidalkin.config import Augment, Images, Stretch
-from tidalkin.cutouts import place_on_grid, read_cutout
+from tidalkin.cutouts.grid import place_on_grid
+from tidalkin.cutouts.read import read_cutout
 from tidalkin.errors import TidalkinError
-from tidalkin.figures_training import draw_history, draw_views
-from tidalkin.images import Shard, create_store, write_shard
+from tidalkin.figures.training import draw_history, draw_views
+from tidalkin.images.store import Shard, create_store, write_shard
 
 AUGMENT = Augment(crop=48, jitter_pixels=4, rotate=True, discs=3, color=0.3)
 

@@ -25,9 +25,10 @@ import zarr
 from servers.catalog_service import CATALOG_PATH, CatalogService
 from servers.hsc_run import serve
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, Handler, HscServer
-from tidalkin.config import PIXEL_SCALE_ARCSEC, load_settings
-from tidalkin.sources.chunk import read_ledger
-from tidalkin.sources.hsc_das import chunk_lines
+from tidalkin.config import load_settings
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.download.ledger import read_ledger
+from tidalkin.sources.hsc.das import chunk_lines
 
 pytestmark = pytest.mark.slow
 

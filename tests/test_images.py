@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tidalkin.config import Images
 from tidalkin.errors import TidalkinError
-from tidalkin.images import (
+from tidalkin.images.noise import sky_sigma
+from tidalkin.images.store import (
     STORE_VERSION,
     Shard,
     create_store,
@@ -24,7 +25,6 @@ from tidalkin.images import (
     shard_count,
     shard_files,
     shard_rows,
-    sky_sigma,
     write_shard,
 )
 

@@ -11,23 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidalkin.catalog.partition import parts_of
 from tidalkin.config import Index
 from tidalkin.errors import TidalkinError
-from tidalkin.index import (
-    EXACT_UP_TO,
-    RECALL_AIM,
-    Embeddings,
-    add_shards,
-    build_index,
-    choose_kind,
-    exact_neighbours,
-    merge_parts,
-    open_index,
-    read_report,
-    recall,
-    train_index,
-)
-from tidalkin.partition import parts_of
+from tidalkin.index.build import add_shards, build_index, merge_parts, train_index
+from tidalkin.index.faiss_kinds import EXACT_UP_TO, choose_kind
+from tidalkin.index.query import open_index
+from tidalkin.index.report import RECALL_AIM, read_report
+from tidalkin.index.tune import exact_neighbours, recall
+from tidalkin.index.vectors import Embeddings
 
 FILES = ("index.faiss", "lists.ivfdata", "ids.npy", "vectors.npy")
 

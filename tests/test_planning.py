@@ -12,8 +12,8 @@ import pytest
 
 from tidalkin.config import Settings, load_settings
 from tidalkin.errors import TidalkinError
-from tidalkin.planned_catalog import write_planned
-from tidalkin.planning import plan_run
+from tidalkin.sources.catalog import write_planned
+from tidalkin.sources.plan import plan_run
 
 
 def simulated(galaxies: int, **survey: float) -> Settings:
@@ -102,7 +102,7 @@ def test_planning_a_run_whose_catalog_is_known_imports_nothing_that_reads_tables
     write_table(table, 25)
     write_planned(from_file(table), table, catalog, tmp_path / "chunks")
     code = (
-        "import sys; from tidalkin.config import load_settings; from tidalkin.planning import plan_run; "
+        "import sys; from tidalkin.config import load_settings; from tidalkin.sources.plan import plan_run; "
         f"settings = load_settings({from_file(table).model_dump(mode='json')!r}); "
         f"assert plan_run(settings, {str(table)!r}, {str(catalog)!r}).galaxies == 25; "
         "print({'pandas', 'astropy'} & set(sys.modules))"

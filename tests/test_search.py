@@ -12,24 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from tidalkin.catalog import write_catalog
+from tidalkin.catalog.read import write_catalog
 from tidalkin.config import Augment, Compute, Embedding, Encoder, Images, Index, Query, Stretch, Weights
-from tidalkin.cutouts import write_cutout
+from tidalkin.cutouts.write import write_cutout
+from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.errors import TidalkinError
-from tidalkin.images import Shard, create_store, write_shard
-from tidalkin.index import build_index
-from tidalkin.search import (
-    CutoutSettings,
-    RunFiles,
-    answer,
-    catalog_rows,
-    direction,
-    nearest_object,
-    read_outside_galaxy,
-    separation_arcsec,
-    write_answer,
-)
-from tidalkin.whitening import fit_whitening
+from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.index.build import build_index
+from tidalkin.search.direction import direction
+from tidalkin.search.files import RunFiles
+from tidalkin.search.objects import catalog_rows, nearest_object, separation_arcsec
+from tidalkin.search.outside import CutoutSettings, read_outside_galaxy
+from tidalkin.search.query import answer
+from tidalkin.search.result import write_answer
 
 BANDS = ("g", "r", "i")
 WEIGHTS = Weights(host=1, unusual=1)
@@ -225,8 +220,9 @@ def test_a_damaged_catalog_is_named(tmp_path):
 @pytest.fixture(scope="module")
 def with_encoder(tmp_path_factory):
     """The files of a run with a real, random encoder, and with images and vectors that belong together."""
-    from tidalkin.embedding import embed_shard, whiten
-    from tidalkin.encoder_file import random_encoder, save_encoder
+    from tidalkin.embedding.features import embed_shard
+    from tidalkin.embedding.sample import whiten
+    from tidalkin.model.checkpoint import random_encoder, save_encoder
 
     run = tmp_path_factory.mktemp("encoded")
     files = write_run(run)

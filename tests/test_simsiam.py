@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 
 from tidalkin import config
-from tidalkin.simsiam import Encoder, SimSiam, loss, synchronise_batch_norm
-from tidalkin.torchvision_blocks import BasicBlock
+from tidalkin.model.resnet import BasicBlock
+from tidalkin.model.simsiam import Encoder, SimSiam, loss, synchronise_batch_norm
 
 from torchvision.models import resnet18, resnet50  # isort: skip  (after torchvision_blocks, which makes it importable)
 

@@ -17,7 +17,7 @@ from slurm_cluster import Cluster, missing, running_cluster
 from test_conversion import WHOLE, Survey, content_of
 from test_workflow import TINY, changed
 from tidalkin.config import Dask
-from tidalkin.conversion import convert
+from tidalkin.images.convert import convert
 
 pytestmark = pytest.mark.slurm
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tidalkin.config import Images, Stretch
 from tidalkin.errors import TidalkinError
-from tidalkin.images import Shard, create_store, write_shard
-from tidalkin.stretch import asymmetry, band_sigma, channel_count, stretch
+from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.model.stretch import asymmetry, band_sigma, channel_count, stretch
 
 SIGMA = torch.tensor([2.0, 5.0])
 

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidalkin import config
-from tidalkin.encoder_file import load_encoder, random_encoder
 from tidalkin.errors import TidalkinError
-from tidalkin.images import Shard, create_store, open_store, write_shard
-from tidalkin.training import rate_factor, train
-from tidalkin.training_data import TrainingImages, windows_of_epoch
+from tidalkin.images.store import Shard, create_store, open_store, write_shard
+from tidalkin.model.checkpoint import load_encoder, random_encoder
+from tidalkin.model.data import TrainingImages, windows_of_epoch
+from tidalkin.model.train import rate_factor, train
 
 BANDS = ("g", "r", "i")
 SECTIONS = {
@@ -34,11 +34,11 @@ SECTIONS = {
     "compute": config.Compute(device="cpu"),
 }
 
-# `tidalkin.training.train` in a process of its own, to be killed.
+# `tidalkin.model.train.train` in a process of its own, to be killed.
 TRAIN = """
 import json, logging, sys
 from tidalkin import config
-from tidalkin.training import train
+from tidalkin.model.train import train
 logging.basicConfig(level=logging.INFO)
 job = json.loads(sys.argv[1])
 names = {"stretch": "Stretch", "augment": "Augment", "encoder": "Encoder", "training": "Training", "compute": "Compute"}
@@ -217,7 +217,7 @@ def test_the_shares_of_processes_make_up_the_batches_of_one(store, images_in):
 
 
 def test_processes_share_the_reading_of_a_window(tmp_path, monkeypatch):
-    from tidalkin import training_data
+    from tidalkin.model import data as training_data
 
     opened = open_store(small_store(tmp_path / "images.zarr", n_objects=128, size=8))
     read, read_shard = [], training_data.read_shard
@@ -235,7 +235,7 @@ def test_processes_share_the_reading_of_a_window(tmp_path, monkeypatch):
 
 
 def test_streaming_reads_each_shard_once_per_epoch(store, monkeypatch):
-    from tidalkin import training_data
+    from tidalkin.model import data as training_data
 
     read, read_shard = [], training_data.read_shard
     monkeypatch.setattr(
@@ -250,7 +250,7 @@ def test_streaming_reads_each_shard_once_per_epoch(store, monkeypatch):
 
 
 def test_images_that_do_not_fit_are_streamed_or_refused_with_the_sum(store, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("tidalkin.training_data.free_memory", lambda device: 50_000)
+    monkeypatch.setattr("tidalkin.model.data.free_memory", lambda device: 50_000)
     with caplog.at_level(logging.INFO):
         train(store, tmp_path / "auto", **with_training(epochs=1))
     assert "streamed by shard" in caplog.text
@@ -282,7 +282,7 @@ def test_a_checkpoint_of_another_configuration_is_not_taken_up(store, tmp_path, 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tidalkin.training.save_encoder", full)
+    monkeypatch.setattr("tidalkin.model.train.save_encoder", full)
     with pytest.raises(OSError, match="No space left"):
         train(store, tmp_path / "encoder", **with_training(epochs=1))
     monkeypatch.undo()
@@ -348,7 +348,7 @@ def test_when_one_of_two_processes_is_killed_the_run_fails_and_the_next_goes_on(
     members = [
         child
         for child in psutil.Process(run.pid).children(recursive=True)
-        if "tidalkin.training" in child.cmdline() and "torch.distributed.run" not in child.cmdline()
+        if "tidalkin.model.train" in child.cmdline() and "torch.distributed.run" not in child.cmdline()
     ]
     assert len(members) == 2
     members[1].kill()

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from tidalkin.config import Embedding, Weights
+from tidalkin.embedding.reuse import reuse_whitening
+from tidalkin.embedding.whitening import fit_whitening, load_whitening
 from tidalkin.errors import TidalkinError
-from tidalkin.reuse import reuse_whitening
-from tidalkin.whitening import fit_whitening, load_whitening
 
 
 def correlated(n_objects=200, n_features=6, seed=3):

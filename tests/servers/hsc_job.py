@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from tidalkin.config import Cutouts
+from tidalkin.download.credentials import Account
 from tidalkin.sources.fetch import fetch_chunk as fetch_files
-from tidalkin.sources.hsc_account import Account
 
 
 @dataclass(frozen=True)

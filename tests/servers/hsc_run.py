@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 from servers.hsc_job import Fetched, fetch_chunk
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscServer
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscDas, HscDasTransport
-from tidalkin.sources.hsc_account import Account
-from tidalkin.sources.hsc_answer import Line
-from tidalkin.sources.hsc_das import chunk_lines, server_order
+from tidalkin.config import Cutouts, HscDas, HscDasTransport
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.download.credentials import Account
+from tidalkin.download.request import Line
+from tidalkin.sources.hsc.das import chunk_lines, server_order
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 

@@ -31,7 +31,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from tidalkin.cutouts import write_cutout
+from tidalkin.cutouts.write import write_cutout
 
 USER, PASSWORD = "astronomer", "a-very-secret-passphrase"
 CUTOUT_PATH = "/das_cutout/pdr3/cgi-bin/cutout"

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidalkin.cutouts.base import Delivery, Packed
+from tidalkin.download.ledger import checksum, read_ledger
+from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.sources import Delivery, Packed
-from tidalkin.sources.chunk import ChunkTar, checksum, read_ledger, write_chunk
 
 BANDS = ("g", "r")
 OBJECTS = pd.DataFrame({"object_id": [7, 43160169307177141], "ra": [1.0, 2.0], "dec": [0.0, 0.0]})

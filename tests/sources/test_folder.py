@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from tidalkin.catalog import read_catalog
+from tidalkin.catalog.read import read_catalog
 from tidalkin.config import Folder
-from tidalkin.cutouts import read_cutout, write_cutout
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.cutouts.write import write_cutout
+from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.chunk import ChunkTar, write_chunk
 from tidalkin.sources.folder import FolderSource
 
 HSC = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "hsc"

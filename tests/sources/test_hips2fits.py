@@ -11,11 +11,13 @@ import pytest
 
 from servers.hips_service import HIPS_PATH, HipsService
 from servers.hsc_server import HscServer
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, Hips2fits, Hips2fitsTransport, load_settings
-from tidalkin.cutouts import NANOJANSKY_OF_MAGNITUDE_ZERO, place_on_grid, read_cutout
+from tidalkin.config import Cutouts, Hips2fits, Hips2fitsTransport, load_settings
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.grid import place_on_grid
+from tidalkin.cutouts.read import NANOJANSKY_OF_MAGNITUDE_ZERO, read_cutout
+from tidalkin.download.tar import write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.sources import Delivery
-from tidalkin.sources.chunk import write_chunk
 from tidalkin.sources.hips2fits import Hips2fitsSource
 
 OBJECTS = pd.DataFrame({"object_id": [1, 2, 3], "ra": [150.0, 150.1, 150.2], "dec": [2.0, 2.1, 2.2]})

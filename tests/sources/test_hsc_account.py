@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tidalkin.download.credentials import Account, Refusals, find_account
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc_account import Account, Refusals, find_account
 
 HOST = "hsc-release.mtk.nao.ac.jp"
 PASSWORD = "xyzzy-plugh"

@@ -20,14 +20,16 @@ from rich.console import Console
 from servers.hsc_run import ACCOUNT, Fetched, fetch, galaxies, ordered_lines, serve, settings, start_fetch
 from servers.hsc_server import PASSWORD, USER, CutoutService, HscServer
 from tidalkin.config import Cutouts, HscDas
-from tidalkin.download_report import download_report, failed_chunks, print_report, write_report
+from tidalkin.download.connections import connection_slot
+from tidalkin.download.credentials import find_account
+from tidalkin.download.faults import Fault
+from tidalkin.download.http import retry_after
+from tidalkin.download.journal import Received
+from tidalkin.download.report import download_report, failed_chunks, print_report, write_report
+from tidalkin.download.request import Line, Member
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.connections import connection_slot
-from tidalkin.sources.hsc_account import find_account
-from tidalkin.sources.hsc_answer import Fault, Line, Member, fits_fault, read_answer
-from tidalkin.sources.hsc_das import HscDasSource, chunk_lines, server_order
-from tidalkin.sources.politeness import retry_after
-from tidalkin.sources.received import Received
+from tidalkin.sources.hsc.das import HscDasSource, chunk_lines, server_order
+from tidalkin.sources.hsc.protocol import fits_fault, read_answer
 
 BANDS = ("g", "r", "i", "z", "y")
 

@@ -13,9 +13,9 @@ import pytest
 
 from servers.hsc_run import Fetched, fetch, galaxies, ordered_lines, serve, settings, start_fetch
 from servers.hsc_server import ANSWER_FAULTS, MEMBER_FAULTS, STREAM_FAULTS, HscServer
+from tidalkin.download.journal import Received
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc_das import chunk_lines
-from tidalkin.sources.received import Received
+from tidalkin.sources.hsc.das import chunk_lines
 
 EVERY_FAULT = (*ANSWER_FAULTS, *STREAM_FAULTS, *MEMBER_FAULTS)
 SKY = {"absent_every": 40, "overlap_every": 6}

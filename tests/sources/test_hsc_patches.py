@@ -14,13 +14,15 @@ from pydantic import SecretStr
 
 from servers.hsc_server import PASSWORD, USER, HscServer
 from servers.patch_service import TREE_PATH, PatchService, address_of, patch_file
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts, HscPatches, HscPatchesTransport
-from tidalkin.cutouts import NANOJANSKY_OF_MAGNITUDE_ZERO, place_on_grid, read_cutout
+from tidalkin.config import Cutouts, HscPatches, HscPatchesTransport
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.grid import place_on_grid
+from tidalkin.cutouts.read import NANOJANSKY_OF_MAGNITUDE_ZERO, read_cutout
+from tidalkin.download.credentials import Account
+from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.sources import Delivery
-from tidalkin.sources.chunk import ChunkTar, write_chunk
-from tidalkin.sources.hsc_account import Account
-from tidalkin.sources.hsc_patches import HscPatchesSource
+from tidalkin.sources.hsc.patches import HscPatchesSource
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 RA, DEC, SIZE = 150.0, 2.0, 220

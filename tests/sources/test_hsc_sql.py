@@ -21,9 +21,9 @@ from pydantic import SecretStr
 from servers.catalog_service import CATALOG_PATH, CatalogService
 from servers.hsc_server import PASSWORD, USER, HscServer
 from tidalkin.config import Catalog, CatalogServer
+from tidalkin.download.credentials import Account
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc_account import Account
-from tidalkin.sources.hsc_sql import counting, psf_fwhm, query_catalog, with_psf_fwhm
+from tidalkin.sources.hsc.sql import counting, psf_fwhm, query_catalog, with_psf_fwhm
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 MOMENTS = ",".join(f"i_sdssshape_psf_shape{axes}" for axes in ("11", "22", "12"))
@@ -193,7 +193,7 @@ def test_the_job_of_a_killed_query_is_deleted_by_the_next(server: HscServer, tmp
 def test_an_interrupted_query_deletes_its_job(server: HscServer, tmp_path: Path, number: signal.Signals) -> None:
     service = mounted(server, looks_until_done=10**9)
     code = (
-        "import sys; from tidalkin.config import Catalog; from tidalkin.sources.hsc_sql import query_catalog; "
+        "import sys; from tidalkin.config import Catalog; from tidalkin.sources.hsc.sql import query_catalog; "
         "query_catalog(Catalog.model_validate_json(sys.argv[1]), sys.argv[2])"
     )
     command = [sys.executable, "-c", code, settings(server, tmp_path).model_dump_json(), str(tmp_path / "hsc.csv.gz")]

@@ -11,16 +11,18 @@ import pandas as pd
 import pytest
 import zarr
 
-from tidalkin.catalog import read_catalog
+from tidalkin.catalog.read import read_catalog
 from tidalkin.config import Cutouts, MmuHsc, Settings, load_settings
-from tidalkin.cutouts import place_on_grid, read_cutout
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.grid import place_on_grid
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.download.tar import write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.planned_catalog import write_planned
-from tidalkin.planning import plan_run
-from tidalkin.sources import Delivery, open_source
-from tidalkin.sources.chunk import write_chunk
+from tidalkin.sources.catalog import write_planned
 from tidalkin.sources.fetch import fetch_chunk
-from tidalkin.sources.mmu_hsc import MmuHscSource, mmu_catalog
+from tidalkin.sources.mmu import MmuHscSource, mmu_catalog
+from tidalkin.sources.plan import plan_run
+from tidalkin.sources.registry import open_source
 
 BANDS = ("g", "r", "i", "z", "y")
 SIDE = 16

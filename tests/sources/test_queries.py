@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tidalkin.sources.hsc_sql import counting, with_psf_fwhm
+from tidalkin.sources.hsc.sql import counting, with_psf_fwhm
 
 BANDS = "grizy"
 QUERIES = {"pdr3_wide_galaxies": "pdr3_wide", "pdr2_ultradeep_tidal": "pdr2_dud"}

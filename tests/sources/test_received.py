@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tidalkin.cutouts.base import Delivery
+from tidalkin.download.journal import JOURNAL, Received
+from tidalkin.download.request import Line, Member
+from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.sources import Delivery
-from tidalkin.sources.chunk import ChunkTar, write_chunk
-from tidalkin.sources.hsc_answer import Line, Member
-from tidalkin.sources.received import JOURNAL, Received
 
 LINES = [Line(number, "g", "HSC-G", f"line {number}") for number in range(6)]
 

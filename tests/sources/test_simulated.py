@@ -16,10 +16,12 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.config import BANDS, PIXEL_SCALE_ARCSEC, SimulatedSurvey
-from tidalkin.cutouts import read_cutout
-from tidalkin.sources.galaxy import draw_galaxy
-from tidalkin.sources.scene import draw_scene, psf
+from tidalkin.config import BANDS, SimulatedSurvey
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.simulation.galaxy import draw_galaxy
+from tidalkin.simulation.scene import draw_scene, psf
+from tidalkin.simulation.tides import DISC_EDGE, FEATURES, simulate
 from tidalkin.sources.simulated import (
     DEPTH,
     DEPTH_SCATTER,
@@ -29,7 +31,6 @@ from tidalkin.sources.simulated import (
     simulate_catalog,
     sky_sigma,
 )
-from tidalkin.sources.tidal_features import DISC_EDGE, FEATURES, simulate
 
 SEED = 3
 SURVEY = SimulatedSurvey(galaxies=40, tidal_fraction=0.5)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidalkin.sources.tar_members import BLOCK, MemberHeader, padding, read_header, write_header
+from tidalkin.download.tar_members import BLOCK, MemberHeader, padding, read_header, write_header
 
 NAMES = st.from_regex(r"[a-z0-9/._-]{1,100}", fullmatch=True)
 

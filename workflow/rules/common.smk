@@ -1,7 +1,7 @@
 # What the rules share: what there is to fetch, the files of each stage, and memory that grows on retry.
 
-from tidalkin.partition import parts_of, shard_names
-from tidalkin.planning import plan_run
+from tidalkin.catalog.partition import parts_of, shard_names
+from tidalkin.sources.plan import plan_run
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
 

@@ -5,9 +5,9 @@ In: the catalog, the images. Out: vectors, and the measurements as they are.
 
 from pathlib import Path
 
-from tidalkin.baselines import morphology_baseline
-from tidalkin.catalog import read_catalog
+from tidalkin.catalog.read import read_catalog
 from tidalkin.config import Embedding, Evaluation
+from tidalkin.evaluation.baselines import morphology_baseline
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -5,9 +5,9 @@ In: the catalog, the images. Out: vectors.
 
 from pathlib import Path
 
-from tidalkin.baselines import random_baseline
-from tidalkin.catalog import read_catalog
+from tidalkin.catalog.read import read_catalog
 from tidalkin.config import Augment, Embedding, Encoder, Evaluation, Stretch, load_settings
+from tidalkin.evaluation.baselines import random_baseline
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -5,7 +5,7 @@ Out: catalog.parquet, one Parquet file per chunk.
 """
 
 from tidalkin.config import load_settings
-from tidalkin.planned_catalog import write_planned
+from tidalkin.sources.catalog import write_planned
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -4,7 +4,7 @@ In: the catalog, every chunk's tar and ledger. Out: images.zarr, and a table of 
 """
 
 from tidalkin.config import Images, load_settings
-from tidalkin.conversion import convert
+from tidalkin.images.convert import convert
 from tidalkin.stage import stage
 
 if __name__ == "__main__":  # Dask's worker processes import this file

@@ -4,7 +4,7 @@ In: the images, the encoder, the whitening. Out: one vector and one object_id pe
 """
 
 from tidalkin.config import Embedding, load_settings
-from tidalkin.embedding import embed_shard
+from tidalkin.embedding.features import embed_shard
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -6,12 +6,13 @@ In: the catalog, the embeddings, the baselines. Out: tables and curves.
 from dataclasses import replace
 from pathlib import Path
 
-from tidalkin.catalog import read_catalog
+from tidalkin.catalog.read import read_catalog
 from tidalkin.config import Evaluation, Weights
-from tidalkin.evaluation import evaluate, labelled_galaxies, read_baseline, read_embeddings, write_evaluation
-from tidalkin.figures_evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
+from tidalkin.embedding.whitening import load_whitening
+from tidalkin.evaluation.evaluate import evaluate, write_evaluation
+from tidalkin.evaluation.labels import labelled_galaxies, read_baseline, read_embeddings
+from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 from tidalkin.stage import stage
-from tidalkin.whitening import load_whitening
 
 with stage(snakemake.log):
     catalog = read_catalog(snakemake.input.catalog)

@@ -5,7 +5,7 @@ In: the chunk's catalog rows. Out: a tar of FITS files as the source sent them, 
 
 from pathlib import Path
 
-from tidalkin.catalog import read_catalog
+from tidalkin.catalog.read import read_catalog
 from tidalkin.config import load_settings
 from tidalkin.sources.fetch import fetch_chunk
 from tidalkin.stage import stage

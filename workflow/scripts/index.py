@@ -6,7 +6,7 @@ In: the embeddings; for an index in parts, the trained one and the parts. Out: t
 from pathlib import Path
 
 from tidalkin.config import load_settings
-from tidalkin.index import build_index, merge_parts
+from tidalkin.index.build import build_index, merge_parts
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -3,7 +3,7 @@
 In: the trained index, the part's embeddings. Out: an index of them alone.
 """
 
-from tidalkin.index import add_shards
+from tidalkin.index.build import add_shards
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -4,7 +4,7 @@ In: the embeddings. Out: the empty index.
 """
 
 from tidalkin.config import Index
-from tidalkin.index import train_index
+from tidalkin.index.build import train_index
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -4,7 +4,7 @@ In: the SQL. Out: the server's table, and what was asked when.
 """
 
 from tidalkin.config import load_settings
-from tidalkin.sources.hsc_sql import query_catalog
+from tidalkin.sources.hsc.sql import query_catalog
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

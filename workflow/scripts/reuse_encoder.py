@@ -4,7 +4,7 @@ In: its encoder. Out: this run's.
 """
 
 from tidalkin.config import Encoder, Stretch
-from tidalkin.reuse import reuse_encoder
+from tidalkin.embedding.reuse import reuse_encoder
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

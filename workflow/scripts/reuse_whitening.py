@@ -4,8 +4,8 @@ In: its whitening, this run's encoder. Out: this run's whitening.
 """
 
 from tidalkin.config import Embedding
-from tidalkin.encoder_file import load_encoder
-from tidalkin.reuse import reuse_whitening
+from tidalkin.embedding.reuse import reuse_whitening
+from tidalkin.model.checkpoint import load_encoder
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

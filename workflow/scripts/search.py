@@ -6,7 +6,10 @@ In: the run's files. Out: the look-alikes as a table and as a mosaic.
 from pathlib import Path
 
 from tidalkin.config import Embedding, Images, Query, Weights, load_settings
-from tidalkin.search import CutoutSettings, RunFiles, answer, write_answer
+from tidalkin.search.files import RunFiles
+from tidalkin.search.outside import CutoutSettings
+from tidalkin.search.query import answer
+from tidalkin.search.result import write_answer
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

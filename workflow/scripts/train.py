@@ -6,9 +6,9 @@ In: the images. Out: the encoder, its training history as a table, a picture and
 from pathlib import Path
 
 from tidalkin.config import Augment, Encoder, Stretch, Training, load_settings
-from tidalkin.figures_training import draw_history
+from tidalkin.figures.training import draw_history
+from tidalkin.model.train import train
 from tidalkin.stage import stage
-from tidalkin.training import train
 
 with stage(snakemake.log):
     train(

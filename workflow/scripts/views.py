@@ -4,7 +4,7 @@ In: the images. Out: a picture.
 """
 
 from tidalkin.config import Augment, Stretch
-from tidalkin.figures_training import draw_views
+from tidalkin.figures.training import draw_views
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

@@ -4,7 +4,7 @@ In: the images, the encoder. Out: the whitening.
 """
 
 from tidalkin.config import Augment, Embedding, load_settings
-from tidalkin.embedding import whiten
+from tidalkin.embedding.sample import whiten
 from tidalkin.stage import stage
 
 with stage(snakemake.log):

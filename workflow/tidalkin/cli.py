@@ -22,7 +22,8 @@ from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
 
 if TYPE_CHECKING:
-    from tidalkin.search import Answer, CutoutSettings
+    from tidalkin.search.outside import CutoutSettings
+    from tidalkin.search.query import Answer
 
 RESULTS = Path("results")
 DEFAULTS = config.Search()
@@ -88,7 +89,9 @@ def search(
     ),
 ) -> None:
     """List the galaxies that look most like the examples, and not like the counter-examples."""
-    from tidalkin.search import RunFiles, answer, write_answer
+    from tidalkin.search.files import RunFiles
+    from tidalkin.search.query import answer
+    from tidalkin.search.result import write_answer
 
     query = _query(like, unlike, position, cutout)
     folder = run or newest_run(RESULTS)
@@ -113,7 +116,7 @@ def download_report(
     ] = None,
 ) -> None:
     """Say how far a download is: what is here, absent or failed and why, how fast, how long it will take."""
-    from tidalkin.download_report import download_report, print_report, write_report
+    from tidalkin.download.report import download_report, print_report, write_report
 
     report = download_report(run, tuple(bands))
     print_report(report, run, Console())
@@ -174,7 +177,7 @@ def _chunks_to_retry(run: Path) -> list[str]:
     A retry that was interrupted leaves them so: Snakemake deletes what it makes anew, and makes what is missing only if
     something that is asked for does not exist yet.
     """
-    from tidalkin.download_report import failed_chunks
+    from tidalkin.download.report import failed_chunks
 
     if not run.is_dir() or _absolute(run).parent.name != "results":
         raise TidalkinError(f"--run {run}: is not the results of a run: name them, like results/hsc_pdr3")
@@ -235,7 +238,7 @@ def newest_run(results: Path) -> Path:
 
 def _cutout_settings(configfile: Path, run: Path) -> CutoutSettings:
     """How the run embeds: a cutout from outside must be read in the same way."""
-    from tidalkin.search import CutoutSettings
+    from tidalkin.search.outside import CutoutSettings
 
     settings = _settings(configfile, run)
     return CutoutSettings(settings.images, settings.embedding, settings.compute)

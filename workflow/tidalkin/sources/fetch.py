@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tidalkin.config import Cutouts
-from tidalkin.sources import open_source
-from tidalkin.sources.chunk import received_folder, write_chunk
+from tidalkin.download.tar import received_folder, write_chunk
+from tidalkin.sources.registry import open_source
 
 if TYPE_CHECKING:
-    from tidalkin.sources.hsc_account import Account
+    from tidalkin.download.credentials import Account
 
 
 def fetch_chunk(
@@ -37,7 +37,7 @@ def fetch_chunk(
     tar, ledger : Path
         The files to write.
     account, slots : optional
-        See `tidalkin.sources.open_source`.
+        See `tidalkin.sources.registry.open_source`.
 
     Returns
     -------

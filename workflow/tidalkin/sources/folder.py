@@ -16,9 +16,10 @@ import pandas as pd
 from astropy.io import fits
 
 from tidalkin.config import Folder
-from tidalkin.cutouts import ASTROPY_FAULTS, read_cutout
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
+from tidalkin.cutouts.read import read_cutout
 from tidalkin.errors import TidalkinError
-from tidalkin.sources import Delivery
 
 # Keys of HDU 0 that hold for every band.
 SHARED_KEYS = ("FLUXMAG0", "BUNIT", "PSF_FWHM")

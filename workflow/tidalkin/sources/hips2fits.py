@@ -26,14 +26,17 @@ import pandas as pd
 import tenacity
 from astropy.io import fits
 
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Cutouts
-from tidalkin.cutouts import ASTROPY_FAULTS, read_cutout
+from tidalkin.config import Cutouts
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.download.connections import connection_slot
+from tidalkin.download.faults import Fault
+from tidalkin.download.http import client, retrying, safe_address, status_fault, transport_fault
+from tidalkin.download.journal import Key, Received
+from tidalkin.download.request import Line, Member
 from tidalkin.errors import TidalkinError
-from tidalkin.sources import Delivery
-from tidalkin.sources.connections import connection_slot
-from tidalkin.sources.hsc_answer import Fault, Line, Member
-from tidalkin.sources.politeness import client, retrying, safe_address, status_fault, transport_fault
-from tidalkin.sources.received import Key, Received
 
 PLACE_KEYS = ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "CUNIT1", "CUNIT2")
 MATRIX_KEYS = ("CD1_1", "CD1_2", "CD2_1", "CD2_2", "PC1_1", "PC1_2", "PC2_1", "PC2_2", "RADESYS", "EQUINOX")

@@ -1,8 +1,8 @@
 """The simulated survey: galaxies with and without tidal features, at the depth and seeing of HSC-SSP Wide.
 
 It makes what `hsc_das` downloads, without a network: the same five bands, the same FITS layout, counts with zero point
-27, noise, masks and WCS. Its catalog also holds the truth. What a galaxy is: `tidalkin.sources.galaxy`; how it is
-drawn: `tidalkin.sources.scene`; here: noise, masks and files.
+27, noise, masks and WCS. Its catalog also holds the truth. What a galaxy is: `tidalkin.simulation.galaxy`; how it is
+drawn: `tidalkin.simulation.scene`; here: noise, masks and files.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tidalkin.config import PIXEL_SCALE_ARCSEC, Band, SimulatedSurvey
-from tidalkin.cutouts import write_cutout
-from tidalkin.randomness import derived_seed, generator
-from tidalkin.sources import Delivery
-from tidalkin.sources.galaxy import SEEING_ARCSEC, Galaxy, draw_galaxy
-from tidalkin.sources.scene import draw_scene, psf
+from tidalkin.config import Band, SimulatedSurvey
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.write import write_cutout
+from tidalkin.seeds import derived_seed, generator
+from tidalkin.simulation.galaxy import SEEING_ARCSEC, Galaxy, draw_galaxy
+from tidalkin.simulation.scene import draw_scene, psf
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)  # HSC's coadds have the zero point 27: Aihara et al. 2022, PASJ 74, 247
 # 5 sigma limits for point sources, Wide layer: Aihara et al. 2018, PASJ 70, S4.
@@ -64,8 +65,8 @@ def simulate_catalog(survey: SimulatedSurvey, seed: int) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per galaxy: object_id from 1, ra, dec, label (`none`, `stream`, `shell`, `tail`), the parameters of
-        `tidalkin.sources.galaxy.Galaxy`, and psf_fwhm_g to psf_fwhm_y in arcsec. A survey of more galaxies has the same
-        rows and then some.
+        `tidalkin.simulation.galaxy.Galaxy`, and psf_fwhm_g to psf_fwhm_y in arcsec. A survey of more galaxies has the
+        same rows and then some.
     """
     return pd.DataFrame(draw_galaxy(survey, seed, number).row() for number in range(1, survey.galaxies + 1))
 

@@ -1,0 +1,69 @@
+"""The typed configuration: every key, its default, its unit and its bounds.
+
+Bad values are refused here and nowhere else. The Snakefile calls `load_settings` before it plans anything. A rule hands
+whole sections (`settings.images.model_dump()`) to its script as ``params``, and the script validates them again into
+the same classes.
+
+Sections up to `evaluation` hold what changes results. `compute` holds what does not: devices, workers and memory.
+"""
+
+from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section
+from tidalkin.config.catalog import Catalog, CatalogServer
+from tidalkin.config.compute import Compute, Dask
+from tidalkin.config.cutouts import (
+    Cutouts,
+    Folder,
+    Hips2fits,
+    Hips2fitsTransport,
+    HscDas,
+    HscDasTransport,
+    HscPatches,
+    HscPatchesTransport,
+    MmuHsc,
+    SimulatedSurvey,
+    Transport,
+)
+from tidalkin.config.images import Images, Stretch
+from tidalkin.config.model import Augment, Embedding, Encoder, Reuse, Training
+from tidalkin.config.search import Evaluation, Index, Query, Search, Weights
+from tidalkin.config.settings import Settings, config_digest, load_settings
+
+__all__ = [
+    "BANDS",
+    "Augment",
+    "Band",
+    "Catalog",
+    "CatalogServer",
+    "Compute",
+    "Cutouts",
+    "Dask",
+    "Embedding",
+    "Encoder",
+    "Evaluation",
+    "Folder",
+    "Fraction",
+    "Hips2fits",
+    "Hips2fitsTransport",
+    "HscDas",
+    "HscDasTransport",
+    "HscPatches",
+    "HscPatchesTransport",
+    "Images",
+    "Index",
+    "MmuHsc",
+    "NonNegative",
+    "Positive",
+    "Query",
+    "Range",
+    "Reuse",
+    "Search",
+    "Section",
+    "Settings",
+    "SimulatedSurvey",
+    "Stretch",
+    "Training",
+    "Transport",
+    "Weights",
+    "config_digest",
+    "load_settings",
+]

@@ -1,0 +1,36 @@
+"""Types and checks shared by all sections of the configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+Band = Literal["g", "r", "i", "z", "y"]
+BANDS: tuple[Band, ...] = ("g", "r", "i", "z", "y")
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Range = tuple[float, float]
+
+
+def _ordered(name: str, bounds: Range) -> None:
+    if not bounds[0] <= bounds[1]:
+        raise ValueError(f"{name} must be [low, high] with low <= high, not {list(bounds)}")
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true` for a number, which pydantic takes for 1; but not 1e-3, which YAML takes for text."""
+        annotation = str(cls.model_fields[str(info.field_name)].annotation)
+        values = value if isinstance(value, list | tuple) else [value]
+        if re.search(r"\b(int|float)\b", annotation) and any(isinstance(one, bool) for one in values):
+            raise ValueError("must be a number, not true or false")
+        return value

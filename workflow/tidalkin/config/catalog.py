@@ -1,0 +1,62 @@
+"""Configuration of the catalog: the galaxies of a run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tidalkin.config.base import Positive, Section
+
+
+class CatalogServer(Section):
+    """HSC's catalog server (CAS), with `source: hsc_sql`. Credentials come from the environment or ~/.netrc."""
+
+    url: str = Field(
+        "https://hsc-release.mtk.nao.ac.jp/datasearch/api/catalog_jobs", description="Base address of the server."
+    )
+    maximum_rows: int = Field(
+        2_000_000, ge=1, description="A query that finds more rows than this is refused before it is sent in full."
+    )
+    skip_syntax_check: bool = Field(False, description="Skip the server's syntax check, which can time out (HTTP 502).")
+    attempts: int = Field(8, ge=1, le=100, description="Tries of one question to the server.")
+    backoff_seconds: Positive = Field(10.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(600.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+    poll_seconds: Positive = Field(300.0, description="Longest pause between two looks at the job's status, seconds.")
+    wait_seconds: Positive = Field(86_400.0, description="How long the job may take before it is given up, seconds.")
+
+
+class Catalog(Section):
+    """Which galaxies."""
+
+    source: Literal["simulated", "file", "hsc_sql"] = Field(
+        "simulated", description="`simulated` invents them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."
+    )
+    path: str | None = Field(
+        None,
+        description="With `source: file`: a CSV, FITS, VOTable or Parquet file, or the folder of the Multimodal "
+        "Universe's HSC set, which has its own catalog.",
+    )
+    query: str | None = Field(None, description="File with the SQL, with `source: hsc_sql`.")
+    rerun: Literal["pdr1", "pdr2", "pdr2-citus", "pdr3", "pdr3-citus", "pdr3-citus-columnar"] = Field(
+        "pdr3", description="Release the SQL is sent to, with `source: hsc_sql`."
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Your column for each of ours, where the usual aliases do not find it: `{object_id: MY_ID}`.",
+    )
+    chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
+    server: CatalogServer = CatalogServer()
+
+    def content(self) -> dict[str, Any]:
+        """What decides the catalog's rows, apart from the file they are read from."""
+        return self.model_dump(exclude={"path", "query", "server"})
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> Self:
+        if self.source == "file" and not self.path:
+            raise ValueError("source `file` needs `path`: name your catalog file")
+        if self.source == "hsc_sql" and not self.query:
+            raise ValueError("source `hsc_sql` needs `query`: name the file that holds the SQL")
+        return self

@@ -1,0 +1,51 @@
+"""Configuration of devices, workers and memory.
+
+These keys control how results are computed, not what they are. They are never a rule's ``params``, so changing them
+re-runs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tidalkin.config.base import Section
+
+
+class Dask(Section):
+    """Where the conversion runs."""
+
+    cluster: Literal["local", "slurm", "address"] = Field("local", description="Where the workers are.")
+    workers: int | None = Field(None, ge=1, le=10_000, description="Workers; none: the rule's threads.")
+    address: str | None = Field(None, description="Scheduler address, with `cluster: address`.")
+    slurm: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Arguments of dask_jobqueue.SLURMCluster: queue, account, cores, memory, ... Jobs leave their "
+        "output in `results/<run>/logs/dask`.",
+    )
+
+    @model_validator(mode="after")
+    def _address_is_given(self) -> Self:
+        if self.cluster == "address" and not self.address:
+            raise ValueError("cluster `address` needs `address`: the scheduler's, like tcp://host:8786")
+        return self
+
+
+class Compute(Section):
+    """Devices, workers and memory. Changing these re-runs nothing."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Device; auto: the best there is.")
+    gpus: int = Field(0, ge=0, le=64, description="GPUs a training job asks for; embed jobs ask for one if not 0.")
+    processes: int = Field(1, ge=1, le=64, description="CPU processes of a training job without GPUs.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of the network; auto: bfloat16 on CUDA and on processors that compute in it (AVX512-BF16), else "
+        "float32.",
+    )
+    compile: bool = Field(False, description="Use torch.compile.")
+    images_in: Literal["auto", "memory", "stream"] = Field(
+        "auto", description="Training images in the device's memory, or streamed by shard; auto: by size."
+    )
+    embed_batch_size: int = Field(256, ge=1, le=65_536, description="Images per forward pass when embedding.")
+    dask: Dask = Dask()

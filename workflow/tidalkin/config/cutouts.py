@@ -1,0 +1,207 @@
+"""Configuration of the cutouts: the sources of images and their transport."""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section, _ordered
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+
+
+class SimulatedSurvey(Section):
+    """The offline survey: galaxies drawn by GalSim at the depth and seeing of HSC-SSP Wide."""
+
+    galaxies: int = Field(2000, ge=1, le=10_000_000, description="How many galaxies.")
+    tidal_fraction: Fraction = Field(0.25, description="Share of galaxies with a stream, a shell or tails.")
+    tidal_surface_brightness: Range = Field(
+        (24.0, 28.0), description="Range of the features' surface brightness in i, mag/arcsec²."
+    )
+    magnitude: Range = Field((17.5, 20.5), description="Range of the galaxies' total i magnitude.")
+    half_light_radius_arcsec: Range = Field((0.8, 2.5), description="Range of the galaxies' half-light radii, arcsec.")
+    neighbours_per_arcmin2: NonNegative = Field(25.0, description="Galaxies in the field, per square arcminute.")
+    stars_per_arcmin2: NonNegative = Field(4.0, description="Stars in the field, per square arcminute.")
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for name in ("tidal_surface_brightness", "magnitude", "half_light_radius_arcsec"):
+            _ordered(name, getattr(self, name))
+        if self.half_light_radius_arcsec[0] <= 0:
+            raise ValueError("half_light_radius_arcsec must be positive")
+        return self
+
+
+class Folder(Section):
+    """FITS files you already have."""
+
+    path: str = Field("", description="The folder they are in.")
+    template: str = Field(
+        "{object_id}-HSC-{BAND}.fits",
+        description="File name of one cutout, below `path`. Fields: `{object_id}`, `{band}` (g), `{BAND}` (G). "
+        "Without a band field: one multi-extension file per object, its HDUs named by `hdu_template`.",
+    )
+    hdu_template: str = Field(
+        "{BAND}", description="Name of a band's image HDU, where one file holds all bands. Fields as in `template`."
+    )
+
+    @model_validator(mode="after")
+    def _template_names_the_object(self) -> Self:
+        for key in ("template", "hdu_template"):
+            template = getattr(self, key)
+            try:
+                fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+            except ValueError as error:
+                raise ValueError(f"{key} {template!r} cannot be filled in: {error}") from None
+            unknown = sorted(fields - {"object_id", "band", "BAND"})
+            if unknown:
+                raise ValueError(f"{key} has the unknown field {{{unknown[0]}}}: use object_id, band or BAND")
+        if "{object_id}" not in self.template:
+            raise ValueError(f"template {self.template!r} must contain {{object_id}}")
+        return self
+
+
+class Transport(Section):
+    """How a server is asked. Changing these fetches nothing again."""
+
+    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; servers want few.")
+    attempts: int = Field(8, ge=1, le=100, description="Tries in a row that bring nothing before one gives up.")
+    backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+
+
+class HscDasTransport(Transport):
+    """How the cutout service is asked. Changing these fetches nothing again."""
+
+    timeout_seconds: Positive = Field(3600.0, description="How long the server may stay silent.")
+    lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts asked for in one request.")
+    bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
+
+
+class HscPatchesTransport(Transport):
+    """How patches are asked for and kept while they are cut. Changing these fetches nothing again."""
+
+    cache: str = Field("", description="Folder the patches are kept in while they are cut; empty: the user's cache.")
+    cache_gigabytes: Positive = Field(
+        20.0, description="Size of that folder; what was used longest ago goes first. One patch has 0.2 in each band."
+    )
+
+
+class Hips2fitsTransport(Transport):
+    """How the hips2fits service is asked. Changing these fetches nothing again."""
+
+    attempts: int = Field(6, ge=1, le=100, description="Tries of one image before it counts as failed.")
+    backoff_seconds: Positive = Field(2.0, description="First wait after a fault, seconds; it doubles with each try.")
+    backoff_maximum_seconds: Positive = Field(120.0, description="Longest such wait, seconds.")
+    timeout_seconds: Positive = Field(60.0, description="How long the service may stay silent.")
+
+
+class HscDas(Section):
+    """HSC's cutout service (DAS). Credentials come from the environment or ~/.netrc, never from here."""
+
+    url: str = Field(
+        "https://hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", description="Base address of the cutout service."
+    )
+    rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
+    image_type: Literal["coadd", "coadd/bg"] = Field(
+        "coadd", description="`coadd` has the sky subtracted locally; `coadd/bg` keeps faint wide light."
+    )
+    mask: bool = Field(True, description="Ask for the mask plane.")
+    variance: bool = Field(True, description="Ask for the variance plane.")
+    transport: HscDasTransport = HscDasTransport()
+
+
+class HscPatches(Section):
+    """Whole coadd patches of HSC, cut here; for dense samples. The catalog needs the columns `tract` and `patch`."""
+
+    url: str = Field(
+        "https://hsc-release.mtk.nao.ac.jp/archive/filetree", description="Base address of the archive's file tree."
+    )
+    rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
+    transport: HscPatchesTransport = HscPatchesTransport()
+
+
+class Hips2fits(Section):
+    """CDS's hips2fits service: resampled images of HSC, without an account, without mask and variance."""
+
+    url: str = Field(
+        "https://alasky.cds.unistra.fr/hips-image-services/hips2fits", description="Address of the service."
+    )
+    hips: str = Field("CDS/P/HSC/DR2/wide/{band}", description="Name of the HiPS. Fields: `{band}` (g), `{BAND}` (G).")
+    zero_point: float | None = Field(
+        None,
+        ge=0.0,
+        le=40.0,
+        description="AB magnitude of one count in the HiPS. The service does not say; HSC's coadds have 27.0. Needed.",
+    )
+    transport: Hips2fitsTransport = Hips2fitsTransport()
+
+    @model_validator(mode="after")
+    def _hips_names_the_band(self) -> Self:
+        try:
+            fields = {field for _, field, _, _ in Formatter().parse(self.hips) if field is not None}
+        except ValueError as error:
+            raise ValueError(f"hips {self.hips!r} cannot be filled in: {error}") from None
+        if not fields or fields - {"band", "BAND"}:
+            raise ValueError(f"hips {self.hips!r} must contain {{band}} or {{BAND}}, and no other field")
+        return self
+
+
+class MmuHsc(Section):
+    """A local copy of the Multimodal Universe's HSC set: 160 pixels a side, with masks and variance."""
+
+    path: str = Field("", description="The folder that holds `healpix=*/*.hdf5`.")
+    zero_point: float = Field(
+        27.0,
+        ge=0.0,
+        le=40.0,
+        description="AB magnitude of one count; HSC's coadds, whose pixels the set keeps, have 27.",
+    )
+
+
+class Cutouts(Section):
+    """Where the images come from."""
+
+    source: Literal["simulated", "folder", "hsc_das", "hsc_patches", "hips2fits", "mmu_hsc"] = Field(
+        "simulated", description="Which source."
+    )
+    bands: tuple[Band, ...] = Field(BANDS, min_length=1, description="Bands, in the order of the network's channels.")
+    size_arcsec: Positive = Field(
+        21.504, le=300.0, description="Side of the cutouts to draw or ask for, arcsec (128 pixels are 21.504)."
+    )
+    simulated: SimulatedSurvey = SimulatedSurvey()
+    folder: Folder = Folder()
+    hsc_das: HscDas = HscDas()
+    hsc_patches: HscPatches = HscPatches()
+    hips2fits: Hips2fits = Hips2fits()
+    mmu_hsc: MmuHsc = MmuHsc()
+
+    @model_validator(mode="after")
+    def _bands_are_distinct_and_source_is_complete(self) -> Self:
+        if len(set(self.bands)) != len(self.bands):
+            raise ValueError(f"bands {list(self.bands)} names a band twice")
+        if self.source == "folder" and not self.folder.path:
+            raise ValueError("source `folder` needs `folder.path`: name the folder with your FITS files")
+        if self.source == "mmu_hsc" and not self.mmu_hsc.path:
+            raise ValueError("source `mmu_hsc` needs `mmu_hsc.path`: name the folder that holds healpix=*/*.hdf5")
+        if self.source == "hips2fits" and self.hips2fits.zero_point is None:
+            raise ValueError(
+                "source `hips2fits` needs `hips2fits.zero_point`, since the service does not say what its pixels are: "
+                "27.0 for HSC's coadds (docs/hsc.md tells how to check it)"
+            )
+        if self.size_pixels < 8:
+            raise ValueError(f"size_arcsec {self.size_arcsec} is under 8 pixels of {PIXEL_SCALE_ARCSEC} arcsec")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """What decides the bytes of a cutout: not how many there are, nor how they are transported."""
+        chosen = getattr(self, self.source).model_dump(exclude={"transport", "galaxies"})
+        content = {"source": self.source, "bands": self.bands, self.source: chosen}
+        return content if self.source in ("folder", "mmu_hsc") else content | {"size_arcsec": self.size_arcsec}
+
+    @property
+    def size_pixels(self) -> int:
+        """Side of the cutouts in pixels."""
+        return round(self.size_arcsec / PIXEL_SCALE_ARCSEC)

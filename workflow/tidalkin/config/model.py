@@ -1,0 +1,159 @@
+"""Configuration of views, network, training and embedding."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, _ordered
+
+
+class Augment(Section):
+    """The random views between which SimSiam must see no difference; 0, [0, 0] or a zoom of [1, 1] switches one off."""
+
+    crop: int = Field(96, ge=8, description="Side of a view, pixels.")
+    jitter_pixels: NonNegative = Field(13.0, description="Largest shift of the centre, pixels.")
+    rotate: bool = Field(False, description="Rotate by any angle (and flip); false: only flips and quarter turns.")
+    zoom: Range = Field((1.0, 1.0), description="Range of the magnification.")
+    shear: Annotated[float, Field(ge=0.0, le=0.7)] = Field(
+        0.0, description="Largest shear, along any axis: views of a disc differ in inclination; 1 would flatten it."
+    )
+    blur_arcsec: Range = Field(
+        (0.0, 0.0), description="Range of the FWHM added in quadrature to the PSF, drawn per band, arcsec."
+    )
+    noise_sigma: Range = Field((1.0, 3.0), description="Range of the added noise, in units of the image's sky sigma.")
+    extinction_ebv: Range = Field((0.0, 0.0), description="Range of the change of E(B-V), mag.")
+    brightness: NonNegative = Field(0.0, description="Largest natural logarithm of the common brightness factor.")
+    color: NonNegative = Field(0.0, description="Standard deviation of the natural logarithm of each band's factor.")
+    discs: int = Field(0, ge=0, le=50, description="Discs blanked away from the centre.")
+    disc_radius_arcsec: Range = Field((0.5, 1.5), description="Range of the discs' radii, arcsec.")
+    disc_distance_arcsec: NonNegative = Field(3.0, description="Discs' edges stay this far from the centre, arcsec.")
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        for name in ("zoom", "blur_arcsec", "noise_sigma", "extinction_ebv", "disc_radius_arcsec"):
+            _ordered(name, getattr(self, name))
+        if self.zoom[0] <= 0:
+            raise ValueError("zoom must be positive")
+        if self.blur_arcsec[0] < 0 or self.noise_sigma[0] < 0 or self.disc_radius_arcsec[0] < 0:
+            raise ValueError("blur_arcsec, noise_sigma and disc_radius_arcsec cannot be negative")
+        return self
+
+
+class Encoder(Section):
+    """The network (Chen & He 2021, arXiv:2011.10566)."""
+
+    architecture: Literal["resnet18", "resnet50"] = Field("resnet18", description="torchvision's network.")
+    width: int = Field(64, ge=4, le=256, description="Channels of the first stage; 64 is the published network.")
+    stem: Literal["standard", "small"] = Field(
+        "standard",
+        description="`standard`: 7x7, stride 2, pooling; `small`: 3x3, stride 2, no pooling (four times the cost).",
+    )
+    projector_size: int = Field(2048, ge=8, le=16384, description="Width of the projector.")
+    predictor_size: int = Field(512, ge=2, le=16384, description="Width of the predictor's bottleneck.")
+
+    @property
+    def smallest_view(self) -> int:
+        """Least side of a view, pixels, of which the last stage is given more than one pixel."""
+        return {"standard": 16, "small": 8}[self.stem] + 1
+
+    @model_validator(mode="after")
+    def _predictor_is_a_bottleneck(self) -> Self:
+        if self.predictor_size >= self.projector_size:
+            raise ValueError(
+                f"predictor_size {self.predictor_size} must be smaller than projector_size {self.projector_size}"
+            )
+        return self
+
+
+class Training(Section):
+    """SGD as published for SimSiam."""
+
+    epochs: int = Field(25, ge=1, le=10_000, description="Passes over the images.")
+    batch_size: int = Field(256, ge=2, le=65_536, description="Galaxies per step, over all processes.")
+    base_learning_rate: Positive = Field(0.05, description="Rate for a batch of 256; scaled with the batch size.")
+    warmup_epochs: NonNegative = Field(0.0, description="Epochs of linear warm-up.")
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="SGD momentum.")
+    weight_decay: NonNegative = Field(1e-4, description="L2 penalty.")
+    minimum_good_fraction: Fraction = Field(
+        0.5, description="Galaxies with fewer good pixels in some band are not trained on."
+    )
+    shuffle_window: int = Field(
+        4096, ge=1, description="Galaxies of whole shards that are shuffled together; streaming holds two windows."
+    )
+    collapse_below: Fraction = Field(
+        0.1, description="Stop when the standard deviation of the normalised projection times sqrt(dim) is below this."
+    )
+
+    @model_validator(mode="after")
+    def _warmup_ends_before_training(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be smaller than epochs {self.epochs}")
+        return self
+
+
+class Reuse(Section):
+    """Parts of another run, taken in place of making them: then the vectors of both runs can be compared."""
+
+    encoder: str | None = Field(
+        None,
+        description="The other run's `encoder/encoder.pt`; nothing is trained. Bands, stretch and network must agree.",
+    )
+    whitening: str | None = Field(None, description="Its `whitening.npz`; the section `embedding` must agree.")
+
+    @model_validator(mode="after")
+    def _whitening_has_its_encoder(self) -> Self:
+        if self.whitening and not self.encoder:
+            raise ValueError("`whitening` needs `encoder`: that of the run which the whitening is from")
+        return self
+
+
+class Embedding(Section):
+    """Images to vectors: features of all stages, averaged over symmetries, whitened, of length one."""
+
+    dimensions: int = Field(128, ge=2, le=4096, description="Dimensions of a vector.")
+    symmetries: Literal[1, 2, 4, 8] = Field(8, description="Flips and quarter turns averaged over.")
+    crop: int | None = Field(None, ge=8, description="Side of the central part that is embedded, pixels; none: all.")
+    whitening_sample: int = Field(20_000, ge=16, description="Most galaxies the whitening is fitted on.")
+    whitening_views: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Random views per galaxy of that sample: kept are the directions in which views of a galaxy agree "
+        "and galaxies differ; 0: the directions in which galaxies differ most.",
+    )
+
+    host_directions: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="How many of the first directions describe the host galaxy, and not what is around it: "
+        "`search.weights.host` is theirs, and `unusualness` does not look at them.",
+    )
+    unusualness: NonNegative = Field(
+        0.0,
+        description="Weight of one more dimension, counted in `dimensions`: how far a galaxy is from its nearest "
+        "neighbours; 0: none.",
+    )
+    minimum_good_fraction: Fraction = Field(
+        0.5, description="Galaxies with fewer good pixels in some band are left out (and listed)."
+    )
+    dtype: Literal["float32", "float16"] = Field("float32", description="Type of the stored vectors.")
+
+    @field_validator("whitening_views")
+    @classmethod
+    def _views_can_differ(cls, views: int) -> int:
+        if views == 1:
+            raise ValueError("one view has nothing to agree with: 2 or more, or 0 for none")
+        return views
+
+    @model_validator(mode="after")
+    def _some_directions_are_not_the_hosts(self) -> Self:
+        others = self.dimensions - (self.unusualness > 0)
+        if self.host_directions >= others:
+            raise ValueError(
+                f"host_directions {self.host_directions} must be smaller than the {others} of `dimensions` that are "
+                "directions"
+            )
+        return self

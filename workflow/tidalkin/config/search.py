@@ -1,0 +1,96 @@
+"""Configuration of the index, the searches and the evaluation."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from tidalkin.config.base import NonNegative, Positive, Section
+from tidalkin.constants import SHARDS_ADDED_TOGETHER
+
+
+class Index(Section):
+    """The FAISS index."""
+
+    kind: str = Field("auto", description="`auto`, or any FAISS index_factory string for inner product.")
+    queries: int = Field(200, ge=1, le=100_000, description="Queries for the report of recall@10 against exact search.")
+    shards_per_part: int = Field(
+        1024,
+        ge=SHARDS_ADDED_TOGETHER,
+        multiple_of=SHARDS_ADDED_TOGETHER,
+        description="With more shards than this, each job adds so many of them (a multiple of 8), and one joins the "
+        "parts; otherwise one job does all. The index is the same.",
+    )
+
+    def content(self) -> dict[str, Any]:
+        """What decides the index."""
+        return self.model_dump(exclude={"shards_per_part"})
+
+
+class Query(Section):
+    """A question: galaxies (by id, position or FITS cutout) to look like, and galaxies not to look like."""
+
+    like: tuple[int, ...] = Field((), description="object_ids of the examples.")
+    unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
+    position: tuple[float, float] | None = Field(None, description="Right ascension and declination, degrees, ICRS.")
+    cutout: str | None = Field(
+        None, description="A multi-band FITS file, or a file name with {band} or {BAND}, of a galaxy of your own."
+    )
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not (self.like or self.position or self.cutout):
+            raise ValueError("a query needs `like` (object_ids), `position` ([ra, dec]) or `cutout` (a FITS file)")
+        both = set(self.like) & set(self.unlike)
+        if both:
+            raise ValueError(f"object {min(both)} is both in `like` and in `unlike`")
+        if self.position and not (0 <= self.position[0] < 360 and -90 <= self.position[1] <= 90):
+            raise ValueError(f"position {list(self.position)} must be [ra in 0..360, dec in -90..90] degrees")
+        return self
+
+
+class Weights(Section):
+    """How much some dimensions of a vector count in a comparison, where all others count 1."""
+
+    host: NonNegative = Field(0.1, description="Each of `embedding.host_directions`; 0: the host does not matter.")
+    unusual: NonNegative = Field(
+        4.0, description="The unusualness, where `embedding.unusualness` makes it a dimension."
+    )
+
+
+class Search(Section):
+    """Questions asked by the workflow."""
+
+    k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
+    radius_arcsec: Positive = Field(2.0, description="How far from `position` a galaxy may be, arcsec.")
+    weights: Weights = Field(default_factory=Weights)
+    queries: dict[str, Query] = Field(default_factory=dict, description="Questions by name.")
+
+    @model_validator(mode="after")
+    def _names_are_file_names(self) -> Self:
+        for name in self.queries:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"query name {name!r} must be letters, digits, `_` and `-`: it names a folder")
+        return self
+
+
+class Evaluation(Section):
+    """How well labelled galaxies are found."""
+
+    enabled: bool = Field(True, description="Evaluate; needs the catalog column `label`.")
+    negative_label: str = Field("none", description="Label of galaxies without a feature; all others have one.")
+    probe_labels: tuple[int, ...] = Field(
+        (5, 10, 20, 50, 100, 200, 500),
+        min_length=1,
+        description="Numbers of labels a linear probe learns from; all is added.",
+    )
+    set_size: int = Field(20, ge=1, description="Examples in the search from a set.")
+    repeats: int = Field(10, ge=2, le=1000, description="Random splits per figure.")
+    precision_at: int = Field(20, ge=1, description="k of precision@k.")
+    sample: int = Field(
+        1000,
+        ge=1,
+        description="Most labelled galaxies that all methods are compared on: statmorph, for one of them, is slow.",
+    )

@@ -1,0 +1,131 @@
+"""The whole configuration of one run, its checks, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from tidalkin.config.base import Section
+from tidalkin.config.catalog import Catalog
+from tidalkin.config.compute import Compute
+from tidalkin.config.cutouts import Cutouts
+from tidalkin.config.images import Images, Stretch
+from tidalkin.config.model import Augment, Embedding, Encoder, Reuse, Training
+from tidalkin.config.search import Evaluation, Index, Query, Search
+from tidalkin.errors import TidalkinError
+
+
+class Settings(Section):
+    """The whole configuration of one run."""
+
+    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name: results go to results/<run>/.")
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="The one seed of all randomness.")
+    catalog: Catalog = Catalog()
+    cutouts: Cutouts = Cutouts()
+    images: Images = Images()
+    stretch: Stretch = Stretch()
+    augment: Augment = Augment()
+    encoder: Encoder = Encoder()
+    training: Training = Training()
+    reuse: Reuse = Reuse()
+    embedding: Embedding = Embedding()
+    index: Index = Index()
+    search: Search = Search()
+    evaluation: Evaluation = Evaluation()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        if (self.catalog.source == "simulated") != (self.cutouts.source == "simulated"):
+            raise ValueError(
+                f"catalog.source {self.catalog.source!r} and cutouts.source {self.cutouts.source!r} contradict: "
+                "a simulated catalog and simulated cutouts belong together"
+            )
+        if self.augment.crop > self.images.size:
+            raise ValueError(f"augment.crop {self.augment.crop} must not exceed images.size {self.images.size}")
+        if self.embedding.crop and self.embedding.crop > self.images.size:
+            raise ValueError(f"embedding.crop {self.embedding.crop} must not exceed images.size {self.images.size}")
+        for key, side in (
+            ("augment.crop", self.augment.crop),
+            ("embedding.crop", self.embedding.crop or self.images.size),
+        ):
+            if side % self.stretch.bin:
+                raise ValueError(f"{key} {side} must be a multiple of stretch.bin {self.stretch.bin}")
+        side = self.augment.crop // self.stretch.bin
+        if side < self.encoder.smallest_view:
+            # On single pixels, torch's convolutions in bfloat16 have random gradients on the CPU (seen with 2.13).
+            raise ValueError(
+                f"augment.crop {self.augment.crop} over stretch.bin {self.stretch.bin} makes views of {side} pixels, "
+                f"of which one would reach the network's last stage: encoder.stem {self.encoder.stem!r} needs at least "
+                f"{self.encoder.smallest_view}"
+            )
+        if self.stretch.asymmetry and self.augment.jitter_pixels:
+            raise ValueError(
+                f"augment.jitter_pixels {self.augment.jitter_pixels:g} must be 0 with stretch.asymmetry, "
+                "which turns a view about its centre"
+            )
+        if self.cutouts.source == "simulated" and self.training.batch_size > self.cutouts.simulated.galaxies:
+            raise ValueError(
+                f"training.batch_size {self.training.batch_size} must not exceed the "
+                f"{self.cutouts.simulated.galaxies} galaxies of cutouts.simulated.galaxies"
+            )
+        return self
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Keys allowed in the section that holds ``location``."""
+    section: type[BaseModel] = Settings
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        annotation = field.annotation if field else (Query if "queries" in location else None)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return sorted(section.model_fields)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """One pydantic error as one sentence that names the key, the value and what is allowed."""
+    location = error["loc"]
+    key = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        return f"config: unknown key `{key}`; allowed here: {', '.join(_allowed_keys(location))}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"config: {key}: {message}" if key else f"config: {message}"
+    return f"config: {key} is {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _own_faults(error: ValidationError) -> list[Any]:
+    """The faults, without those that only follow: a list is `too short` because pydantic left out its bad items."""
+    faults = error.errors()
+    inside = {fault["loc"][:-1] for fault in faults}
+    return [fault for fault in faults if not (fault["type"] == "too_short" and fault["loc"] in inside)]
+
+
+def load_settings(config: Mapping[str, Any]) -> Settings:
+    """Check a configuration and give it types.
+
+    Parameters
+    ----------
+    config : mapping
+        What Snakemake read from the YAML file.
+
+    Raises
+    ------
+    TidalkinError
+        With one sentence per fault: key, value, what is allowed.
+    """
+    try:
+        return Settings.model_validate(dict(config))
+    except ValidationError as error:
+        raise TidalkinError("\n".join(_sentence(fault) for fault in _own_faults(error))) from None
+
+
+def config_digest(*sections: Any) -> str:
+    """Short digest of configuration values, to tell which configuration made a file."""
+    plain = [section.model_dump(mode="json") if isinstance(section, BaseModel) else section for section in sections]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Download machinery shared by the sources: requests, retries, journal, tar and ledger."""

@@ -1,0 +1,57 @@
+"""The ledger of a chunk: one row per object and band that tells what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+import tidalkin
+from tidalkin.errors import TidalkinError
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("object_id", pa.int64()),
+        ("band", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("bytes", pa.int64()),
+        ("checksum", pa.string()),
+    ],
+    metadata={"tidalkin": tidalkin.__version__},
+)
+
+
+def checksum(content: bytes) -> str:
+    """XXH3 of 128 bits, in hexadecimal: it tells damage on disk, not a forgery, at the speed of memory."""
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+LedgerRow = tuple[int, str, str, str, int, str]
+"""Object, band, status, reason, bytes and checksum."""
+
+
+def read_ledger(path: str | Path) -> pd.DataFrame:
+    """Read the ledger of a chunk.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `object_id` (int64), `band`, `status`, `reason`, `bytes` (int64), `checksum`.
+
+    Raises
+    ------
+    TidalkinError
+        If the file cannot be read or is no ledger.
+    """
+    try:
+        ledger = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise TidalkinError(f"ledger {path} cannot be read ({reason}): delete it to fetch the chunk again") from None
+    if ledger.column_names != LEDGER_SCHEMA.names:
+        raise TidalkinError(f"{path} is not a ledger of cutouts: its columns are {', '.join(ledger.column_names)}")
+    return ledger.to_pandas()

@@ -1,0 +1,186 @@
+"""How far a run's download is: what is complete, absent or failed and why, how fast, how long it will take.
+
+Everything is read from the run's files (chunks, ledgers, and what each chunk's job notes about its requests), so that
+it can be asked for at any time, also while the download runs, from any machine that sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from tidalkin.atomic import written_whole
+from tidalkin.download.journal import JOURNAL, on_disk
+from tidalkin.download.ledger import read_ledger
+from tidalkin.download.tar import received_folder
+from tidalkin.errors import TidalkinError
+
+REQUESTS = "requests.csv"
+RECENT_REQUESTS = 200
+"""Requests the rate is measured over: enough to even out slow ones, few enough to follow the server's mood."""
+
+
+@dataclass(frozen=True)
+class ChunkReport:
+    """One chunk of the run."""
+
+    chunk: str
+    state: str
+    """`done`, `under way` or `waiting`."""
+    objects: int
+    complete: int
+    """Objects that are there in every band."""
+    cutouts: int
+    """Cutouts that are there; of a chunk under way, those on disk."""
+    absent: int
+    failed: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class DownloadReport:
+    """The download of one run."""
+
+    chunks: list[ChunkReport]
+    reasons: dict[str, int]
+    """Why cutouts failed, and how many for each reason."""
+    faults: dict[str, int]
+    """Faults of requests, most of which a later request mended."""
+    cutouts_per_second: float
+    bytes_per_second: float
+    seconds_left: float | None
+    """None where nothing is left, or nothing came yet."""
+
+    @property
+    def objects(self) -> int:
+        """Objects of the run."""
+        return sum(chunk.objects for chunk in self.chunks)
+
+    def total(self, column: str) -> int:
+        """Sum of a column of numbers over the chunks."""
+        return sum(getattr(chunk, column) for chunk in self.chunks)
+
+
+def failed_chunks(run: str | Path) -> list[str]:
+    """Names of the chunks in whose ledger something failed: made anew, they ask only for what is missing.
+
+    Parameters
+    ----------
+    run : str or Path
+        The run's folder, ``results/<run>``.
+    """
+    return [
+        path.name.split(".")[0]
+        for path in sorted((Path(run) / "cutouts").glob("*.ledger.parquet"))
+        if (read_ledger(path)["status"] == "failed").any()
+    ]
+
+
+def download_report(run: str | Path, bands: Sequence[str]) -> DownloadReport:
+    """Read how far the download of a run is.
+
+    Parameters
+    ----------
+    run : str or Path
+        The run's folder, ``results/<run>``.
+    bands : sequence of str
+        The bands that are downloaded.
+
+    Raises
+    ------
+    TidalkinError
+        If the run has no chunks yet.
+    """
+    run = Path(run)
+    paths = sorted((run / "chunks").glob("*.parquet"))
+    if not paths:
+        raise TidalkinError(f"{run} holds no chunks/*.parquet: run the workflow up to its catalog first")
+    reasons: Counter[str] = Counter()
+    chunks = [_chunk(run, path, reasons) for path in paths]
+    requests = _requests(run, [path.stem for path in paths])
+    recent = requests.sort_values("started").tail(RECENT_REQUESTS)
+    span = float((recent["started"] + recent["seconds"]).max() - recent["started"].min()) if len(recent) else 0.0
+    rate = float(recent["received"].sum()) / span if span else 0.0
+    report = DownloadReport(
+        chunks=chunks,
+        reasons=dict(reasons.most_common()),
+        faults=dict(Counter(requests["fault"].dropna().map(_kind)).most_common()),
+        cutouts_per_second=rate,
+        bytes_per_second=float(recent["bytes"].sum()) / span if span else 0.0,
+        seconds_left=None,
+    )
+    known = sum(report.total(column) for column in ("cutouts", "absent", "failed"))
+    left = report.objects * len(bands) - known
+    return DownloadReport(**(vars(report) | {"seconds_left": left / rate if left and rate else None}))
+
+
+def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
+    """One chunk; adds to ``reasons`` why cutouts of it failed."""
+    name, n_objects = path.stem, pq.read_metadata(path).num_rows
+    tar = run / "cutouts" / f"{name}.tar"
+    ledger_path = tar.with_suffix(".ledger.parquet")
+    if not ledger_path.exists():
+        n_here = on_disk(received_folder(tar) / JOURNAL)
+        return ChunkReport(name, "under way" if n_here else "waiting", n_objects, 0, n_here, 0, 0, 0)
+    ledger = read_ledger(ledger_path)
+    counts = ledger["status"].value_counts()
+    reasons.update(_kind(reason) for reason in ledger.loc[ledger["status"] == "failed", "reason"])
+    complete = int((ledger["status"] == "ok").groupby(ledger["object_id"]).all().sum())
+    here, absent, failed = (int(counts.get(status, 0)) for status in ("ok", "absent", "failed"))
+    return ChunkReport(name, "done", n_objects, complete, here, absent, failed, int(ledger["bytes"].sum()))
+
+
+def _requests(run: Path, names: Sequence[str]) -> pd.DataFrame:
+    """The requests of all chunks."""
+    paths = [received_folder(run / "cutouts" / f"{name}.tar") / REQUESTS for name in names]
+    tables = [pd.read_csv(path, dtype={"fault": "str"}) for path in paths if path.exists()]
+    if not tables:
+        return pd.DataFrame({name: [] for name in ("started", "seconds", "received", "bytes", "fault")})
+    return pd.concat(tables, ignore_index=True)
+
+
+def _kind(fault: str) -> str:
+    """A fault without the names and numbers that differ from one to the next."""
+    return re.sub(r"'[^']*'|\b\d{4,}\b", "…", fault)
+
+
+def write_report(report: DownloadReport, csv_path: str | Path, json_path: str | Path) -> None:
+    """Write the chunks as a table (CSV) and the sums, reasons and rates as JSON."""
+    with written_whole(csv_path) as path:
+        pd.DataFrame([asdict(chunk) for chunk in report.chunks]).to_csv(path, index=False)
+    sums = {name: report.total(name) for name in ("objects", "complete", "cutouts", "absent", "failed", "bytes")}
+    rest = {name: value for name, value in vars(report).items() if name != "chunks"}
+    with written_whole(json_path) as path:
+        path.write_text(json.dumps(sums | rest, indent=2) + "\n")
+
+
+def print_report(report: DownloadReport, run: Path, console: Console) -> None:
+    """Print the report of a run for a person."""
+    states = Counter(chunk.state for chunk in report.chunks)
+    table = Table(title="Download", show_header=False)
+    table.add_row("chunks", ", ".join(f"{number} {state}" for state, number in sorted(states.items())))
+    table.add_row("objects complete", f"{report.total('complete')} of {report.objects}")
+    table.add_row(
+        "cutouts here", f"{report.total('cutouts')} ({report.total('bytes') / 1e9:.2f} GB in finished chunks)"
+    )
+    table.add_row("absent in the archive", str(report.total("absent")))
+    table.add_row("failed", str(report.total("failed")))
+    table.add_row("rate", f"{report.cutouts_per_second:.1f} cutouts/s, {report.bytes_per_second / 1e6:.2f} MB/s")
+    if report.seconds_left is not None:
+        table.add_row("time left", f"{report.seconds_left / 3600:.1f} h at this rate")
+    for title, counts in (("failed", report.reasons), ("fault", report.faults)):
+        for reason, number in counts.items():
+            table.add_row(f"{title}, {number} times", reason)
+    console.print(table)
+    if report.reasons:
+        again = f"tidalkin retry-failed --run {run} --configfile <the run's>"
+        console.print(f"`{again}` asks again for what failed, and for nothing else.", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Turn images into whitened vectors."""

@@ -1,0 +1,85 @@
+"""Parts of another run, taken as they are in place of making them: see the configuration's section `reuse`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tidalkin import config
+from tidalkin.atomic import written_whole
+from tidalkin.embedding.whitening import load_whitening
+from tidalkin.errors import TidalkinError
+from tidalkin.model.checkpoint import load_encoder
+
+
+def reuse_encoder(
+    source: str | Path,
+    output: str | Path,
+    *,
+    bands: Sequence[str],
+    stretch: config.Stretch,
+    settings: config.Encoder,
+) -> None:
+    """Take the encoder of another run, as it is, for a run with the same bands, stretch and network.
+
+    Parameters
+    ----------
+    source, output : path
+        The other run's encoder, and this run's, to be written.
+    bands : sequence of str
+        Bands of this run's images.
+    stretch, settings : config sections
+        The stretch and the network of this run's configuration.
+
+    Raises
+    ------
+    TidalkinError
+        If the encoder cannot be read, or was trained on other bands, with another stretch or another network.
+    """
+    loaded = load_encoder(source)
+    compared = [
+        ("cutouts.bands", loaded.bands, tuple(bands)),
+        *((f"stretch.{key}", value, getattr(stretch, key)) for key, value in loaded.stretch),
+        *((f"encoder.{key}", value, getattr(settings, key)) for key, value in loaded.settings),
+    ]
+    _take(source, output, compared, "trained", "train an encoder (without `reuse.encoder`)")
+
+
+def reuse_whitening(source: str | Path, output: str | Path, *, encoder: str, settings: config.Embedding) -> None:
+    """Take the whitening of another run, as it is, for a run with the same encoder and vectors of the same kind.
+
+    Parameters
+    ----------
+    source, output : path
+        The other run's whitening, and this run's, to be written.
+    encoder : str
+        Digest of this run's encoder.
+    settings : config.Embedding
+        Of this run's configuration.
+
+    Raises
+    ------
+    TidalkinError
+        If the whitening cannot be read, belongs to another encoder, or makes vectors of another kind.
+    """
+    white = load_whitening(source)
+    white.check(encoder, source)
+    compared = [
+        (f"embedding.{key}", getattr(white, key), getattr(settings, key))
+        for key in ("dimensions", "host_directions", "unusualness")
+    ]
+    _take(source, output, compared, "fitted", "fit a whitening (without `reuse.whitening`)")
+
+
+def _take(
+    source: str | Path, output: str | Path, compared: Iterable[tuple[str, object, object]], made: str, instead: str
+) -> None:
+    """Copy a file whole, if each key (its name, its value there, its value here) has the same value."""
+    for key, its, ours in compared:
+        if its != ours:
+            raise TidalkinError(
+                f"{source}: was {made} with {key} {its!r}, but the configuration says {ours!r}: make it the same, or "
+                f"{instead}"
+            )
+    with written_whole(output) as partial:
+        partial.write_bytes(Path(source).read_bytes())

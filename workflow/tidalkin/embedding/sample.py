@@ -1,0 +1,96 @@
+"""Fit the whitening on a sample of the images."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from tidalkin import config
+from tidalkin.embedding.features import Floats, _check_bands, _good, features, view_covariance
+from tidalkin.embedding.whitening import Whitening, fit_whitening
+from tidalkin.images.store import Shard, open_store, read_shard, shard_count
+from tidalkin.model.checkpoint import LoadedEncoder, load_encoder
+from tidalkin.seeds import derived_seed, generator
+
+logger = logging.getLogger(__name__)
+
+
+class WhiteningSample:
+    """What the whitening is fitted on, gathered from one part of the images after the other.
+
+    Parameters
+    ----------
+    loaded : LoadedEncoder
+        The encoder; it is moved to the device.
+    settings : config.Embedding
+        Directions to keep, views of each galaxy.
+    augment : config.Augment
+        What the views may differ in.
+    compute : config.Compute
+        Device and precision.
+    """
+
+    def __init__(
+        self, loaded: LoadedEncoder, settings: config.Embedding, augment: config.Augment, compute: config.Compute
+    ) -> None:
+        self._loaded, self._settings, self._augment, self._compute = loaded, settings, augment, compute
+        self._features: list[Floats] = []
+        self._between_views = np.zeros((loaded.encoder.readout_dim, loaded.encoder.readout_dim))
+
+    def add(self, features: Floats, images: Shard, seed: int) -> None:
+        """Add galaxies: their features (object, feature), their images, and what decides the views."""
+        self._features.append(features)
+        n_views = self._settings.whitening_views
+        if n_views:
+            self._between_views += view_covariance(self._loaded, images, self._augment, n_views, seed, self._compute)
+
+    def fit(self) -> Whitening:
+        """The whitening of all that was added."""
+        table = np.concatenate(self._features)
+        between_views = self._between_views / len(table) if self._settings.whitening_views else None
+        return fit_whitening(table, self._settings, self._loaded.digest, between_views)
+
+
+def whiten(
+    store: str | Path,
+    encoder: str | Path,
+    output: str | Path,
+    *,
+    settings: config.Embedding,
+    augment: config.Augment,
+    seed: int,
+    compute: config.Compute,
+) -> None:
+    """Fit the whitening on a sample of the images: whole shards, drawn at random, until there are enough galaxies.
+
+    Parameters
+    ----------
+    store, encoder : path
+        The images and the trained encoder.
+    output : path
+        The ``.npz`` to write.
+    settings : config.Embedding
+        Size of the sample, views, dimensions, and how features are taken.
+    augment : config.Augment
+        What the views may differ in.
+    seed : int
+        The seed of the run.
+    compute : config.Compute
+        Device, precision, batch size.
+    """
+    opened, loaded = open_store(store), load_encoder(encoder)
+    _check_bands(opened, loaded)
+    sample = WhiteningSample(loaded, settings, augment, compute)
+    missing = settings.whitening_sample
+    for shard in generator(seed, "whitening").permutation(shard_count(opened)):
+        content = read_shard(opened, int(shard))
+        chosen = content.rows(np.flatnonzero(_good(content, settings))[:missing])
+        shard_seed = derived_seed(seed, "whitening", int(shard))
+        sample.add(features(loaded, chosen.flux, settings, compute), chosen, shard_seed)
+        missing -= len(chosen.flux)
+        logger.info("whitening: features of %d galaxies", settings.whitening_sample - missing)
+        if missing == 0:
+            break
+    sample.fit().save(output)

@@ -1,0 +1,1 @@
+"""Measure how well labelled galaxies are found, beside baselines."""

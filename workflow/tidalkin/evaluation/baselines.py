@@ -1,0 +1,293 @@
+"""What the trained encoder must beat: random weights, pixel principal components, classical morphology.
+
+Each baseline makes vectors of the same labelled galaxies, those that the evaluation looks at, and writes them to
+`baselines/<name>.npz`: `object_id` (object,) int64 and `vectors` (object, dimension) float32. How they are compared is
+in `tidalkin.evaluation`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import zarr
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.utils.parallel import Parallel, delayed
+
+from tidalkin import config
+from tidalkin.atomic import written_whole
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.embedding.features import features
+from tidalkin.embedding.sample import WhiteningSample
+from tidalkin.errors import TidalkinError
+from tidalkin.evaluation.labels import labelled_galaxies
+from tidalkin.evaluation.morphology import MEASUREMENTS, measure
+from tidalkin.images.store import Shard, array_of, open_store, read_shard, shard_count, shard_rows
+from tidalkin.model.checkpoint import random_encoder
+from tidalkin.model.data import good_rows
+from tidalkin.model.stretch import band_sigma, channel_count, stretch
+from tidalkin.seeds import derived_seed, generator
+
+logger = logging.getLogger("tidalkin.evaluation.baselines")
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+PCA_SAMPLE_BYTES = 2**30  # the pixels that the components are fitted on are in memory at once
+MORPHOLOGY_BANDS = ("i", "r")  # the deepest in good seeing first; any other band if neither is there
+OUTLIER_SIGMA = 5.0
+MAD_TO_SIGMA = 1.4826
+
+
+def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **more: NDArray[np.generic]) -> None:
+    """Write one baseline's file; equal content gives equal bytes."""
+    with written_whole(path) as partial:
+        np.savez(partial, allow_pickle=False, object_id=object_id, vectors=vectors.astype(np.float32), **more)
+
+
+def evaluated_rows(
+    store: zarr.Group, catalog: pd.DataFrame, evaluation: config.Evaluation, minimum_good_fraction: float
+) -> Rows:
+    """Rows of the store with a label and enough good pixels, ascending; one to ``evaluation.sample``.
+
+    All baselines get the same ones, whatever the seed of the run: the evaluation looks at galaxies that all know.
+    """
+    labels = labelled_galaxies(catalog, evaluation.negative_label)
+    rows = np.flatnonzero(np.isin(np.asarray(array_of(store, "object_id")), labels.object_id))
+    rows = np.intersect1d(rows, good_rows(store, minimum_good_fraction))
+    if not rows.size:
+        raise TidalkinError(
+            f"{store.store_path}: no labelled galaxy of the catalog has an image with {minimum_good_fraction:.0%} good "
+            "pixels in every band: bring images of them, or lower embedding.minimum_good_fraction"
+        )
+    return sample_rows(rows, evaluation.sample, generator(0, "evaluated galaxies"))
+
+
+def sample_rows(rows: Rows, largest: int, random: np.random.Generator) -> Rows:
+    """At most ``largest`` of the rows, ascending."""
+    return rows if rows.size <= largest else np.sort(random.choice(rows, largest, replace=False))
+
+
+def images_of(store: zarr.Group, rows: Rows) -> Iterator[Shard]:
+    """The galaxies of ascending ``rows``, one shard of the store after the other."""
+    for shard in range(shard_count(store)):
+        of_shard = shard_rows(store, shard)
+        wanted = rows[(rows >= of_shard.start) & (rows < of_shard.stop)] - of_shard.start
+        if wanted.size:
+            content = read_shard(store, shard)
+            yield content.rows(wanted)
+
+
+# --- random weights ----------------------------------------------------------------------------------------------
+
+
+def random_baseline(
+    images: Path,
+    catalog: pd.DataFrame,
+    output: Path,
+    *,
+    stretch_settings: config.Stretch,
+    encoder: config.Encoder,
+    embedding: config.Embedding,
+    augment: config.Augment,
+    evaluation: config.Evaluation,
+    seed: int,
+    compute: config.Compute,
+) -> None:
+    """The trained encoder's network, readout and whitening with random weights: what training adds is the difference.
+
+    Parameters
+    ----------
+    images : Path
+        The image store.
+    catalog : DataFrame
+        With `object_id` and `label`.
+    output : Path
+        `baselines/random.npz`.
+    augment : config.Augment
+        What the views of the whitening may differ in.
+
+    Raises
+    ------
+    TidalkinError
+        If there are too few labels, or too few galaxies for `embedding.dimensions`.
+    """
+    store = open_store(images)
+    evaluated = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
+    sample = sample_rows(
+        good_rows(store, embedding.minimum_good_fraction),
+        embedding.whitening_sample,
+        generator(seed, "random baseline", "sample"),
+    )
+    untrained = random_encoder(
+        list(map(str, store.attrs["bands"])),  # type: ignore[arg-type]
+        band_sigma(store, embedding.minimum_good_fraction),
+        stretch=stretch_settings,
+        settings=encoder,
+        image_size=array_of(store, "flux").shape[-1],
+        seed=seed,
+    )
+    sample_ids = np.asarray(array_of(store, "object_id"))[sample]
+    rows = np.union1d(evaluated, sample)
+    whitening_sample = WhiteningSample(untrained, embedding, augment, compute)
+    ids, found = [], []
+    for number, part in enumerate(images_of(store, rows)):
+        ids.append(part.object_id)
+        found.append(features(untrained, part.flux, embedding, compute))
+        sampled = np.flatnonzero(np.isin(part.object_id, sample_ids))
+        part_seed = derived_seed(seed, "random baseline", "views", number)
+        whitening_sample.add(found[-1][sampled], part.rows(sampled), part_seed)
+        logger.info("random encoder: %d of %d galaxies", sum(map(len, ids)), rows.size)
+    is_evaluated = np.isin(rows, evaluated)
+    vectors = whitening_sample.fit().apply(np.concatenate(found)[is_evaluated])
+    write_vectors(output, np.concatenate(ids)[is_evaluated], vectors)
+
+
+# --- pixel principal components ----------------------------------------------------------------------------------
+
+
+def _pixels(flux: Floats, sigma: Floats, crop: int | None, settings: config.Stretch) -> Floats:
+    """The encoder's input, flattened: (object, channel * y * x)."""
+    size = flux.shape[-1]
+    side = min(crop or size, size)
+    start = (size - side) // 2
+    middle = np.ascontiguousarray(flux[:, :, start : start + side, start : start + side])
+    return stretch(torch.from_numpy(middle), torch.from_numpy(sigma), settings).flatten(1).numpy()
+
+
+def pca_baseline(
+    images: Path,
+    catalog: pd.DataFrame,
+    output: Path,
+    *,
+    stretch_settings: config.Stretch,
+    embedding: config.Embedding,
+    evaluation: config.Evaluation,
+    seed: int,
+) -> None:
+    """Principal components of the pixels that the encoder sees, whitened, of length one, as many as it has dimensions.
+
+    Fitted on at most ``embedding.whitening_sample`` galaxies, labelled or not, and on no more than fit into 1 GiB.
+
+    Parameters
+    ----------
+    images : Path
+        The image store.
+    catalog : DataFrame
+        With `object_id` and `label`.
+    output : Path
+        `baselines/pca.npz`.
+
+    Raises
+    ------
+    TidalkinError
+        If there are too few labels.
+    """
+    store = open_store(images)
+    sigma = band_sigma(store, embedding.minimum_good_fraction)
+    rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
+    n_bands, size = array_of(store, "flux").shape[1:3]
+    side = min(embedding.crop or size, size) // stretch_settings.bin
+    n_pixels = channel_count(n_bands, stretch_settings) * side**2
+    sample_size = min(embedding.whitening_sample, PCA_SAMPLE_BYTES // (4 * n_pixels))
+    sample = sample_rows(
+        good_rows(store, embedding.minimum_good_fraction), sample_size, generator(seed, "pca baseline", "sample")
+    )
+    pixels = np.empty((sample.size, n_pixels), np.float32)
+    filled = 0
+    for part in images_of(store, sample):
+        pixels[filled : filled + len(part.flux)] = _pixels(part.flux, sigma, embedding.crop, stretch_settings)
+        filled += len(part.flux)
+    components = PCA(
+        min(embedding.dimensions, sample.size - 1, n_pixels),
+        copy=False,
+        whiten=True,
+        svd_solver="randomized",
+        random_state=derived_seed(seed, "pca baseline", "solver") % 2**32,
+    ).fit(pixels)
+    logger.info("%d components of %d pixels, fitted on %d galaxies", components.n_components_, n_pixels, sample.size)
+    ids, vectors = [], []
+    for part in images_of(store, rows):
+        projected = components.transform(_pixels(part.flux, sigma, embedding.crop, stretch_settings))
+        ids.append(part.object_id)
+        vectors.append(projected / np.linalg.norm(projected, axis=1, keepdims=True))
+    write_vectors(output, np.concatenate(ids), np.concatenate(vectors))
+
+
+# --- classical morphology ----------------------------------------------------------------------------------------
+
+
+def morphology_baseline(
+    images: Path,
+    catalog: pd.DataFrame,
+    output: Path,
+    *,
+    embedding: config.Embedding,
+    evaluation: config.Evaluation,
+    processes: int = 1,
+) -> None:
+    """Measure labelled galaxies with statmorph, in the i band if there is one, else in r, else in the first.
+
+    The file also has the `measurements` as they are (radii in pixels, NaN where one failed) and their `names`; the
+    vectors are `comparable` ones.
+
+    Parameters
+    ----------
+    images : Path
+        The image store.
+    catalog : DataFrame
+        With `object_id` and `label`.
+    output : Path
+        `baselines/morphology.npz`.
+    processes : int
+        How many galaxies to measure at once; changes no result.
+
+    Raises
+    ------
+    TidalkinError
+        If there are too few labels, or no galaxy could be measured.
+    """
+    store = open_store(images)
+    rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
+    bands = list(map(str, store.attrs["bands"]))  # type: ignore[arg-type]
+    band = next((bands.index(name) for name in MORPHOLOGY_BANDS if name in bands), 0)
+    ids, measurements = [], []
+    with Parallel(n_jobs=processes) as pool:
+        for part in images_of(store, rows):
+            ids.append(part.object_id)
+            psf_fwhm_pixels = part.psf_fwhm[:, band] / PIXEL_SCALE_ARCSEC
+            galaxies = zip(part.flux[:, band], part.sky_sigma[:, band], psf_fwhm_pixels, strict=True)
+            measurements.extend(pool(delayed(measure)(*map(np.asarray, galaxy)) for galaxy in galaxies))
+            logger.info("%d of %d galaxies measured", len(measurements), rows.size)
+    table = np.array(measurements)
+    logger.info("%d of them could not be measured at all", np.isnan(table).all(axis=1).sum())
+    write_vectors(output, np.concatenate(ids), comparable(table), measurements=table, names=np.array(MEASUREMENTS))
+
+
+def comparable(measurements: NDArray[np.float64]) -> Floats:
+    """Morphological numbers made fit for distances and linear models.
+
+    Each has median 0 and a robust deviation of 1, and is cut at 5 of these. A failed measurement counts as the median:
+    the galaxy stays in the comparison, and nothing is known of it.
+
+    Parameters
+    ----------
+    measurements : (object, measurement) ndarray
+        NaN where failed.
+    """
+    measured = np.isfinite(measurements).any(axis=0)
+    if not measured.any():
+        raise TidalkinError(
+            "statmorph could measure no galaxy at all: look at the images (is there a galaxy in the middle of each?)"
+        )
+    values = measurements[:, measured]
+    values = values - np.nanmedian(values, axis=0)
+    deviation = MAD_TO_SIGMA * np.nanmedian(np.abs(values), axis=0)
+    spread = np.where(deviation > 0, deviation, np.nanstd(values, axis=0))
+    values = values / np.where(spread > 0, spread, 1.0)
+    return np.nan_to_num(values, nan=0.0).clip(-OUTLIER_SIGMA, OUTLIER_SIGMA).astype(np.float32)

@@ -1,0 +1,213 @@
+"""Evaluate all methods on the same labelled galaxies and write tables and curves.
+
+Every method (the encoder and the baselines) answers the same queries about the same galaxies: the labelled ones for
+which *every* method has a vector. This module sees only vectors and labels. The baselines are made in
+`tidalkin.evaluation.baselines`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import sklearn
+from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
+
+from tidalkin import config
+from tidalkin.atomic import written_whole
+from tidalkin.evaluation.labels import (
+    MINIMUM_OF_EACH_CLASS,
+    Booleans,
+    Floats,
+    Labels,
+    Vectors,
+    _common,
+    labelled_galaxies,
+)
+from tidalkin.evaluation.metrics import FALSE_POSITIVE_RATE, GRID, metrics, ranking
+from tidalkin.evaluation.probes import Probed, answers
+from tidalkin.evaluation.splits import split
+
+logger = logging.getLogger(__name__)
+
+SURFACE_BRIGHTNESS_BINS = 5
+Value = tuple[str, str, int, str, int, float]
+"""method, task, n_labels, metric, repeat, value"""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How good the first answers to one example are."""
+
+    method: str
+    repeat: int
+    row: int
+    """Of the example."""
+    value: float
+    """Share with a feature among the first k."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What came out of one repeat."""
+
+    values: list[Value]
+    probed: list[Probed]
+    answered: list[Answered]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The tables of an evaluation, long and tidy; every std is over the repeats."""
+
+    metrics: pd.DataFrame
+    """method, task (`single`, `set`, `probe`), n_labels, metric, mean, std, repeats, n_objects and n_positive
+    (ranked in each repeat), chance (expectation of the metric for a random ranking)"""
+    curves: pd.DataFrame
+    """method, curve (`roc`, `precision_recall`), x, mean, std: of the probe on all labels"""
+    completeness: pd.DataFrame
+    """method, by (`kind`, `surface_brightness`), group, mean, std, n_objects: completeness among the galaxies of the
+    group, of the probe on all labels at `FALSE_POSITIVE_RATE`; the group of a surface brightness is its bin's median"""
+    examples: pd.DataFrame
+    """As `completeness`: share with a feature among the first k answers to one example, by the example's group"""
+
+
+def evaluate(
+    vectors: Mapping[str, Vectors], catalog: pd.DataFrame, settings: config.Evaluation, processes: int = 1
+) -> Evaluation:
+    """Ask all methods the same questions.
+
+    Parameters
+    ----------
+    vectors : mapping of str to Vectors
+        By method. The method `morphology` is also probed with a random forest.
+    catalog : DataFrame
+        With `object_id`, `label` and, where known, `tidal_surface_brightness` (mag/arcsec²).
+    settings : config.Evaluation
+    processes : int
+        How many repeats to work on at once; changes no result.
+
+    Raises
+    ------
+    TidalkinError
+        If labels are missing or too few, also after leaving out what some method does not know.
+    """
+    aligned, labels = _common(vectors, labelled_galaxies(catalog, settings.negative_label), settings.negative_label)
+    logger.info("%d galaxies, %d of them with a feature", labels.positive.size, labels.positive.sum())
+    one_repeat = delayed(_one_repeat)
+    done = Parallel(n_jobs=processes)(one_repeat(aligned, labels, settings, n) for n in range(settings.repeats))
+    values = [value for repeat in done for value in repeat.values]
+    probed = [probe for repeat in done for probe in repeat.probed]
+    answered = pd.DataFrame(answer for repeat in done for answer in repeat.answered)
+    return Evaluation(
+        _metrics_table(values, labels.positive[probed[0].test], settings.precision_at),
+        _curves_table(probed, labels),
+        _breakdown(_found_by_probe(probed, labels), labels, catalog),
+        _breakdown(answered, labels, catalog),
+    )
+
+
+def _one_repeat(aligned: Mapping[str, Vectors], labels: Labels, settings: config.Evaluation, repeat: int) -> Repeat:
+    parts = split(labels, repeat)
+    done = Repeat([], [], [])
+    # scikit-learn's checks of its arguments take longer than its small fits.
+    with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
+        for method, known in aligned.items():
+            for question, score in answers(method, known, labels.positive, parts, settings):
+                found = ranking(labels.positive[parts.test], score)
+                if question.example is not None:
+                    precision = found.precision_at(settings.precision_at)
+                    done.answered.append(Answered(method, repeat, question.example, precision))
+                asked = question.method, question.task, question.n_labels
+                for metric in metrics(settings.precision_at):
+                    done.values.append((*asked, metric.name, repeat, metric.of(found)))
+                if question.n_labels == parts.pool.size:
+                    done.probed.append(Probed(question.method, repeat, parts.test, score))
+    return done
+
+
+def _over_repeats(table: pd.DataFrame, value: str, key: list[str]) -> pd.DataFrame:
+    """Mean and std over the repeats of the mean within a repeat, whose queries or galaxies are not independent."""
+    per_repeat = table.groupby([*key, "repeat"], sort=False)[value].mean()
+    return per_repeat.groupby(key, sort=False).agg(["mean", "std", "count"]).reset_index()
+
+
+def _metrics_table(values: Sequence[Value], ranked: Booleans, precision_at: int) -> pd.DataFrame:
+    key = ["method", "task", "n_labels", "metric"]
+    table = _over_repeats(pd.DataFrame(values, columns=[*key, "repeat", "value"]), "value", key)
+    chance = {metric.name: metric.chance(float(ranked.mean())) for metric in metrics(precision_at)}
+    return table.rename(columns={"count": "repeats"}).assign(
+        n_objects=ranked.size, n_positive=int(ranked.sum()), chance=table["metric"].map(chance)
+    )
+
+
+def _curves_table(probed: Sequence[Probed], labels: Labels) -> pd.DataFrame:
+    tables = []
+    for probe in probed:
+        found = ranking(labels.positive[probe.test], probe.score)
+        # The precision at a completeness is that of the first step to reach it.
+        reached = np.searchsorted(found.true_positive_rate, GRID, side="left")
+        curves = {
+            "roc": np.interp(GRID, found.false_positive_rate, found.true_positive_rate),
+            "precision_recall": found.precision[reached],
+        }
+        for curve, y in curves.items():
+            tables.append(
+                pd.DataFrame({"method": probe.method, "curve": curve, "x": GRID, "repeat": probe.repeat, "y": y})
+            )
+    return _over_repeats(pd.concat(tables), "y", ["method", "curve", "x"]).drop(columns="count")
+
+
+def found_at(positive: Booleans, score: Floats, false_positive_rate: float) -> Booleans:
+    """Which galaxies (object,) score above the threshold that ``false_positive_rate`` of the others pass."""
+    negative = np.sort(score[~positive])[::-1]
+    allowed = int(false_positive_rate * negative.size)
+    return score > negative[min(allowed, negative.size - 1)]
+
+
+def _found_by_probe(probed: Sequence[Probed], labels: Labels) -> pd.DataFrame:
+    """Method, repeat, row and value, 1 or 0, of each galaxy with a feature: whether the probe finds it."""
+    tables = []
+    for probe in probed:
+        positive = labels.positive[probe.test]
+        found = found_at(positive, probe.score, FALSE_POSITIVE_RATE)[positive]
+        rows = probe.test[positive]
+        tables.append(pd.DataFrame({"method": probe.method, "repeat": probe.repeat, "row": rows, "value": found}))
+    return pd.concat(tables)
+
+
+def _breakdown(values: pd.DataFrame, labels: Labels, catalog: pd.DataFrame) -> pd.DataFrame:
+    """Mean of the values of galaxies with a feature, by its kind and its surface brightness."""
+    breakdowns = []
+    for by, group in _groups(labels, catalog).items():
+        grouped = values.assign(by=by, group=group[values["row"]]).dropna(subset="group")
+        key = ["method", "by", "group"]
+        sizes = grouped.groupby(key, sort=False).size() / grouped["repeat"].nunique()
+        breakdown = _over_repeats(grouped, "value", key).drop(columns="count")
+        breakdowns.append(breakdown.assign(n_objects=sizes.round().astype(int).to_numpy()))
+    return pd.concat(breakdowns, ignore_index=True)
+
+
+def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.object_]]:
+    """Group of each galaxy (object,) with a feature, in each breakdown; None: in no group."""
+    groups = {"kind": labels.kind}
+    if "tidal_surface_brightness" in catalog:
+        brightness = catalog.set_index("object_id")["tidal_surface_brightness"].reindex(labels.object_id)
+        brightness = brightness.reset_index(drop=True).where(labels.positive)
+        if brightness.notna().sum() >= MINIMUM_OF_EACH_CLASS:
+            bins = pd.qcut(brightness, SURFACE_BRIGHTNESS_BINS, labels=False, duplicates="drop")
+            median = brightness.groupby(bins).transform("median").round(2)
+            groups["surface_brightness"] = median.astype(object).where(median.notna(), None).to_numpy()
+    return groups
+
+
+def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
+    """Write `metrics.csv`, `curves.csv`, `completeness.csv` and `examples.csv`."""
+    for name in ("metrics", "curves", "completeness", "examples"):
+        with written_whole(directory / f"{name}.csv") as path:
+            getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")

@@ -1,0 +1,55 @@
+"""Split the labelled galaxies into a pool and a test half.
+
+Examples and training labels come from the pool only. The test half is ranked, and never used as a query. The splits
+depend only on the galaxies and the number of the repeat, so they are the same for every method and every seed of a
+run. Training labels are nested: the 10 are among the 20.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidalkin.evaluation.labels import Integers, Labels
+from tidalkin.seeds import generator
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of one repeat; pool and test share none."""
+
+    pool_positive: Integers
+    """Galaxies with a feature to ask with or learn from, in random order."""
+    pool_negative: Integers
+    """Galaxies without one to learn from, in random order."""
+    test: Integers
+    """Galaxies to rank, ascending."""
+
+    @property
+    def pool(self) -> Integers:
+        """All galaxies that are not ranked."""
+        return np.concatenate([self.pool_positive, self.pool_negative])
+
+    def training(self, n_labels: int) -> Integers:
+        """``n_labels`` of the pool in its proportion, but at least one with and one without a feature; nested."""
+        share = self.pool_positive.size / self.pool.size
+        n_positive = min(max(round(n_labels * share), 1), n_labels - 1)
+        return np.concatenate([self.pool_positive[:n_positive], self.pool_negative[: n_labels - n_positive]])
+
+
+def split(labels: Labels, repeat: int) -> Split:
+    """Half pool, half test, kind by kind: the same for all methods and all seeds of a run.
+
+    The odd galaxy of a kind goes to the test, so that all repeats have halves of the same size.
+    """
+    random = generator(0, "evaluation split", repeat)
+    pool: list[Integers] = []
+    test: list[Integers] = []
+    for kind in np.unique(labels.kind):
+        rows = random.permutation(np.flatnonzero(labels.kind == kind))
+        pool.append(rows[: rows.size // 2])
+        test.append(rows[rows.size // 2 :])
+    mixed = random.permutation(np.concatenate(pool))
+    positive = labels.positive[mixed]
+    return Split(mixed[positive], mixed[~positive], np.sort(np.concatenate(test)))

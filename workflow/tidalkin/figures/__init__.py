@@ -1,0 +1,1 @@
+"""Draw mosaics, training curves and evaluation pictures."""

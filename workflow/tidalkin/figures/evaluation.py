@@ -1,0 +1,192 @@
+"""Curves of the evaluation: what they show is computed in `tidalkin.evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tidalkin.atomic import written_whole
+
+# Okabe & Ito's colours, told apart by colour-blind people, and a line and a marker each, told apart in print.
+STYLES = (
+    ("#0072B2", "-", "o"),
+    ("#D55E00", "--", "s"),
+    ("#009E73", "-.", "^"),
+    ("#CC79A7", ":", "D"),
+    ("#E69F00", (0, (5, 1, 1, 1, 1, 1)), "v"),
+    ("#56B4E9", (0, (3, 1)), "P"),
+)
+CHANCE_COLOR = "0.45"
+PROBE_METRICS = ("average_precision", "roc_auc")
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name for people.
+
+    Examples
+    --------
+    >>> metric_name("average_precision"), metric_name("precision_at_20")
+    ('average precision', 'precision at 20')
+    """
+    return {"roc_auc": "ROC area"}.get(metric, metric.replace("_", " ").replace("tpr", "completeness"))
+
+
+def _style(methods: Sequence[str], method: str) -> dict[str, Any]:
+    color, line, marker = STYLES[list(methods).index(method) % len(STYLES)]
+    return {"color": color, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.6}
+
+
+def _figure(columns: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    # A Figure of its own, not pyplot: nothing global, and no display.
+    figure = Figure(figsize=(5.2 * columns, 4.8), dpi=150, layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False, sharey=share_y)[0]
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25, linewidth=0.6)
+    return figure, list(axes)
+
+
+def _legend(figure: Figure, panel: Axes, columns: int) -> None:
+    # Below the axes, where it covers no curve.
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Without matplotlib's version in it, equal figures are equal files.
+    with written_whole(path) as partial:
+        figure.savefig(partial, metadata={"Software": None})
+
+
+def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
+    """True against false positive rate of the probe on all labels: mean and std over the repeats.
+
+    Parameters
+    ----------
+    curves, metrics : DataFrame
+        Of `tidalkin.evaluation.evaluate.Evaluation`.
+    path : Path
+        The picture.
+    """
+    figure, (panel,) = _figure(1)
+    _draw_curves(panel, curves[curves["curve"] == "roc"], metrics, "roc_auc")
+    panel.plot([0, 1], [0, 1], color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance (0.50)")
+    panel.set(
+        xlim=(0, 1), ylim=(0, 1.01), xlabel="false positive rate", ylabel="true positive rate (completeness)", aspect=1
+    )
+    panel.set_title(f"Probe on {_all_labels(metrics):,} labels, and its ROC area", fontsize=11)
+    _legend(figure, panel, columns=2)
+    _save(figure, path)
+
+
+def draw_precision_recall(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
+    """Precision against completeness of the probe on all labels; arguments as of `draw_roc`."""
+    figure, (panel,) = _figure(1)
+    _draw_curves(panel, curves[curves["curve"] == "precision_recall"], metrics, "average_precision")
+    chance = metrics.loc[metrics["metric"] == "average_precision", "chance"].iloc[0]
+    panel.axhline(chance, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label=f"chance ({chance:.2f})")
+    panel.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="completeness (recall)", ylabel="precision", aspect=1)
+    panel.set_title(f"Probe on {_all_labels(metrics):,} labels, and its average precision", fontsize=11)
+    _legend(figure, panel, columns=2)
+    _save(figure, path)
+
+
+def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
+    """Figures of merit against the number of labels of the probe, beside the searches from one and from a set."""
+    methods = list(metrics["method"].unique())
+    figure, axes = _figure(len(PROBE_METRICS))
+    for panel, metric in zip(axes, PROBE_METRICS, strict=True):
+        rows = metrics[metrics["metric"] == metric]
+        for number, method in enumerate(methods):
+            shift = 1 + 0.03 * (number - (len(methods) - 1) / 2)  # so that error bars do not cover each other
+            probe = rows[(rows["method"] == method) & (rows["task"] == "probe")]
+            style = _style(methods, method)
+            panel.errorbar(
+                probe["n_labels"] * shift, probe["mean"], probe["std"], capsize=2, elinewidth=0.9, label=method, **style
+            )
+            search = rows[(rows["method"] == method) & rows["task"].isin(["single", "set"])]
+            panel.errorbar(
+                search["n_labels"] * shift,
+                search["mean"],
+                search["std"],
+                capsize=2,
+                elinewidth=0.9,
+                **{**style, "linestyle": "none", "markerfacecolor": "white", "markersize": 6},
+            )
+        panel.axhline(rows["chance"].iloc[0], color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance")
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.set(xlabel="labelled galaxies", ylabel=metric_name(metric))
+    _legend(figure, axes[0], columns=6)
+    figure.suptitle(
+        "Lines: probe on labels. Open markers: search from one example and from a set, all with a feature",
+        fontsize=10,
+    )
+    _save(figure, path)
+
+
+def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
+    """Completeness at a false positive rate of 0.2 by kind of feature and, where known, by its surface brightness."""
+    _draw_breakdown(completeness, "completeness at false positive rate 0.2", 0.2, path)
+
+
+def draw_examples(examples: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
+    """Share with a feature among the first answers to one example, by the example's feature."""
+    precision = metrics[metrics["metric"].str.startswith("precision_at_")].iloc[0]
+    k = precision["metric"].removeprefix("precision_at_")
+    _draw_breakdown(examples, f"share with a feature among the first {k} answers", precision["chance"], path)
+
+
+def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -> None:
+    breakdowns = list(table["by"].unique())
+    methods = list(table["method"].unique())
+    limit = min(1.01, 1.1 * (table["mean"] + table["std"]).max())
+    figure, axes = _figure(len(breakdowns), share_y=True)
+    for panel, by in zip(axes, breakdowns, strict=True):
+        rows = table[table["by"] == by]
+        groups = list(rows["group"].drop_duplicates().sort_values())
+        for number, method in enumerate(methods):
+            of_method = rows[rows["method"] == method].set_index("group").loc[groups]
+            shift = (0.12 if by == "kind" else 0.04) * (number - (len(methods) - 1) / 2)
+            style = _style(methods, method)
+            if by == "kind":
+                x = np.arange(len(groups)) + shift
+                style["linestyle"] = "none"
+            else:
+                x = np.array(groups, float) + shift
+            panel.errorbar(x, of_method["mean"], of_method["std"], capsize=2, elinewidth=0.9, label=method, **style)
+        if by == "kind":
+            sizes = rows.drop_duplicates("group").set_index("group")["n_objects"]
+            panel.set_xticks(range(len(groups)), [f"{group}\n{sizes[group]} galaxies" for group in groups])
+            panel.set_xlabel("kind of feature")
+        else:
+            panel.set_xlabel("surface brightness of the feature, mag/arcsec²")
+        panel.axhline(chance, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance")
+        panel.set_ylim(0, limit)
+    axes[0].set_ylabel(what)
+    _legend(figure, axes[0], columns=6)
+    _save(figure, path)
+
+
+def _draw_curves(panel: Axes, curves: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> None:
+    methods = list(curves["method"].unique())
+    scores = metrics[(metrics["task"] == "probe") & (metrics["metric"] == metric)]
+    scores = scores[scores["n_labels"] == _all_labels(metrics)].set_index("method")
+    for method in methods:
+        curve = curves[curves["method"] == method]
+        style = {**_style(methods, method), "marker": ""}
+        label = f"{method}: {scores.loc[method, 'mean']:.2f} ± {scores.loc[method, 'std']:.2f}"
+        panel.plot(curve["x"], curve["mean"], label=label, **style)
+        low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
+        panel.fill_between(curve["x"], low.clip(0, 1), high.clip(0, 1), color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _all_labels(metrics: pd.DataFrame) -> int:
+    return int(metrics["n_labels"].max())

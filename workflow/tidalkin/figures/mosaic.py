@@ -1,0 +1,199 @@
+"""Galaxies as pictures: colour composites of three bands, and mosaics of look-alikes.
+
+Curves are drawn elsewhere (`tidalkin.figures.training`, `tidalkin.figures.evaluation`). Nothing here knows files of
+the pipeline: arrays come in, pictures go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
+
+from tidalkin.atomic import written_whole
+
+RGB_BANDS = ("i", "r", "g")
+WAVELENGTH_ORDER = "grizy"
+
+# In units of the sky noise, root mean square over the three bands. One sigma of HSC Wide's i band is near 26
+# mag/arcsec^2: tidal light is at the softening, cores of luminous galaxies are near white.
+SOFTENING_SIGMA = 0.8
+WHITE_SIGMA = 300.0
+SKY_GREY = 0.12
+SMOOTHING_PIXELS = 1.3  # tidal light is smooth at this scale, noise is not
+SMOOTHED_BELOW_SIGMA = 8.0
+MAD_TO_SIGMA = 1.4826
+
+# Flux densities are weighted so that a galaxy of mean colour (g-r 0.65, r-i 0.3, i-z 0.2, z-y 0.1) is nearly white.
+COLOUR_WEIGHTS = {"g": 2.2, "r": 1.25, "i": 1.0, "z": 0.83, "y": 0.76}
+
+
+BACKGROUND, INK, FAINT_INK = "#101418", "#f2f2f2", "#9aa4ae"
+# Two of the colours of IBM's palette that colour-blind people can tell apart.
+FRAMES = {
+    "example": "#ffb000",
+    "counter-example": "#fe6100",
+    "answer": "#3a424a",
+}
+COLUMNS = 6
+PANEL_INCHES, CAPTION_INCHES, TITLE_INCHES, GAP_INCHES = 1.9, 0.46, 0.75, 0.12
+DPI = 110
+
+Floats = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.float64]
+
+
+def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str]) -> Picture:
+    """A colour composite in which faint tidal light shows and cores keep their colour.
+
+    The intensity is stretched by arcsinh and the colour kept, after Lupton et al. 2004, PASP 116, 133.
+
+    Parameters
+    ----------
+    flux : (band, y, x) float32
+        Nanojansky, NaN where missing.
+    sky_sigma : (band,) float32
+        Sky noise of one pixel, nJy; where not known, taken from the pixels.
+    bands : sequence of str
+        Names of the bands. Red, green and blue are i, r and g where there are these; else the reddest, a middle and
+        the bluest of the bands with any pixel. One band gives grey, and two share the green.
+
+    Returns
+    -------
+    (y, x, 3) float64
+        In 0 to 1, row 0 at the bottom as in the image. Pixels missing in all three bands are hatched grey.
+    """
+    channels = _channels(flux, bands)
+    if not channels:
+        return _hatched(np.zeros((*flux.shape[1:], 3)), np.ones(flux.shape[1:], bool))
+    weights = np.array([COLOUR_WEIGHTS.get(bands[band], 1.0) for band in channels])
+    noise = [_noise(flux[band], sky_sigma[band]) for band in channels]
+    unit = float(np.sqrt(np.mean(np.square(weights * noise))))
+    signal = np.stack(
+        [_smoothed_where_faint(flux[band] * (weight / unit)) for band, weight in zip(channels, weights, strict=True)]
+    )
+    missing = np.asarray(np.isnan(signal).all(axis=0))
+    intensity = _mean_of_known(signal)
+    signal = np.where(np.isnan(signal), intensity, signal)
+    if len(signal) == 2:
+        signal = np.stack([signal[0], intensity, signal[1]])
+    # arcsinh(I/s)/I has a limit at I = 0, so that the sky is linear and keeps the sign of its noise.
+    scaled = np.maximum(np.abs(intensity), 1e-3) / SOFTENING_SIGMA
+    gain = np.arcsinh(scaled) / scaled / np.arcsinh(WHITE_SIGMA / SOFTENING_SIGMA)
+    picture = np.moveaxis(np.broadcast_to(signal, (3, *intensity.shape)), 0, -1) * gain[..., None] / SOFTENING_SIGMA
+    picture = np.clip(SKY_GREY + (1 - SKY_GREY) * picture, 0, None)
+    # What is too bright in one channel is dimmed in all, and so keeps its colour.
+    return _hatched(picture / np.maximum(picture.max(axis=-1, keepdims=True), 1), missing)
+
+
+def _channels(flux: Floats, bands: Sequence[str]) -> list[int]:
+    """Which bands are red, green and blue: none, one, two or three that have pixels."""
+    known = [band for band, image in zip(bands, flux, strict=True) if np.isfinite(image).any()]
+    if set(RGB_BANDS) <= set(known):
+        return [bands.index(band) for band in RGB_BANDS]
+    reddest_first = sorted(known, key=WAVELENGTH_ORDER.find, reverse=True)
+    if len(reddest_first) > 3:
+        reddest_first = [reddest_first[0], reddest_first[len(reddest_first) // 2], reddest_first[-1]]
+    return [bands.index(band) for band in reddest_first]
+
+
+def _noise(flux: Floats, sky_sigma: float) -> float:
+    """The sky noise, or the scatter of the pixels where it is not known."""
+    if np.isfinite(sky_sigma) and sky_sigma > 0:
+        return float(sky_sigma)
+    scatter = MAD_TO_SIGMA * float(np.nanmedian(np.abs(flux - np.nanmedian(flux))))
+    return scatter if scatter > 0 else 1.0
+
+
+def _smoothed_where_faint(signal: Floats) -> Picture:
+    """The image, smoothed where it is not far above the noise; missing pixels stay so and spread nothing."""
+    known = np.isfinite(signal)
+    filled = np.where(known, signal, 0.0).astype(np.float64)
+    weight = gaussian_filter(known.astype(np.float64), SMOOTHING_PIXELS)
+    smooth = gaussian_filter(filled, SMOOTHING_PIXELS) / np.maximum(weight, 1e-6)
+    sharp = np.clip(smooth / SMOOTHED_BELOW_SIGMA, 0, 1)
+    return np.where(known, sharp * filled + (1 - sharp) * smooth, np.nan)
+
+
+def _mean_of_known(signal: Picture) -> Picture:
+    """Mean over the channels that have the pixel; 0 where none has."""
+    known = np.isfinite(signal)
+    mean: Picture = np.where(known, signal, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return mean
+
+
+def _hatched(picture: Picture, missing: npt.NDArray[np.bool_]) -> Picture:
+    """The picture with diagonal grey stripes where there is no image."""
+    y, x = np.indices(missing.shape)
+    stripes = np.where((x + y) % 8 < 2, 0.36, 0.22)
+    return np.where(missing[..., None], stripes[..., None], picture)
+
+
+# --- mosaics -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One galaxy of a mosaic."""
+
+    picture: Picture
+    """(y, x, 3), 0 to 1."""
+    heading: str
+    caption: str = ""
+    role: Literal["example", "counter-example", "answer"] = "answer"
+
+
+def draw_mosaic(
+    panels: Sequence[Panel], path: str | Path, *, title: str, subtitle: str, made_by: Mapping[str, str]
+) -> None:
+    """Draw galaxies in rows, those asked about framed in colour.
+
+    Parameters
+    ----------
+    panels : sequence of Panel
+        In the order they are drawn, from the top left; answers begin a new row.
+    path : path
+        The PNG to write.
+    title, subtitle : str
+        Two lines above.
+    made_by : mapping of str to str
+        Text for the PNG's metadata.
+    """
+    asked = [panel for panel in panels if panel.role != "answer"]
+    answers = [panel for panel in panels if panel.role == "answer"]
+    rows = [group[start : start + COLUMNS] for group in (asked, answers) for start in range(0, len(group), COLUMNS)]
+    width = COLUMNS * (PANEL_INCHES + GAP_INCHES) + GAP_INCHES
+    height = TITLE_INCHES + len(rows) * (PANEL_INCHES + CAPTION_INCHES) + GAP_INCHES
+    figure = Figure(figsize=(width, height), facecolor=BACKGROUND)
+    FigureCanvasAgg(figure)
+    figure.text(GAP_INCHES / width, 1 - 0.30 / height, title, color=INK, fontsize=15, fontweight="bold", va="center")
+    figure.text(GAP_INCHES / width, 1 - 0.57 / height, subtitle, color=FAINT_INK, fontsize=10, va="center")
+    for row, group in enumerate(rows):
+        top = height - TITLE_INCHES - row * (PANEL_INCHES + CAPTION_INCHES)
+        for column, panel in enumerate(group):
+            left = GAP_INCHES + column * (PANEL_INCHES + GAP_INCHES)
+            _draw_panel(figure, panel, left, top, width, height)
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=DPI, facecolor=BACKGROUND, metadata=dict(made_by))
+
+
+def _draw_panel(figure: Figure, panel: Panel, left: float, top: float, width: float, height: float) -> None:
+    """One galaxy with its lines of text; places in inches from the left and the bottom."""
+    box = (left / width, (top - PANEL_INCHES) / height, PANEL_INCHES / width, PANEL_INCHES / height)
+    axes = figure.add_axes(box)
+    axes.imshow(panel.picture, origin="lower", interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    asked = panel.role != "answer"
+    for spine in axes.spines.values():
+        spine.set(color=FRAMES[panel.role], linewidth=3.5 if asked else 1)
+    text_top = (top - PANEL_INCHES - 0.12) / height
+    color = FRAMES[panel.role] if asked else INK
+    figure.text(left / width, text_top, panel.heading, color=color, fontsize=9, fontweight="bold", va="center")
+    figure.text(left / width, text_top - 0.16 / height, panel.caption, color=FAINT_INK, fontsize=8, va="center")

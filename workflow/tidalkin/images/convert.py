@@ -1,0 +1,219 @@
+"""Convert cutouts to the image store: one Dask graph, one task per shard.
+
+Each task reads its catalog rows, their ledger rows and their FITS files, and writes one whole shard. No two tasks touch
+the same file, and no task needs the output of another. The memory of the driver grows only with the lists of chunks
+and shards.
+
+The store is built in ``<output>.partial``, with a note for each finished shard that records its inputs. After an
+interruption, a shard whose note still holds is kept. The last step renames the store to its place.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from distributed import Client, KilledWorker, as_completed
+
+from tidalkin.atomic import written_whole
+from tidalkin.config import Dask, Images
+from tidalkin.errors import TidalkinError
+from tidalkin.images.dask_cluster import _client, _wait_for_a_worker
+from tidalkin.images.inputs import Chunk, Conversion, ShardReport, _parquet, _read_note, _writing
+from tidalkin.images.shard import convert_shard
+from tidalkin.images.store import array_of, create_store, open_store, store_attributes
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_PROGRESS = 5.0
+PROBLEMS_LOGGED = 20
+
+
+def convert(
+    *,
+    catalog: str | Path,
+    tars: Sequence[str | Path],
+    ledgers: Sequence[str | Path],
+    bands: Sequence[str],
+    images: Images,
+    dask: Dask,
+    threads: int,
+    output: str | Path,
+    problems: str | Path,
+) -> None:
+    """Convert all cutouts of a run to one image store.
+
+    With ``dask.cluster: local`` this starts processes that import the calling script again: guard its call with
+    ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    catalog : path
+        The checked catalog (Parquet): one row of the store for each of its rows.
+    tars, ledgers : sequence of path
+        Tar and ledger of each chunk, in the order of the catalog.
+    bands : sequence of str
+        Bands, in the order of the store; those of the ledgers.
+    images : Images
+        Grid, shards, and which mask planes are bad.
+    dask : Dask
+        Where the tasks run.
+    threads : int
+        Workers, where ``dask.workers`` does not say.
+    output : path
+        The store. What is finished of it stays in ``<output>.partial`` when the conversion is interrupted.
+    problems : path
+        CSV table (object_id, band, reason) of the cutouts that could not be used. Their pixels are missing.
+
+    Raises
+    ------
+    TidalkinError
+        If ledgers and catalog do not belong together, a tar cannot be read, the disk is full, a worker dies again and
+        again, or no object has an image.
+    """
+    output, problems = Path(output).absolute(), Path(problems).absolute()
+    conversion = Conversion(
+        catalog=Path(catalog).absolute(),
+        bands=tuple(bands),
+        images=images,
+        work=output.with_name(f"{output.name}.partial"),
+    )
+    chunks = list_chunks(conversion.catalog, tars, ledgers, len(bands))
+    n_objects = chunks[-1].last
+    n_shards = -(-n_objects // images.shard_size)
+    prepare(conversion, n_objects)
+    job_logs = output.parent / "logs" / "dask"
+    with _client(dask, min(dask.workers or threads, n_shards), job_logs) as client:
+        _wait_for_a_worker(client)
+        _run(client, conversion, chunks, n_objects)
+    _finish(conversion, n_shards, output, problems)
+
+
+def list_chunks(catalog: Path, tars: Sequence[str | Path], ledgers: Sequence[str | Path], n_bands: int) -> list[Chunk]:
+    """Which catalog rows each tar holds.
+
+    Only the sizes of the ledgers are read here; the tasks check that the objects are the same.
+
+    Raises
+    ------
+    TidalkinError
+        If there are not as many objects in the ledgers as in the catalog.
+    """
+    chunks: list[Chunk] = []
+    first = 0
+    for tar, ledger in zip(tars, ledgers, strict=True):
+        last = first + _parquet(ledger).metadata.num_rows // n_bands
+        chunks.append(Chunk(Path(tar).absolute(), Path(ledger).absolute(), first, last))
+        first = last
+    n_objects = _parquet(catalog).metadata.num_rows
+    if first != n_objects or not n_objects:
+        raise TidalkinError(
+            f"{catalog}: has {n_objects} objects, but the {len(chunks)} ledgers have {first} in {n_bands} bands: "
+            "fetch the cutouts of this catalog"
+        )
+    return chunks
+
+
+def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chunk, ...]]:
+    """The chunks that overlap each shard."""
+    overlapping: list[list[Chunk]] = [[] for _ in range(0, chunks[-1].last, shard_size)]
+    for chunk in chunks:
+        for shard in range(chunk.first // shard_size, -(-chunk.last // shard_size)):
+            overlapping[shard].append(chunk)
+    return [tuple(chunks) for chunks in overlapping]
+
+
+def prepare(conversion: Conversion, n_objects: int) -> None:
+    """Go on with an earlier run's store where it is of the same layout, else begin a new one."""
+    if _is_of_layout(conversion, n_objects):
+        for stray in conversion.store.rglob("*.partial"):  # what a killed worker was writing
+            stray.unlink()
+        return
+    with _writing(conversion.work):
+        if conversion.work.exists():
+            shutil.rmtree(conversion.work)
+        (conversion.work / "finished").mkdir(parents=True)
+        new = conversion.work / "new"
+        create_store(new, objects=n_objects, bands=conversion.bands, images=conversion.images)
+        new.rename(conversion.store)
+
+
+def _is_of_layout(conversion: Conversion, n_objects: int) -> bool:
+    if not conversion.store.exists():
+        return False
+    store = open_store(conversion.store)
+    attributes = store_attributes(conversion.bands, conversion.images)
+    return store.attrs.asdict() == attributes and array_of(store, "object_id").shape == (n_objects,)
+
+
+def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path) -> None:
+    """Write the table of problems and put the store in its place."""
+    with_image = 0
+    with _writing(problems), written_whole(problems) as partial, partial.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["object_id", "band", "reason"])
+        for shard in range(n_shards):
+            report = _read_note(conversion.note(shard))
+            assert report is not None
+            with_image += report.objects_with_image
+            table.writerows([problem.object_id, problem.band, problem.reason] for problem in report.problems)
+    if not with_image:
+        raise TidalkinError(
+            f"{conversion.catalog}: none of its objects has an image: "
+            f"the ledgers beside the tars and {problems} say why"
+        )
+    with _writing(output):
+        if output.exists():
+            shutil.rmtree(output)
+        conversion.store.rename(output)
+        shutil.rmtree(conversion.work)
+
+
+def _run(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_objects: int) -> None:
+    """One task per shard; say how far they are."""
+    size = conversion.images.shard_size
+    overlapping = chunks_of_shards(chunks, size)
+    shards = range(len(overlapping))
+    keys = [f"shard-{shard:05d}" for shard in shards]
+    futures = client.map(_task, [conversion] * len(shards), shards, overlapping, key=keys, pure=False)
+    try:
+        _follow(as_completed(futures, with_results=True), len(shards), n_objects)
+    except KilledWorker as error:
+        raise TidalkinError(
+            f"{conversion.store}: the workers on {error.task} died again and again, as they do without memory: "
+            f"give them more, or make images.shard_size smaller than {size}"
+        ) from error
+
+
+def _task(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -> ShardReport | TidalkinError:
+    """`convert_shard`, its sentence returned: raised, Dask would log it with a traceback."""
+    try:
+        return convert_shard(conversion, shard, chunks)
+    except TidalkinError as error:
+        return error
+
+
+def _follow(finished: Iterable[tuple[object, ShardReport | TidalkinError]], n_shards: int, n_objects: int) -> None:
+    """Log the progress every few seconds."""
+    start = said = time.monotonic()
+    objects = converted = n_problems = 0
+    for done, (_, report) in enumerate(finished, 1):
+        if isinstance(report, TidalkinError):
+            raise report
+        objects += report.objects
+        converted += 0 if report.kept else report.objects
+        for problem in report.problems[: max(0, PROBLEMS_LOGGED - n_problems)]:
+            logger.warning("object %d, band %s: %s", problem.object_id, problem.band, problem.reason)
+        n_problems += len(report.problems)
+        now = time.monotonic()
+        if now - said >= SECONDS_BETWEEN_PROGRESS or done == n_shards:
+            said = now
+            rate = converted / max(now - start, 1e-9)
+            left = (n_objects - objects) / rate if rate else 0.0
+            logger.info("%d of %d shards, %.0f objects/s, %.0f s left", done, n_shards, rate, left)
+    if n_problems > PROBLEMS_LOGGED:
+        logger.warning("%d cutouts could not be used; the table of problems lists them all", n_problems)

@@ -1,0 +1,196 @@
+"""Convert the cutouts of one shard."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import zarr
+
+from tidalkin.atomic import written_whole
+from tidalkin.config import Images
+from tidalkin.cutouts.grid import place_on_grid
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.download.tar import ChunkTar, member_name
+from tidalkin.errors import TidalkinError
+from tidalkin.images.inputs import (
+    Chunk,
+    Conversion,
+    Problem,
+    ShardReport,
+    _digest,
+    _read_ledgers,
+    _read_note,
+    _read_objects,
+    _writing,
+)
+from tidalkin.images.noise import sky_sigma
+from tidalkin.images.store import Shard, open_store, shard_files, shard_rows, write_shard
+
+
+def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -> ShardReport:
+    """Convert the cutouts of one shard, if it is not finished yet.
+
+    Parameters
+    ----------
+    conversion : Conversion
+        What all tasks have in common.
+    shard : int
+        Which shard.
+    chunks : sequence of Chunk
+        Those that overlap its rows, in order.
+
+    Raises
+    ------
+    TidalkinError
+        If an input cannot be read or the shard cannot be written.
+    """
+    store = open_store(conversion.store)
+    rows = shard_rows(store, shard)
+    objects = _read_objects(conversion, rows)
+    ledger = _read_ledgers(chunks, rows, objects["object_id"].to_numpy(), conversion.bands)
+    inputs = _digest(objects, ledger)
+    note, files = conversion.note(shard), shard_files(conversion.store, shard)
+    report = _read_note(note)
+    if report and report.inputs == inputs and all(file.exists() for file in files):
+        return ShardReport(**{**vars(report), "kept": True})
+    note.unlink(missing_ok=True)
+    content, problems = fill_shard(conversion, objects, ledger, chunks, rows.start)
+    report = ShardReport(
+        inputs=inputs,
+        objects=len(objects),
+        objects_with_image=int((content.good_fraction > 0).any(axis=1).sum()),
+        problems=tuple(problems),
+    )
+    with _writing(files[0]):
+        _write(conversion.store, shard, content)
+    with _writing(note), written_whole(note) as partial:
+        partial.write_text(json.dumps(asdict(report)))
+    return report
+
+
+def fill_shard(
+    conversion: Conversion, objects: pd.DataFrame, ledger: pd.DataFrame, chunks: Sequence[Chunk], first: int
+) -> tuple[Shard, list[Problem]]:
+    """Read all cutouts of one shard.
+
+    Parameters
+    ----------
+    conversion : Conversion
+        Bands, grid and bad mask planes.
+    objects : DataFrame
+        The shard's catalog rows: object_id, ra, dec and, where known, psf_fwhm_<band>.
+    ledger : DataFrame
+        Their ledger rows, object by object, band by band.
+    chunks : sequence of Chunk
+        Those that overlap, in order.
+    first : int
+        Catalog row of the first object.
+
+    Returns
+    -------
+    Shard
+        With all pixels missing where there is no usable cutout.
+    list of Problem
+        Of the cutouts that should be usable.
+    """
+    bands, images = conversion.bands, conversion.images
+    shape = (len(objects), len(bands))
+    shard = Shard(
+        flux=np.full((*shape, images.size, images.size), np.nan, np.float32),
+        sky_sigma=np.full(shape, np.nan, np.float32),
+        psf_fwhm=_known_psf_fwhm(objects, bands),
+        good_fraction=np.zeros(shape, np.float32),
+        object_id=objects["object_id"].to_numpy(np.int64),
+    )
+    positions = objects[["ra", "dec"]].to_numpy(np.float64)
+    is_ok = (ledger["status"] == "ok").to_numpy().reshape(shape)
+    problems = []
+    for chunk in chunks:
+        start, stop = max(chunk.first - first, 0), min(chunk.last - first, len(objects))
+        with ChunkTar(chunk.tar) as cutouts:
+            for row, band in zip(*np.nonzero(is_ok[start:stop]), strict=True):
+                object_id, name = int(shard.object_id[start + row]), bands[band]
+                at = (start + row, band)
+                try:
+                    content = cutouts.read(object_id, name)
+                    file = f"{chunk.tar.name}: {member_name(object_id, name)}"
+                    image = read_band(content, file, name, positions[at[0]], images)
+                except TidalkinError as error:
+                    problems.append(Problem(object_id, name, str(error)))
+                    continue
+                shard.flux[at] = image.flux
+                shard.sky_sigma[at] = image.sky_sigma
+                shard.good_fraction[at] = np.isfinite(image.flux).mean()
+                if np.isnan(shard.psf_fwhm[at]):
+                    shard.psf_fwhm[at] = image.psf_fwhm
+    return shard, problems
+
+
+@dataclass(frozen=True)
+class BandImage:
+    """One object in one band, as the store holds it."""
+
+    flux: npt.NDArray[np.float32]
+    """(y, x), nanojansky."""
+    sky_sigma: float
+    psf_fwhm: float
+
+
+def read_band(content: bytes, file: str, band: str, position: npt.NDArray[np.float64], images: Images) -> BandImage:
+    """One cutout on the store's grid.
+
+    Parameters
+    ----------
+    content : bytes
+        The FITS file.
+    file : str
+        What to call it in an error.
+    band : str
+        The band it should be of.
+    position : (2,) array
+        Right ascension and declination of the object, degrees.
+    images : Images
+        Grid and bad mask planes.
+
+    Raises
+    ------
+    TidalkinError
+        If it cannot be read, is of another band or does not show the object's position.
+    """
+    cutout = read_cutout(content, file, images.bad_mask_planes, images.bad_mask_bits)
+    if cutout.band not in (None, band):
+        raise TidalkinError(f"{file}: is of band {cutout.band} by its FILTER: check the names of the files")
+    flux = place_on_grid(cutout.flux, cutout.wcs, position[0], position[1], images.size)
+    if np.isnan(flux).all() and not np.isnan(cutout.flux).all():
+        raise TidalkinError(
+            f"{file}: has no good pixel near the object at ra {position[0]:.6f}, dec {position[1]:.6f}: "
+            "check that it is the image of this object"
+        )
+    return BandImage(flux, sky_sigma(cutout.flux, cutout.variance), cutout.psf_fwhm)
+
+
+def _known_psf_fwhm(objects: pd.DataFrame, bands: Sequence[str]) -> npt.NDArray[np.float32]:
+    """(object, band), arcsec, from the catalog; NaN where it does not tell."""
+    known = np.full((len(objects), len(bands)), np.nan, np.float32)
+    for i, band in enumerate(bands):
+        if f"psf_fwhm_{band}" in objects:
+            column = objects[f"psf_fwhm_{band}"].to_numpy(np.float32)
+            known[:, i] = np.where(column > 0, column, np.nan)
+    return known
+
+
+def _write(path: Path, shard: int, content: Shard) -> None:
+    """Write one shard, to the disk and not only to the system's memory: its note must not outlive it."""
+    # One core per worker: the cluster has as many workers as there are cores for them.
+    with zarr.config.set({"threading.max_workers": 1}):
+        write_shard(zarr.open_group(path, mode="r+"), shard, content)
+    for file in shard_files(path, shard):
+        with file.open("rb") as written:
+            os.fsync(written.fileno())

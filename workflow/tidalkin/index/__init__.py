@@ -1,0 +1,1 @@
+"""The FAISS index: build it, tune it, and query it."""

@@ -1,0 +1,176 @@
+"""Choose, train and configure a FAISS index of a given kind.
+
+`auto` is exact up to `EXACT_UP_TO` vectors. Beyond, it takes an inverted file with 4-bit product codes and re-ranks the
+candidates. Of the kinds that `benchmarks/index.py` measured, it is the fastest that reaches a recall of 0.95. FAISS
+cannot join packed lists, so vectors are added to plain lists, which are packed when they are joined.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from tidalkin.catalog.partition import parts_of
+from tidalkin.constants import SHARDS_ADDED_TOGETHER
+from tidalkin.errors import TidalkinError
+from tidalkin.index.ondisk import inverted_file
+from tidalkin.index.vectors import Embeddings, Rows, _check_unit_length
+from tidalkin.seeds import generator
+
+logger = logging.getLogger(__name__)
+
+EXACT_UP_TO = 100_000  # vectors: 51 MB at 128 dimensions, and 30 ms a query on two busy cores
+TRAINING_VECTORS_PER_LIST = 40  # FAISS warns below 39
+LEAST_TRAINING_VECTORS = 50_000
+MEND = "build the index again with `snakemake --forcerun index`"
+LISTS = "lists.ivfdata"
+
+
+def choose_kind(n: int, dimensions: int) -> str:
+    """The index_factory string that `auto` stands for.
+
+    Beyond `EXACT_UP_TO`, some 4 sqrt(n) lists (FAISS's guide advises 4 to 16), as a power of two, and 4-bit codes of
+    pairs of dimensions, which are scanned in registers.
+    """
+    if n <= EXACT_UP_TO:
+        return "Flat"
+    lists = 2 ** round(math.log2(4 * math.sqrt(n)))
+    return f"IVF{lists},PQ{dimensions // math.gcd(dimensions, 2)}x4fs"
+
+
+@contextmanager
+def _faiss_faults(kind: str) -> Iterator[None]:
+    """What FAISS refuses, as a sentence."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[-1].split("Error: ")[-1] if str(error).strip() else "refused"
+        raise TidalkinError(
+            f"config: index.kind {kind!r} does not work for these vectors ({reason}): use `auto`, `Flat` or another "
+            "string of faiss.index_factory"
+        ) from None
+
+
+@contextmanager
+def _one_thread(kind: str) -> Iterator[None]:
+    """Build graphs with one thread: with several, they differ from run to run."""
+    threads = faiss.omp_get_max_threads()
+    if "HNSW" in kind or "NSG" in kind:
+        faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def _empty(kind: str, embeddings: Embeddings) -> faiss.Index:
+    """An index that is not trained; of a packed kind, the plain one that becomes it."""
+    plain = kind.removesuffix("fs") + "np" if _is_packed(kind) else kind
+    index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
+    if _is_packed(kind):
+        index.by_residual = False  # type: ignore[attr-defined]  # as FAISS's own fast-scan kinds
+    return index
+
+
+def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
+    """An empty index, trained on a sample of the vectors."""
+    with _faiss_faults(kind), _one_thread(kind):
+        index = _empty(kind, embeddings)
+        if not index.is_trained:
+            inverted = inverted_file(index)
+            lists = inverted.nlist if inverted is not None else 0
+            size = min(len(embeddings), max(LEAST_TRAINING_VECTORS, TRAINING_VECTORS_PER_LIST * lists))
+            started = time.monotonic()
+            index.train(embeddings.rows(_sample(embeddings, size, seed, "training")))
+            logger.info("trained on %d vectors in %.0f s", size, time.monotonic() - started)
+        return index
+
+
+def _add(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> None:
+    """Add shards, some at a time.
+
+    Always the same ones together, in one job or in many: that rounding depends on what is added together would be
+    allowed. Not one by one, since FAISS takes up to three times as long for 500 vectors at a time as for 4,000.
+    """
+    with _faiss_faults(kind), _one_thread(kind):
+        for shards in parts_of(files, SHARDS_ADDED_TOGETHER).values():
+            embeddings = Embeddings(shards)
+            for first, vectors in embeddings.blocks():
+                _check_unit_length(embeddings, first, vectors)
+                index.add(vectors)
+
+
+def _is_packed(kind: str) -> bool:
+    """Whether the kind is an inverted file of 4-bit codes that are packed for FAISS's fast scan."""
+    return re.fullmatch(r"IVF\d+,PQ\d+x4fs", kind) is not None
+
+
+def _packed(index: faiss.Index, kind: str) -> faiss.Index:
+    """The same empty index, packed if the kind is; of FAISS 1.15, lists that are joined when packed corrupt memory."""
+    if not _is_packed(kind):
+        return index
+    assert isinstance(index, faiss.IndexIVFPQ)
+    packed = faiss.IndexIVFPQFastScan(index)
+    index.own_fields, packed.own_fields = False, True  # of the centroids
+    del packed.referenced_objects  # type: ignore[attr-defined]  # which would keep the plain index, too
+    return packed
+
+
+def _inner(index: faiss.Index) -> faiss.Index:
+    """The index behind a transformation of the vectors."""
+    return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+
+
+def _breadth(index: faiss.Index) -> int | None:
+    """Lists or nodes a query looks into; none for other kinds."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        return int(inner.nprobe)
+    return int(inner.hnsw.efSearch) if isinstance(inner, faiss.IndexHNSW) else None
+
+
+def _largest_breadth(index: faiss.Index) -> int:
+    """The most lists or nodes there are to look into."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        return int(inner.nlist)
+    return int(inner.ntotal) if isinstance(inner, faiss.IndexHNSW) else 1
+
+
+def _set_breadth(index: faiss.Index, breadth: int) -> None:
+    """Let queries look into so many lists or nodes; it is written with the index."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        inner.nprobe = breadth
+    elif isinstance(inner, faiss.IndexHNSW):
+        inner.hnsw.efSearch = breadth
+
+
+def _parameters(index: faiss.Index, breadth: int) -> faiss.SearchParameters:
+    """A breadth for one query only."""
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexIVF):
+        parameters = faiss.SearchParametersIVF()
+        parameters.nprobe = breadth
+    else:
+        parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
+        parameters.efSearch = breadth
+    if inner is index:
+        return parameters
+    outer = faiss.SearchParametersPreTransform()
+    outer.index_params = parameters
+    return outer
+
+
+def _sample(embeddings: Embeddings, size: int, seed: int, purpose: str) -> Rows:
+    """Rows drawn at random, in order."""
+    random = generator(seed, "index", purpose)
+    return np.sort(random.choice(len(embeddings), min(size, len(embeddings)), replace=False))

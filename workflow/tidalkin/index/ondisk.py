@@ -1,0 +1,137 @@
+"""The lists of an inverted file, in a file of their own that is mapped and not read.
+
+FAISS holds the lists of an index in memory, or those that are not packed in a file that it grows in place. Here parts
+of an index are joined list by list in one pass, packed on the way where the kind is packed for FAISS's fast scan, and
+never more than a list of them is in memory. FAISS searches such a file as one of its own (`OnDiskInvertedLists`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from tidalkin.atomic import written_whole
+
+CAPACITY = 32
+"""A list has room for a multiple of so many vectors: the block that FAISS packs together. It also aligns all lists."""
+
+Codes = npt.NDArray[np.uint8]
+
+
+def inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
+    """The inverted file inside an index, if it is one."""
+    inverted = faiss.try_extract_index_ivf(index)
+    return None if inverted is None else cast(faiss.IndexIVF, faiss.downcast_index(inverted))
+
+
+def can_be_joined(index: faiss.Index) -> bool:
+    """Whether an index is an inverted file with lists that `write_lists` can join."""
+    return isinstance(_lists(index), faiss.ArrayInvertedLists)
+
+
+def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Path) -> None:
+    """Join the lists of parts of an index in one file, and let the index have them.
+
+    Parameters
+    ----------
+    index : faiss.Index
+        A trained inverted file, empty; of a kind that is packed for the fast scan, or not.
+    parts : sequence of faiss.Index
+        The same index with vectors, not packed: the rows of each follow on those of the parts before it.
+    path : path
+        The file to write: for each list its codes, then its rows as int64.
+    """
+    inverted = inverted_file(index)
+    assert inverted is not None
+    packer = inverted.get_CodePacker() if isinstance(inverted, faiss.IndexIVFPQFastScan) else None
+    sources = [lists for part in parts if (lists := _lists(part)) is not None]
+    first_rows = np.cumsum([0, *(part.ntotal for part in parts)])
+    lists = faiss.OnDiskInvertedLists()
+    lists.nlist, lists.code_size = inverted.nlist, inverted.code_size
+    lists.lists.clear()
+    with written_whole(path) as partial, partial.open("wb") as file:
+        for number in range(inverted.nlist):
+            codes, rows = _joined(sources, first_rows, number, inverted.code_size)
+            place = faiss.OnDiskOneList()
+            place.size, place.capacity, place.offset = len(rows), -(-len(rows) // CAPACITY) * CAPACITY, file.tell()
+            lists.lists.push_back(place)  # type: ignore[attr-defined]
+            room = place.capacity - place.size
+            codes = np.pad(codes, ((0, room), (0, 0)))
+            file.write((codes if packer is None else _packed(codes, packer)).tobytes())
+            file.write(np.pad(rows, (0, room)).tobytes())
+        lists.totsize = file.tell()
+    inverted.replace_invlists(lists, True)
+    lists.this.disown()  # type: ignore[attr-defined]  # the index frees them
+    index.ntotal = inverted.ntotal = int(first_rows[-1])
+    map_lists(index, path)
+
+
+def map_lists(index: faiss.Index, path: str | Path) -> None:
+    """Let an index read its lists from where their file is now.
+
+    Parameters
+    ----------
+    index : faiss.Index
+        An index that was written with `write_index`.
+    path : path
+        What `write_lists` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another index, or damaged.
+    """
+    lists = _lists(index)
+    if not isinstance(lists, faiss.OnDiskInvertedLists):
+        raise ValueError("the index has no lists in a file")
+    if (size := Path(path).stat().st_size) != lists.totsize:  # to read beyond its end would kill the process
+        raise ValueError(f"it has {size} bytes, but the index's lists have {lists.totsize}")
+    lists.filename, lists.read_only = str(path), True
+    lists.prefetch_nthread = 0  # to start threads for each query takes longer than to answer it
+    lists.do_mmap()
+
+
+def write_index(index: faiss.Index, path: str | Path) -> None:
+    """Write an index without its lists, if these have a file; of that, the name alone is written, wherever it lies."""
+    lists = _lists(index)
+    if not isinstance(lists, faiss.OnDiskInvertedLists):
+        faiss.write_index(index, str(path))
+        return
+    place = lists.filename
+    lists.filename = Path(place).name
+    faiss.write_index(index, str(path))
+    lists.filename = place
+
+
+def _lists(index: faiss.Index) -> faiss.InvertedLists | None:
+    """The lists of an index, if it is an inverted file that has any."""
+    inverted = inverted_file(index)
+    if inverted is None or inverted.invlists is None:
+        return None
+    return faiss.downcast_InvertedLists(inverted.invlists)
+
+
+def _joined(
+    sources: Sequence[faiss.InvertedLists], first_rows: npt.NDArray[np.int64], number: int, code_size: int
+) -> tuple[Codes, npt.NDArray[np.int64]]:
+    """Codes (vector, byte) and rows (vector,) of one list of all parts."""
+    codes, rows = [np.empty((0, code_size), np.uint8)], [np.empty(0, np.int64)]
+    for lists, first_row in zip(sources, first_rows[:-1], strict=True):
+        if size := lists.list_size(number):
+            codes.append(faiss.rev_swig_ptr(lists.get_codes(number), size * code_size).reshape(size, code_size))
+            rows.append(faiss.rev_swig_ptr(lists.get_ids(number), size) + first_row)
+    return np.concatenate(codes), np.concatenate(rows)
+
+
+def _packed(codes: Codes, packer: faiss.CodePacker) -> Codes:
+    """Codes (vector, byte) of whole blocks, as FAISS packs them, (byte,)."""
+    blocks = np.zeros((len(codes) // packer.nvec, packer.block_size), np.uint8)  # FAISS adds bits to what is there
+    for number, block in enumerate(blocks):
+        first = number * packer.nvec
+        packer.pack_all(faiss.swig_ptr(codes[first : first + packer.nvec]), faiss.swig_ptr(block))
+    return blocks.reshape(-1)

@@ -1,0 +1,143 @@
+"""The embedding vectors of a run, read shard by shard and joined into one mapped file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tidalkin.atomic import written_whole
+from tidalkin.constants import SHARDS_ADDED_TOGETHER
+from tidalkin.errors import TidalkinError
+
+BLOCK_ROWS = 65_536
+SHARDS_IN_MEMORY = 8 * SHARDS_ADDED_TOGETHER  # of which one job holds codes, before it writes them
+OPEN_SHARDS = 256  # memory maps kept open: each holds a file descriptor
+LENGTH_TOLERANCE = 0.01  # float16 rows are off unit length by 1e-3
+Vectors = npt.NDArray[np.float32]
+Stored = npt.NDArray[np.generic]  # float32 or float16, mapped
+Rows = npt.NDArray[np.int64]
+
+
+class Embeddings:
+    """Shards of vectors, read from disk row by row as they are needed.
+
+    Parameters
+    ----------
+    files : sequence of path
+        The shards, each a (row, dimension) array of float32 or float16 in ``<shard>.npy`` with the object ids of its
+        rows in ``<shard>.ids.npy`` beside it.
+
+    Attributes
+    ----------
+    starts : (shard + 1,) int64
+        Row of the whole at which each shard starts.
+    dimensions : int
+        Length of the vectors.
+    dtype : numpy.dtype
+        Float16 if all shards are, else float32.
+
+    Raises
+    ------
+    TidalkinError
+        If a file is missing or is no array, or if shards disagree with their ids or with each other.
+    """
+
+    def __init__(self, files: Sequence[str | Path]) -> None:
+        self.files = tuple(Path(file) for file in files)
+        if not self.files:
+            raise TidalkinError("there are no embeddings to index: make them with `snakemake --until embed`")
+        self._vectors = lru_cache(OPEN_SHARDS)(lambda shard: _load(self.files[shard]))
+        lengths = []
+        self.dimensions, self.dtype = 0, np.dtype(np.float16)
+        for shard, file in enumerate(self.files):
+            vectors, ids = self._vectors(shard), _load(_ids_file(file))
+            if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
+                raise TidalkinError(
+                    f"{file}: has shape {vectors.shape}, but its ids {ids.shape}: make both with `snakemake -R embed`"
+                )
+            if self.dimensions not in (0, vectors.shape[1]):
+                raise TidalkinError(
+                    f"{file}: has {vectors.shape[1]} dimensions, but the shards before it {self.dimensions}: "
+                    "make all of them with `snakemake -R embed`"
+                )
+            self.dimensions, self.dtype = vectors.shape[1], np.promote_types(self.dtype, vectors.dtype)
+            lengths.append(len(ids))
+        self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def rows(self, rows: Rows) -> Vectors:
+        """The vectors of some rows, (row, dimension)."""
+        vectors = np.empty((len(rows), self.dimensions), np.float32)
+        shards = np.searchsorted(self.starts, rows, side="right") - 1
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            vectors[here] = self._vectors(int(shard))[rows[here] - self.starts[shard]]
+        return vectors
+
+    def blocks(self, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[int, Vectors]]:
+        """All vectors, in order: (first row, (row, dimension) vectors) of up to ``block_rows`` at a time."""
+        for first in range(0, len(self), block_rows):
+            yield first, self.rows(np.arange(first, min(first + block_rows, len(self))))
+
+    def write_joined(self, vectors: str | Path, ids: str | Path) -> None:
+        """Write all vectors (row, dimension) to one file, and all object ids (row,) int64, shard after shard."""
+        shards = range(len(self.files))
+        _write_joined(vectors, self.dtype, (len(self), self.dimensions), map(self._vectors, shards))
+        _write_joined(ids, np.dtype(np.int64), (len(self),), (_load(_ids_file(file)) for file in self.files))
+
+
+def _write_joined(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[Stored]) -> None:
+    """Write arrays one after the other as one ``.npy``, with one of them in memory."""
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.astype(dtype).tobytes())
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Short digest of names, ids, and the first and last vector of the first and the last shard.
+
+    It is cheap, and no two trainings agree on it, nor do a catalog and a grown one.
+    """
+    digest = hashlib.sha256()
+    for file in (files[0], files[-1]):
+        vectors = _load(file)
+        digest.update(f"{file.stem} {vectors.shape} {vectors.dtype}".encode())
+        digest.update(_load(_ids_file(file)).tobytes())
+        digest.update(vectors[:1].tobytes() + vectors[-1:].tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _ids_file(file: Path) -> Path:
+    return file.with_suffix(".ids.npy")
+
+
+def _load(file: Path, mend: str = "make it with `snakemake -R embed`") -> npt.NDArray[np.generic]:
+    """An array, memory-mapped."""
+    try:
+        array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise TidalkinError(f"{file}: cannot be read ({error}): {mend}") from None
+    return array
+
+
+def _check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> None:
+    """Raise where a vector is not finite or not of length 1."""
+    length = np.linalg.norm(vectors, axis=1)
+    wrong = np.flatnonzero(~(np.abs(length - 1) < LENGTH_TOLERANCE))
+    if len(wrong):
+        shard = int(np.searchsorted(embeddings.starts, first + wrong[0], side="right")) - 1
+        file = embeddings.files[shard]
+        object_id = _load(_ids_file(file))[first + wrong[0] - embeddings.starts[shard]]
+        raise TidalkinError(
+            f"{file}: the vector of object {object_id} has length {length[wrong[0]]:.3g} instead of 1: "
+            "make it again with `snakemake -R embed`"
+        )

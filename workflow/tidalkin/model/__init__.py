@@ -1,0 +1,1 @@
+"""The SimSiam network, its views, its training and its checkpoint."""

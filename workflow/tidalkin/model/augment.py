@@ -1,0 +1,485 @@
+"""Random views of galaxies: what SimSiam must see no difference between, batched on the device.
+
+Each step is a pure function of its random parameters (`turn`, `resample`, `widen_psf`, `extinction_factor`,
+`disc_mask`); `Views` draws the parameters from one generator and applies the steps: position and orientation, seeing,
+dust and brightness, sky and gaps, and at last the stretch to network input.
+
+Where `stretch.bin` averages pixels, they are averaged first, as running means that the views then sample at wider
+steps: the same light as averaging last, and every step costs a fourth for a bin of 2.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch.nn import functional
+
+from tidalkin.config import Augment, Range, Stretch
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.errors import TidalkinError
+from tidalkin.model.stretch import network_input
+
+EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 1.075}
+"""A_band / E(B-V) of HSC's filters, by M. Tanaka: github.com/lsst/obs_subaru, config/extinctionCoeffs.py."""
+
+FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
+
+GALAXIES_IN_CACHE = 8
+"""Galaxies whose images are averaged at once, on the CPU: what is made on the way then stays in the cache."""
+
+NOISE_BLOCK = 32
+"""Galaxies whose noise has one seed, on the CPU: a block is drawn in one thread, and only where it is needed."""
+
+
+def running_mean(flux: torch.Tensor, width: int) -> torch.Tensor:
+    """Means of all blocks of ``width`` by ``width`` pixels, wherever they begin.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor
+        Images without NaN.
+    width : int
+        Side of a block, pixels.
+
+    Returns
+    -------
+    (object, band, y - width + 1, x - width + 1) tensor
+        Its centre is the image's centre.
+    """
+    size = flux.shape[-1] - width + 1
+    rows = functools.reduce(torch.add, (flux[:, :, i : i + size] for i in range(width)))
+    return functools.reduce(torch.add, (rows[..., i : i + size] for i in range(width))) / width**2
+
+
+def turn(
+    flux: torch.Tensor, mirror: torch.Tensor, transpose: torch.Tensor, centre: torch.Tensor, crop: int, step: int = 1
+) -> torch.Tensor:
+    """Cut views at whole pixels, flipped and quarter-turned: every value is moved, none is changed.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor
+        Square images, large enough to hold the views.
+    mirror : (object, 2) tensor of int64
+        1 or -1: the view's x and y axis runs along or against the image's.
+    transpose : (object,) tensor of bool
+        Whether x and y change places; with the mirrors this makes the eight symmetries of the square.
+    centre : (object, 2) tensor of int64
+        x and y of the image's centre in the view, pixels of the image from the view's centre.
+    crop : int
+        Side of the view, pixels.
+    step : int
+        Pixels of the image from one pixel of the view to the next.
+
+    Returns
+    -------
+    (object, band, crop, crop) tensor
+    """
+    n_objects, n_bands, size, _ = flux.shape
+    # Twice the offset from the centre keeps centres between pixels in whole numbers.
+    doubled = step * (2 * torch.arange(crop, device=flux.device) - (crop - 1))
+    offset = mirror[:, :, None] * (doubled - 2 * centre[:, :, None])
+    column, row = ((offset + (size - 1)) // 2).unbind(1)
+    across, down = column[:, None, :], row[:, :, None]
+    swap = transpose[:, None, None]
+    pixel_row, pixel_column = torch.where(swap, across, down), torch.where(swap, down, across)
+    index = (pixel_row * size + pixel_column).view(n_objects, 1, crop * crop).expand(-1, n_bands, -1)
+    return flux.flatten(2).gather(2, index).view(n_objects, n_bands, crop, crop)
+
+
+def resample(
+    flux: torch.Tensor,
+    angle: torch.Tensor,
+    mirror: torch.Tensor,
+    zoom: torch.Tensor,
+    shear: torch.Tensor,
+    centre: torch.Tensor,
+    crop: int,
+) -> torch.Tensor:
+    """Rotate, flip, zoom, shear and shift in one interpolation.
+
+    Surface brightness is conserved, as when the same galaxy is seen from nearer by: total flux grows with the square
+    of ``zoom``.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor of float32
+        Square images without NaN: one would spread to its neighbours.
+    angle : (object,) tensor
+        Angle of the view against the image, radians.
+    mirror : (object,) tensor
+        1 or -1: the view's x axis runs along or against the image's.
+    zoom : (object,) tensor
+        Magnification.
+    shear : (object, 2) tensor
+        Both components of the reduced shear, which stretches along one axis what it shortens along the other: areas
+        stay (as in weak lensing: Bartelmann & Schneider 2001, Phys. Rep. 340, 291).
+    centre : (object, 2) tensor
+        x and y of the image's centre in the view, pixels from the view's centre.
+    crop : int
+        Side of the view, pixels.
+
+    Returns
+    -------
+    (object, band, crop, crop) tensor of float32
+        0 where the view reaches beyond the image.
+    """
+    n_objects, n_bands, size, _ = flux.shape
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    linear = torch.stack([torch.stack([mirror * cos, -sin], -1), torch.stack([mirror * sin, cos], -1)], -2)
+    along, across = shear.unbind(-1)
+    sheared = torch.stack([torch.stack([1 + along, across], -1), torch.stack([across, 1 - along], -1)], -2)
+    linear = linear @ (sheared / torch.sqrt(1.0 - along**2 - across**2)[:, None, None])
+    shift = -(linear @ centre[:, :, None])
+    # grid_sample measures in half sides of the image and of the view.
+    to_image = torch.cat([linear * (crop / size), shift * (2.0 / size)], dim=2)
+    grid = functional.affine_grid(to_image, [n_objects, n_bands, crop, crop], align_corners=False)
+    return functional.grid_sample(flux, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
+
+
+def _cosine_transform(size: int, device: torch.device) -> torch.Tensor:
+    """The orthonormal cosine transform (DCT-II) as a (frequency, pixel) matrix."""
+    pixel = torch.arange(size, device=device)
+    # Whole turns are taken off in integers: single precision, all that MPS has, would lose digits to them.
+    phase = (pixel[:, None] * (2 * pixel + 1)) % (4 * size)
+    matrix = torch.cos(phase * (math.pi / (2 * size))) * math.sqrt(2.0 / size)
+    matrix[0] /= math.sqrt(2.0)
+    return matrix
+
+
+def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """Convolve each image with a Gaussian; it can widen a PSF and never sharpens it.
+
+    The kernel is the discrete analogue of the Gaussian (Lindeberg 1990, IEEE TPAMI 12, 234). It is nowhere negative,
+    its sum is 1 and its variance exactly the one asked for at any width, even far below a pixel, where a sampled
+    Gaussian fails. Images continue beyond their edges as in a mirror, so each keeps its total flux. Made in cosine
+    space, it costs three matrix products, whatever its width.
+
+    Parameters
+    ----------
+    flux : (object, band, y, x) tensor of float32
+        Square images without NaN.
+    variance : (object, band) tensor
+        Variance of the kernel along each axis, pixels squared; 0 changes nothing.
+    """
+    wide = (variance > 0).any(dim=1)
+    if flux.device.type == "cpu" and not wide.all():  # elsewhere, to ask would stall the device
+        widened = flux.clone()
+        widened[wide] = _convolved(flux[wide], variance[wide])
+        return widened
+    return _convolved(flux, variance)
+
+
+def _convolved(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    size = flux.shape[-1]
+    transform = _cosine_transform(size, flux.device)
+    frequency = torch.arange(size, device=flux.device) * (math.pi / size)
+    response = torch.exp(variance[:, :, None] * (torch.cos(frequency) - 1.0))
+    kernel = (transform.T * response[:, :, None, :]) @ transform  # symmetric: along one axis, edges included
+    return kernel @ flux @ kernel
+
+
+def extinction_factor(ebv: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
+    """What dust in front leaves of the flux.
+
+    Parameters
+    ----------
+    ebv : (object,) tensor
+        Change of E(B-V), mag; negative takes dust away.
+    bands : sequence of str
+        Names of HSC's bands.
+
+    Returns
+    -------
+    (object, band) tensor
+        ``10 ** (-0.4 * R_band * ebv)``.
+
+    Raises
+    ------
+    TidalkinError
+        If the extinction in a band is not known.
+    """
+    unknown = [band for band in bands if band not in EXTINCTION_COEFFICIENTS]
+    if unknown:
+        raise TidalkinError(
+            f"augment.extinction_ebv: no extinction coefficient of band {unknown[0]!r} is known, only of "
+            f"{', '.join(EXTINCTION_COEFFICIENTS)}: set augment.extinction_ebv to [0, 0]"
+        )
+    coefficients = ebv.new_tensor([EXTINCTION_COEFFICIENTS[band] for band in bands])
+    return 10.0 ** (-0.4 * ebv[:, None] * coefficients)
+
+
+def disc_mask(position: torch.Tensor, radius: torch.Tensor, crop: int) -> torch.Tensor:
+    """Which pixels lie in any of a view's discs.
+
+    Parameters
+    ----------
+    position : (object, disc, 2) tensor
+        x and y of the discs' centres, pixels from the view's centre.
+    radius : (object, disc) tensor
+        Radii, pixels.
+    crop : int
+        Side of the view, pixels.
+
+    Returns
+    -------
+    (object, 1, crop, crop) tensor of bool
+    """
+    pixel = torch.arange(crop, device=position.device) - (crop - 1) / 2
+    squared = (pixel - position[:, :, :, None]) ** 2
+    across, down = squared.unbind(2)
+    within = across[:, :, None, :] <= (radius[:, :, None] ** 2 - down)[:, :, :, None]
+    return within.any(dim=1, keepdim=True)
+
+
+class Views:
+    """Draws random views of galaxies as network input.
+
+    In order, each switched off at no cost by its neutral value in the configuration:
+
+    1. `crop`, `jitter_pixels`, `rotate`, `zoom`, `shear`: place and shape. Without rotation, zoom and shear, pixels
+       are only moved (`turn`: flips, quarter turns, whole pixels of jitter); otherwise one bicubic interpolation
+       (`resample`).
+       Missing pixels become 0, the sky's level, before anything could spread them. Where `stretch.bin` averages
+       pixels, the view is sampled from running means: blocks lie along the image's axes, as when it is embedded.
+    2. `blur_arcsec`: seeing. Bands are observed on different nights, so each draws its own FWHM, added in quadrature to
+       its PSF. Zooming out shrinks the PSF with the galaxy; where the PSF is known, it is widened to what it was.
+    3. `extinction_ebv`, `brightness`, `color`: one factor per band.
+    4. `noise_sigma`: white noise in units of the image's own sky noise, one level per view and band alike.
+    5. `discs`: gaps away from the galaxy's centre, filled with sky noise like that around them, so that neither the
+       neighbours nor the gaps identify a galaxy.
+    6. The stretch, and the asymmetry if it is a channel.
+
+    The same generator state gives the same views on the same kind of device, also when several processes share them.
+
+    Parameters
+    ----------
+    settings : Augment
+        Ranges of all steps.
+    stretch_settings : Stretch
+        The stretch to network input.
+    sigma : (band,) tensor
+        Sky noise of each band, nJy: `tidalkin.model.stretch.band_sigma`.
+    bands : sequence of str
+        Names of the bands.
+    generator : torch.Generator
+        The only source of randomness, on the device of the images; in the same state in all processes.
+    rank, processes : int
+        Which share of a batch the images given to this object are: of ``processes`` equal parts, the one numbered
+        ``rank``. Together, the shares' views are those that one process draws for the whole batch.
+    """
+
+    def __init__(
+        self,
+        settings: Augment,
+        stretch_settings: Stretch,
+        sigma: torch.Tensor,
+        bands: Sequence[str],
+        generator: torch.Generator,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.settings = settings
+        self.stretch_settings = stretch_settings
+        self.bands = tuple(bands)
+        self.generator = generator
+        self.device = generator.device
+        self.sigma = sigma.to(self.device, torch.float32)
+        self.rank = rank
+        self.processes = processes
+        self.crop = settings.crop // stretch_settings.bin
+        self.pixel_scale = PIXEL_SCALE_ARCSEC * stretch_settings.bin
+        self.interpolates = settings.rotate or settings.zoom != (1.0, 1.0) or settings.shear > 0
+
+    def __call__(self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor) -> torch.Tensor:
+        """Draw one view of each galaxy.
+
+        Parameters
+        ----------
+        flux : (object, band, y, x) tensor
+            Square images, nJy, NaN where missing, on the generator's device.
+        sky_sigma : (object, band) tensor
+            Sky noise of each image, nJy; NaN where there is no image, which then gets no noise.
+        psf_fwhm : (object, band) tensor
+            FWHM of each image's PSF, arcsec; NaN where unknown.
+
+        Returns
+        -------
+        (object, channel, crop / bin, crop / bin) tensor of float32
+            Network input, without NaN.
+        """
+        return self._drawn(flux, sky_sigma, psf_fwhm, 1)[0]
+
+    def pair(
+        self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw two views of each galaxy: as two calls, but what both have in common is done once."""
+        first, second = self._drawn(flux, sky_sigma, psf_fwhm, 2)
+        return first, second
+
+    @torch.no_grad()
+    def _drawn(
+        self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor, n_views: int
+    ) -> list[torch.Tensor]:
+        # Half precision would drown faint light in the rounding errors of bright cores.
+        with torch.autocast(self.device.type, enabled=False):
+            images = self._prepared(flux.float())
+            sky_sigma = sky_sigma.float().nan_to_num(0.0) / self.stretch_settings.bin  # of a mean of bin x bin pixels
+            return [self._view(images, sky_sigma, psf_fwhm.float()) for _ in range(n_views)]
+
+    def _prepared(self, flux: torch.Tensor) -> torch.Tensor:
+        """The images without missing pixels, large enough for every view, averaged over blocks."""
+        if self.device.type != "cpu":
+            return self._cleaned(flux)
+        return torch.cat([self._cleaned(part) for part in flux.split(GALAXIES_IN_CACHE)])
+
+    def _cleaned(self, flux: torch.Tensor) -> torch.Tensor:
+        flux = flux.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        if not self.interpolates:
+            room = (flux.shape[-1] - self.settings.crop) // 2
+            beyond = max(0, math.floor(self.settings.jitter_pixels) - room)
+            flux = functional.pad(flux, (beyond,) * 4) if beyond else flux
+        return running_mean(flux, self.stretch_settings.bin) if self.stretch_settings.bin > 1 else flux
+
+    def _view(self, images: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor) -> torch.Tensor:
+        view, centre, zoom = self._placed(images)
+        variance = self._added_variance(psf_fwhm, zoom)
+        if variance is not None:
+            view = widen_psf(view, variance)
+        factor = self._factor(len(view))
+        unit = 1.0 / (self.stretch_settings.softening_sigma * self.sigma)  # from here on, flux is in the stretch's unit
+        view.mul_((unit if factor is None else factor * unit)[..., None, None])
+        self._put_on_sky(view, sky_sigma * unit, centre, variance, factor)
+        return network_input(view, self.stretch_settings)
+
+    # --- random numbers: drawn for the whole batch, of which this process keeps its share ---
+
+    def _shared(self, draw: Callable[[Sequence[int]], torch.Tensor], n_objects: int, *shape: int) -> torch.Tensor:
+        drawn = draw((n_objects * self.processes, *shape))
+        return drawn[self.rank * n_objects : (self.rank + 1) * n_objects]
+
+    def _uniform(self, bounds: Range, *shape: int) -> torch.Tensor:
+        low, high = bounds
+        return low + (high - low) * self._shared(self._rand, *shape)
+
+    def _rand(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device)
+
+    def _randn(self, shape: Sequence[int]) -> torch.Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def _integers(self, low: int, high: int, *shape: int) -> torch.Tensor:
+        """Whole numbers from ``low`` to ``high``, both included."""
+        return self._shared(
+            lambda whole: torch.randint(low, high + 1, whole, generator=self.generator, device=self.device), *shape
+        )
+
+    def _noise(self, n_objects: int, *shape: int) -> torch.Tensor:
+        """White noise of unit variance, the only large draw."""
+        if self.device.type != "cpu":
+            return self._shared(self._randn, n_objects, *shape)
+        first, stop = self.rank * n_objects, (self.rank + 1) * n_objects
+        seeds = torch.randint(2**62, (math.ceil(n_objects * self.processes / NOISE_BLOCK),), generator=self.generator)
+        blocks = range(first // NOISE_BLOCK, math.ceil(stop / NOISE_BLOCK))
+        noise = torch.empty(len(blocks) * NOISE_BLOCK, *shape)
+
+        def fill(block: int) -> None:
+            part = noise[(block - blocks.start) * NOISE_BLOCK :][:NOISE_BLOCK]
+            part.normal_(generator=torch.Generator().manual_seed(int(seeds[block])))
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch draws in one thread only
+            list(pool.map(fill, blocks))
+        return noise[first - blocks.start * NOISE_BLOCK :][:n_objects]
+
+    # --- the steps ---
+
+    def _placed(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The views before anything happened to their light, the galaxies' centres in them (x, y), and the zooms."""
+        n_objects, step, jitter = len(images), self.stretch_settings.bin, self.settings.jitter_pixels
+        if not self.interpolates:
+            steps = math.floor(jitter)
+            offset = self._integers(-steps, steps, n_objects, 2)
+            mirror = 1 - 2 * self._integers(0, 1, n_objects, 2)
+            transpose = self._integers(0, 1, n_objects).bool()
+            return turn(images, mirror, transpose, offset, self.crop, step), offset / step, None
+        centre = self._uniform((-jitter, jitter), n_objects, 2) / step
+        mirror = 1.0 - 2.0 * self._integers(0, 1, n_objects)
+        turns = self._uniform((0.0, 4.0), n_objects) if self.settings.rotate else 2.0 * self._integers(0, 1, n_objects)
+        zoom = self._uniform(self.settings.zoom, n_objects)
+        view = resample(images, turns * (math.pi / 2), mirror, zoom / step, self._shear(n_objects), centre, self.crop)
+        return view, centre, zoom
+
+    def _shear(self, n_objects: int) -> torch.Tensor:
+        """Both components of the shear, (object, 2): any strength up to the largest, along any axis."""
+        if not self.settings.shear:
+            return torch.zeros(n_objects, 2, device=self.device)
+        strength = self._uniform((0.0, self.settings.shear), n_objects)
+        angle = self._uniform((0.0, 2.0 * math.pi), n_objects)
+        return strength[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+
+    def _added_variance(self, psf_fwhm: torch.Tensor, zoom: torch.Tensor | None) -> torch.Tensor | None:
+        """Variance of the blur, (object, band), the view's pixels squared; None: no blur."""
+        squared_fwhm = None
+        if self.settings.blur_arcsec != (0.0, 0.0):
+            squared_fwhm = self._uniform(self.settings.blur_arcsec, *psf_fwhm.shape) ** 2
+        if zoom is not None and self.settings.zoom[0] < 1:
+            lost = psf_fwhm.nan_to_num(0.0) ** 2 * (1.0 - zoom**2).clamp(min=0.0)[:, None]
+            squared_fwhm = lost if squared_fwhm is None else squared_fwhm + lost
+        return None if squared_fwhm is None else squared_fwhm / (self.pixel_scale * FWHM_PER_SIGMA) ** 2
+
+    def _factor(self, n_objects: int) -> torch.Tensor | None:
+        """What each band's flux is multiplied with, (object, band); None: with 1."""
+        settings = self.settings
+        factor = None
+        if settings.extinction_ebv != (0.0, 0.0):
+            factor = extinction_factor(self._uniform(settings.extinction_ebv, n_objects), self.bands)
+        logarithm = torch.zeros(n_objects, len(self.bands), device=self.device)
+        if settings.brightness:
+            logarithm = logarithm + self._uniform((-settings.brightness, settings.brightness), n_objects, 1)
+        if settings.color:
+            logarithm = logarithm + settings.color * self._shared(self._randn, n_objects, len(self.bands))
+        if settings.brightness or settings.color:
+            factor = torch.exp(logarithm) if factor is None else factor * torch.exp(logarithm)
+        return factor
+
+    def _put_on_sky(
+        self,
+        view: torch.Tensor,
+        sky_sigma: torch.Tensor,
+        centre: torch.Tensor,
+        variance: torch.Tensor | None,
+        factor: torch.Tensor | None,
+    ) -> None:
+        """Add noise to the view, and replace discs by sky, in place."""
+        settings = self.settings
+        if settings.noise_sigma == (0.0, 0.0) and not settings.discs:
+            return
+        added = sky_sigma * self._uniform(settings.noise_sigma, len(view), 1)
+        level = added[:, :, None, None]
+        if settings.discs:
+            gaps = self._discs(centre)
+            own = sky_sigma if factor is None else sky_sigma * factor
+            if variance is not None:
+                own = own * torch.special.i0e(2.0 * variance)  # what the blur leaves of white noise
+            level = torch.where(gaps, torch.hypot(added, own)[:, :, None, None], level)
+            view.mul_(~gaps)
+        view.addcmul_(self._noise(*view.shape), level)
+
+    def _discs(self, centre: torch.Tensor) -> torch.Tensor:
+        """Discs spread over the view, each wholly farther than `disc_distance_arcsec` from the galaxy's centre."""
+        settings = self.settings
+        shape = (len(centre), settings.discs)
+        radius = self._uniform(settings.disc_radius_arcsec, *shape) / self.pixel_scale
+        angle = self._uniform((0.0, 2.0 * math.pi), *shape)
+        direction = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+        # Where the ray from the galaxy leaves the view: all discs fall into it, corners included.
+        to_edge = (self.crop / 2 - direction.sign() * centre[:, None]) / direction.abs()
+        nearest = settings.disc_distance_arcsec / self.pixel_scale + radius
+        farthest = torch.maximum(to_edge.amin(dim=-1), nearest)
+        distance = torch.sqrt(torch.lerp(nearest**2, farthest**2, self._uniform((0.0, 1.0), *shape)))
+        return disc_mask(centre[:, None] + distance[..., None] * direction, radius, self.crop)

@@ -1,0 +1,211 @@
+"""The trained encoder as a file: weights, and the configuration and normalisation that belong to them.
+
+Nothing else is in it: what training needs to go on is in its own checkpoint (`tidalkin.model.train`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import ValidationError
+
+from tidalkin import __version__, config
+from tidalkin.atomic import written_whole
+from tidalkin.errors import TidalkinError
+from tidalkin.model.simsiam import Encoder
+from tidalkin.model.stretch import channel_count
+from tidalkin.seeds import derived_seed
+
+ENCODER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """An encoder that is ready to embed, in evaluation mode, on the CPU."""
+
+    encoder: Encoder
+    bands: tuple[str, ...]
+    """Bands, in the order of the channels."""
+    sigma: npt.NDArray[np.float32]
+    """(band,) sky noise that is the unit of the stretch, nJy."""
+    stretch: config.Stretch
+    settings: config.Encoder
+    image_size: int
+    """Side of the images trained on, pixels."""
+    digest: str
+    """Short digest of weights and configuration: what else is made with this encoder carries it."""
+
+
+def _content(
+    encoder: Encoder,
+    bands: Sequence[str],
+    sigma: npt.NDArray[np.float32],
+    stretch: config.Stretch,
+    settings: config.Encoder,
+    image_size: int,
+    config_digest: str,
+) -> bytes:
+    """The bytes of an encoder file: the same for the same encoder."""
+    meta = {
+        "tidalkin_version": __version__,
+        "config_digest": config_digest,
+        "encoder": settings.model_dump(mode="json"),
+        "stretch": stretch.model_dump(mode="json"),
+        "bands": list(bands),
+        "sigma": [float(value) for value in sigma],
+        "image_size": image_size,
+    }
+    weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    # Into memory first: torch.save writes the name of the file it writes to into the file.
+    buffer = io.BytesIO()
+    torch.save(
+        {"tidalkin_encoder": ENCODER_VERSION, "meta": json.dumps(meta, sort_keys=True), "state": weights}, buffer
+    )
+    return buffer.getvalue()
+
+
+def save_encoder(
+    path: str | Path,
+    encoder: Encoder,
+    *,
+    bands: Sequence[str],
+    sigma: npt.NDArray[np.float32],
+    stretch: config.Stretch,
+    settings: config.Encoder,
+    image_size: int,
+    config_digest: str,
+) -> None:
+    """Write an encoder whole, byte-identical for equal arguments.
+
+    Parameters
+    ----------
+    path : path
+        The file; replaced if there is one.
+    encoder : Encoder
+        The network.
+    bands : sequence of str
+        Its channels.
+    sigma : (band,) float32
+        Sky noise that is the unit of the stretch, nJy.
+    stretch, settings : config sections
+        The stretch and the network's architecture.
+    image_size : int
+        Side of the images trained on, pixels.
+    config_digest : str
+        Digest of all configuration that made the weights.
+    """
+    content = _content(encoder, bands, sigma, stretch, settings, image_size, config_digest)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+
+
+def load_encoder(path: str | Path, expected: config.Encoder | None = None) -> LoadedEncoder:
+    """Read an encoder.
+
+    Parameters
+    ----------
+    path : path
+        What `save_encoder` wrote.
+    expected : config.Encoder, optional
+        The architecture of the configuration, where the file must agree with it.
+
+    Raises
+    ------
+    TidalkinError
+        If the file is not there, is no encoder of this version, lacks weights, or has another architecture.
+    """
+    mend = "make it again with `snakemake --forcerun train`"
+    if not Path(path).is_file():
+        raise TidalkinError(f"{path}: no encoder is here: {mend}")
+    content = Path(path).read_bytes()
+    try:
+        saved = torch_loaded(content)
+    except ValueError as error:
+        raise TidalkinError(f"{path}: {error}: {mend}") from None
+    if not isinstance(saved, dict) or "tidalkin_encoder" not in saved:
+        raise TidalkinError(f"{path}: is a torch checkpoint, but not an encoder of tidalkin: {mend}")
+    if saved["tidalkin_encoder"] != ENCODER_VERSION:
+        raise TidalkinError(
+            f"{path}: is an encoder of version {saved['tidalkin_encoder']}, but this tidalkin reads version "
+            f"{ENCODER_VERSION}: {mend}"
+        )
+    try:
+        meta = json.loads(saved["meta"])
+        settings = config.Encoder.model_validate(meta["encoder"])
+        stretch = config.Stretch.model_validate(meta["stretch"])
+        bands, sigma, image_size = tuple(meta["bands"]), np.array(meta["sigma"], np.float32), int(meta["image_size"])
+        weights = saved["state"]
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise TidalkinError(f"{path}: lacks what belongs to an encoder ({_first_line(error)}): {mend}") from None
+    if expected is not None and expected != settings:
+        raise TidalkinError(f"{path}: was trained with another network ({_difference(settings, expected)}): {mend}")
+    encoder = Encoder(channel_count(len(bands), stretch), settings)
+    try:
+        encoder.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise TidalkinError(f"{path}: its weights do not fit its architecture ({_first_line(error)}): {mend}") from None
+    return LoadedEncoder(encoder.eval(), bands, sigma, stretch, settings, image_size, _digest(content))
+
+
+def random_encoder(
+    bands: Sequence[str],
+    sigma: npt.NDArray[np.float32],
+    *,
+    stretch: config.Stretch,
+    settings: config.Encoder,
+    image_size: int,
+    seed: int,
+) -> LoadedEncoder:
+    """An encoder with random weights: the baseline with the same readout.
+
+    Its residual branches do not start as zero as they do for training, since a network without them would be too easy
+    to beat.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "random encoder"))
+        encoder = Encoder(channel_count(len(bands), stretch), settings, zero_residual=False)
+    content = _content(encoder, bands, sigma, stretch, settings, image_size, config_digest="")
+    return LoadedEncoder(encoder.eval(), tuple(bands), sigma, stretch, settings, image_size, _digest(content))
+
+
+def torch_loaded(content: bytes) -> Any:
+    """What ``torch.save`` put into these bytes, on the CPU; only tensors and plain values are unpickled.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are cut off, or were never written by torch.
+    """
+    # On other bytes torch's unpickler fails in more ways than could be told from its own faults.
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("is cut off or no torch checkpoint")
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"is damaged or no torch checkpoint ({_first_line(error)})") from None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _difference(found: config.Encoder, expected: config.Encoder) -> str:
+    """The first key in which two architectures differ."""
+    values: dict[str, Any] = expected.model_dump()
+    key = next(key for key in values if getattr(found, key) != values[key])
+    return f"encoder.{key} is {getattr(found, key)!r} there and {values[key]!r} in the configuration"

@@ -1,0 +1,226 @@
+"""SimSiam: the residual network, its two heads and its loss (Chen & He 2021, arXiv:2011.10566).
+
+What an image is turned into for searching is `Encoder.readout`, not the projection that the loss sees: faint debris is
+a texture at the middle scales, which the last stage's average throws away.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tidalkin import config
+from tidalkin.model.resnet import BasicBlock, Bottleneck
+
+BLOCKS = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4, 6, 3))}
+
+
+class Encoder(nn.Module):
+    """torchvision's ResNet without its classifier, for any number of channels and any width.
+
+    With three channels, width 64 and the standard stem, the parameters have torchvision's names and shapes.
+
+    Parameters
+    ----------
+    n_channels : int
+        Channels of the network input: `tidalkin.model.stretch.channel_count`.
+    settings : config.Encoder
+        Architecture, width and stem.
+    zero_residual : bool
+        Start with residual branches of zero, as the authors' code of SimSiam does.
+    """
+
+    def __init__(self, n_channels: int, settings: config.Encoder, *, zero_residual: bool = True) -> None:
+        super().__init__()
+        block, depths = BLOCKS[settings.architecture]
+        width = settings.width
+        if settings.stem == "standard":
+            self.conv1 = nn.Conv2d(n_channels, width, kernel_size=7, stride=2, padding=3, bias=False)
+            self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        else:
+            self.conv1 = nn.Conv2d(n_channels, width, kernel_size=3, stride=2, padding=1, bias=False)
+            self.maxpool = nn.Identity()
+        self.bn1 = nn.BatchNorm2d(width)
+        planes = [width * 2**stage for stage in range(len(depths))]
+        inplanes = [width, *(block.expansion * n for n in planes[:-1])]
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            _stage(block, inplanes[i], planes[i], depths[i], stride=1 if i == 0 else 2) for i in range(len(depths))
+        )
+        self.feature_dim: int = block.expansion * planes[-1]
+        self.readout_dim: int = 2 * block.expansion * sum(planes)
+        self._initialise(zero_residual)
+
+    def _initialise(self, zero_residual: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, Bottleneck) and zero_residual:
+                nn.init.zeros_(module.bn3.weight)
+            elif isinstance(module, BasicBlock) and zero_residual:
+                nn.init.zeros_(module.bn2.weight)
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """Feature maps (image, channel, y, x) of the four residual stages for images (image, channel, y, x)."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        maps = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Last-stage features averaged over space, (image, feature_dim): what the projector is trained on."""
+        return self.stages(x)[-1].mean((2, 3))
+
+    def readout(self, x: Tensor) -> Tensor:
+        """Mean and standard deviation over space of every stage's channels, (image, readout_dim) float32."""
+        pooled = []
+        for features in self.stages(x):
+            features = features.float()
+            # Not torch.var_mean, which takes tens of times longer on channels-last tensors on the CPU.
+            mean = features.mean((2, 3), keepdim=True)
+            variance = (features - mean).square().mean((2, 3))
+            # Without the small number the gradient would not be finite where a channel is constant.
+            pooled += [mean.flatten(1), (variance + 1e-12).sqrt()]
+        return torch.cat(pooled, dim=1)
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], inplanes: int, planes: int, depth: int, stride: int
+) -> nn.Module:
+    """One residual stage: ``depth`` blocks, the first of which strides and widens."""
+    outplanes = planes * block.expansion
+    shortcut = None
+    if stride != 1 or inplanes != outplanes:
+        shortcut = nn.Sequential(
+            nn.Conv2d(inplanes, outplanes, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outplanes)
+        )
+    first = block(inplanes, planes, stride, shortcut)
+    return nn.Sequential(first, *(block(outplanes, planes) for _ in range(depth - 1)))
+
+
+def projector(feature_dim: int, size: int) -> nn.Sequential:
+    """Three layers, each with batch norm, the last without affine parameters (paper, section 3)."""
+    return nn.Sequential(
+        nn.Linear(feature_dim, size, bias=False),
+        nn.BatchNorm1d(size),
+        nn.ReLU(inplace=True),
+        nn.Linear(size, size, bias=False),
+        nn.BatchNorm1d(size),
+        nn.ReLU(inplace=True),
+        nn.Linear(size, size, bias=False),
+        nn.BatchNorm1d(size, affine=False),
+    )
+
+
+def predictor(size: int, bottleneck: int) -> nn.Sequential:
+    """Two layers with a bottleneck, no batch norm on the output (paper, section 3)."""
+    return nn.Sequential(
+        nn.Linear(size, bottleneck, bias=False),
+        nn.BatchNorm1d(bottleneck),
+        nn.ReLU(inplace=True),
+        nn.Linear(bottleneck, size),
+    )
+
+
+class SimSiam(nn.Module):
+    """Encoder, projector and predictor."""
+
+    def __init__(self, encoder: Encoder, settings: config.Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector(encoder.feature_dim, settings.projector_size)
+        self.predictor = predictor(settings.projector_size, settings.predictor_size)
+
+    def forward(self, view_a: Tensor, view_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Predictions and projections of two views of the same galaxies, each (galaxy, projector_size).
+
+        The views go through the network one after the other, so that each has its own batch statistics. The
+        projections are detached: they are the targets (paper, section 3, stop-gradient).
+        """
+        z_a = self.projector(self.encoder(view_a))
+        z_b = self.projector(self.encoder(view_b))
+        return self.predictor(z_a), self.predictor(z_b), z_a.detach(), z_b.detach()
+
+
+def loss(p_a: Tensor, p_b: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
+    """Symmetrised negative cosine similarity of predictions and targets (paper, equation 2): a scalar in -1..1."""
+    similarity_a = F.cosine_similarity(p_a.float(), z_b.detach().float(), dim=1)
+    similarity_b = F.cosine_similarity(p_b.float(), z_a.detach().float(), dim=1)
+    return -(similarity_a.mean() + similarity_b.mean()) / 2
+
+
+# --- batch norm over several CPU processes --------------------------------------------------------------------------
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm with the statistics of the whole group's batch, on any device.
+
+    torch's SyncBatchNorm refuses CPU tensors. Every process must hold equally many images.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (image, channel, ...)."""
+        if not self.training:
+            return super().forward(input)
+        others = [axis for axis in range(input.dim()) if axis != 1]
+        values = input.float()  # the statistics of bfloat16 maps, too, are taken in float32, as torch does
+        local_mean = values.mean(others, keepdim=True)
+        local_variance = (values - local_mean).square().mean(others)
+        local_mean = local_mean.flatten()
+        moments = _SumOverProcesses.apply(torch.cat([local_mean, local_variance + local_mean**2]))
+        mean, square = (moments / dist.get_world_size()).chunk(2)
+        variance = square - mean**2
+        self._follow(mean.detach(), variance.detach(), count=input.numel() // input.shape[1] * dist.get_world_size())
+        scale = torch.rsqrt(variance + self.eps)
+        if self.affine:
+            scale = scale * self.weight
+        offset = -mean * scale + (self.bias if self.affine else 0)
+        shape = [-1 if axis == 1 else 1 for axis in range(input.dim())]
+        return (values * scale.view(shape) + offset.view(shape)).to(input.dtype)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Update the running statistics as torch does, with the unbiased variance."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+
+
+def synchronise_batch_norm(model: nn.Module) -> nn.Module:
+    """Make every batch norm use the statistics of the whole process group; names of parameters stay the same."""
+    if next(model.parameters()).device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.modules.batchnorm._BatchNorm):
+                assert child.momentum is not None
+                synced = _SyncedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+                synced.load_state_dict(child.state_dict())
+                setattr(module, name, synced)
+    return model

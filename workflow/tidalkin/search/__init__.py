@@ -1,0 +1,1 @@
+"""Search a run for look-alikes and write the result."""

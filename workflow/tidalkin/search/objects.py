@@ -1,0 +1,146 @@
+"""Look objects up in the catalog, by id or by position."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tidalkin.errors import TidalkinError
+from tidalkin.index.query import OpenIndex
+
+
+def _rows_of(opened: OpenIndex, object_ids: Sequence[int], catalog: Path) -> npt.NDArray[np.int64]:
+    """Rows of objects in the index, in their order."""
+    rows = opened.rows_of(object_ids)
+    for object_id in object_ids:
+        if object_id in rows:
+            continue
+        if len(catalog_rows(catalog, [object_id])):
+            raise TidalkinError(
+                f"object {object_id} has no embedding, since too much of its image is missing: ask about another one "
+                "or lower embedding.minimum_good_fraction"
+            )
+        raise TidalkinError(f"object {object_id} is not in {catalog}: ask about an object_id of this catalog")
+    return np.array([rows[object_id] for object_id in object_ids], np.int64)
+
+
+def _known(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
+    """Rows of the catalog, which must have all these objects."""
+    known = catalog_rows(catalog, object_ids)
+    if len(known) < len(object_ids):
+        missing = set(object_ids) - set(known["object_id"].to_pylist())
+        raise TidalkinError(
+            f"{catalog}: lacks object {min(missing)}, which has an embedding: make the embeddings of this catalog with "
+            "`snakemake --until index`"
+        )
+    return known
+
+
+@contextmanager
+def _open_catalog(catalog: str | Path) -> Iterator[pq.ParquetFile]:
+    """A catalog, to be read in parts."""
+    try:
+        with pq.ParquetFile(catalog) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise TidalkinError(f"{catalog}: cannot be read ({reason}): make it with `snakemake --until catalog`") from None
+
+
+def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
+    """Position and label of some objects, without reading the whole catalog.
+
+    Parameters
+    ----------
+    catalog : path
+        The run's ``catalog.parquet``.
+    object_ids : sequence of int
+        Which objects; those that are not there are left out.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns object_id, ra, dec, label where there is one, and row (int64, of the catalog and so of the image
+        store), in the order of ``object_ids``.
+    """
+    wanted = np.asarray(object_ids, np.int64)
+    parts: list[pa.Table] = []
+    first = 0
+    with _open_catalog(catalog) as file:
+        columns = [name for name in ("object_id", "ra", "dec", "label") if name in file.schema_arrow.names]
+        for group in range(file.num_row_groups):
+            ids = _values(file.read_row_group(group, ["object_id"])["object_id"])
+            here = np.flatnonzero(np.isin(ids, wanted))
+            if len(here):
+                part = file.read_row_group(group, columns).take(_column(here))
+                parts.append(part.append_column("row", _column(first + here)))
+            first += len(ids)
+        schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+    none = pa.Table.from_batches([], schema).append_column("row", _column(np.zeros(0, np.int64)))
+    found = pa.concat_tables([none, *parts])
+    place = {object_id: row for row, object_id in enumerate(found["object_id"].to_pylist())}
+    order = [place[object_id] for object_id in wanted.tolist() if object_id in place]
+    return found.take(_column(np.array(order, np.int64)))
+
+
+def _column(values: npt.NDArray[np.generic]) -> pa.Array:
+    """An array as Arrow's; `pa.array` and others import pandas, which would take a quarter of an answer's time."""
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def _values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """A column of numbers, as an array."""
+    return np.from_dlpack(column.combine_chunks())
+
+
+def nearest_object(catalog: str | Path, position: tuple[float, float], radius_arcsec: float) -> int:
+    """The catalog object nearest to a position.
+
+    Parameters
+    ----------
+    catalog : path
+        The run's ``catalog.parquet``.
+    position : (float, float)
+        Right ascension and declination, degrees, ICRS.
+    radius_arcsec : float
+        How far it may be.
+
+    Raises
+    ------
+    TidalkinError
+        If there is none; with the distance of the nearest one.
+    """
+    best_distance, best_object = math.inf, 0
+    with _open_catalog(catalog) as file:
+        for group in range(file.num_row_groups):
+            part = file.read_row_group(group, ["object_id", "ra", "dec"])
+            distance = separation_arcsec(*position, _values(part["ra"]), _values(part["dec"]))
+            nearest = int(distance.argmin())
+            if distance[nearest] < best_distance:
+                best_distance, best_object = float(distance[nearest]), part["object_id"][nearest].as_py()
+    if best_distance > radius_arcsec:
+        raise TidalkinError(
+            f"no galaxy of {catalog} is within {radius_arcsec:g} arcsec of position {position[0]:g} {position[1]:g}: "
+            f"the nearest, {best_object}, is {best_distance:.1f} arcsec away; give its position or a larger radius"
+        )
+    return int(best_object)
+
+
+def separation_arcsec(
+    ra: float, dec: float, others_ra: npt.NDArray[np.float64], others_dec: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Angular distances, arcsec, of positions in degrees, by the haversine formula, which is exact at small angles."""
+    phi, phis = np.radians(dec), np.radians(others_dec)
+    half_dec, half_ra = (phis - phi) / 2, np.radians(others_ra - ra) / 2
+    haversine = np.sin(half_dec) ** 2 + np.cos(phi) * np.cos(phis) * np.sin(half_ra) ** 2
+    distance: npt.NDArray[np.float64] = np.degrees(2 * np.arcsin(np.sqrt(np.clip(haversine, 0, 1)))) * 3600
+    return distance

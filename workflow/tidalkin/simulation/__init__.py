@@ -1,0 +1,1 @@
+"""Simulated galaxies: their parameters, their tidal features, and how they are drawn."""

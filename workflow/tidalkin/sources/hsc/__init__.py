@@ -1,0 +1,1 @@
+"""Download from the HSC archive: the cutout service, coadd patches, and the catalog server."""

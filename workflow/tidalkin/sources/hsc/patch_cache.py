@@ -1,0 +1,312 @@
+"""Coadd patches of HSC on disk: downloaded once, resumed where a connection broke, checked, and let go in time.
+
+The folder can be shared by all jobs of all runs on one machine: a lock per patch lets one job download it while the
+others wait. Where the folder grows beyond its bound, the patches used longest ago go first.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from filelock import FileLock, Timeout
+
+from tidalkin.config import HscPatches
+from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
+from tidalkin.download.connections import connection_slot, slots_folder
+from tidalkin.download.credentials import Account, Refusals, find_account
+from tidalkin.download.faults import Fault
+from tidalkin.download.http import client, refused_credentials, retrying, safe_address, status_fault, transport_fault
+from tidalkin.errors import TidalkinError
+
+logger = logging.getLogger("tidalkin.download")
+
+IMAGE, MASK, VARIANCE = 1, 2, 3
+"""The HDUs of a patch."""
+
+
+@dataclass(frozen=True, order=True)
+class Patch:
+    """One patch of a coadd in one filter."""
+
+    rerun: str
+    tract: int
+    patch: int
+    """As in the catalog: 100 times the column plus the row; both are below 10."""
+    filter: str
+
+    @property
+    def place(self) -> str:
+        """The patch as the archive writes it, like ``4,5``."""
+        return f"{self.patch // 100},{self.patch % 10}"
+
+    @property
+    def name(self) -> str:
+        """Its file's name."""
+        return f"calexp-{self.filter}-{self.tract}-{self.place}.fits"
+
+    @property
+    def address(self) -> str:
+        """Its place in the archive's file tree."""
+        return f"{self.rerun}/deepCoadd-results/{self.filter}/{self.tract}/{self.place}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"patch {self.place} of tract {self.tract} in {self.filter}"
+
+
+class NoSuchPatch(Exception):
+    """The archive has no such patch."""
+
+
+class PatchCache:
+    """Patches from the archive's file tree.
+
+    Parameters
+    ----------
+    settings : HscPatches
+        The configuration's section.
+    folder : Path
+        Where the patches are kept.
+    account : Account, optional
+        Credentials; looked for if not given, when the first patch is downloaded.
+    slots : Path, optional
+        Where the connection limit is kept, if not in the user's cache directory.
+    """
+
+    def __init__(
+        self, settings: HscPatches, folder: Path, account: Account | None = None, slots: Path | None = None
+    ) -> None:
+        self._settings = settings
+        self._transport = settings.transport
+        self._folder = folder
+        self._account = account
+        self._slots = slots
+        self._address = safe_address(settings.url, "cutouts.hsc_patches.url")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def opened(self, patch: Patch) -> Iterator[fits.HDUList]:
+        """The patch's file, downloaded if it is not here.
+
+        Raises
+        ------
+        NoSuchPatch
+            If the archive has none.
+        Fault
+            If it could not be downloaded whole.
+        TidalkinError
+            If the archive refuses the credentials.
+        """
+        path = self._folder / patch.rerun / patch.name
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                self._download(patch, path)
+                self._evict(path)
+            os.utime(path)
+            hdus = fits.open(path, memmap=True)
+        # From here on another job may delete the file: open files stay.
+        with hdus:
+            yield hdus
+
+    def _evict(self, newest: Path) -> None:
+        """Delete the patches used longest ago until the rest is within the bound; never the newest, nor one in use."""
+        bound = self._transport.cache_gigabytes * 1e9
+        files = sorted(
+            (path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob("*/calexp-*.fits")
+        )
+        total = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if total <= bound:
+                return
+            if path == newest:
+                continue
+            try:
+                with FileLock(f"{path}.lock", blocking=False):
+                    path.unlink(missing_ok=True)
+            except Timeout:
+                continue
+            total -= size
+
+    # --- download -----------------------------------------------------------------------------------------
+
+    def _download(self, patch: Patch, path: Path) -> None:
+        account = self._account = self._account or find_account(self._address.host)
+        host = self._address.netloc.decode()
+        refusals = Refusals(slots_folder(host, self._slots), account)
+        asking = retrying(
+            self._transport.attempts, self._transport.backoff_seconds, self._transport.backoff_maximum_seconds
+        )
+        began = time.monotonic()
+        part = _Part(path)
+        with (
+            connection_slot(host, self._transport.connections, self._slots),
+            client(self._transport.timeout_seconds, account.auth()) as connection,
+        ):
+            asking(self._until_stuck, connection, patch, part, refusals)
+        megabytes, seconds = part.size / 1e6, time.monotonic() - began
+        part.become(path)
+        logger.info("%s: %.1f MB in %.1f s, %.2f MB/s", patch, megabytes, seconds, megabytes / seconds)
+
+    def _until_stuck(self, connection: httpx.Client, patch: Patch, part: _Part, refusals: Refusals) -> None:
+        """Ask for what is missing as long as each try brings more of the file than any before."""
+        while True:
+            most = part.most
+            try:
+                self._ask(connection, patch, part, refusals)
+                fault = _fault_of(part.path, patch)
+                if fault:
+                    part.discard()
+                    raise Fault(f"{patch} came whole, but {fault}")
+                return
+            except Fault as fault_:
+                if part.most == most:
+                    raise
+                logger.warning("%.1f MB of %s are here, then: %s", part.size / 1e6, patch, fault_)
+                time.sleep(self._transport.backoff_seconds)
+
+    def _ask(self, connection: httpx.Client, patch: Patch, part: _Part, refusals: Refusals) -> None:
+        if part.is_whole:
+            return
+        refusals.stop_if_refused()
+        try:
+            with connection.stream("GET", f"{self._address}/{patch.address}", headers=part.headers()) as response:
+                self._check(response, patch, part, refusals)
+                part.take(response)
+        except httpx.HTTPError as error:
+            raise transport_fault(error) from None
+
+    def _check(self, response: httpx.Response, patch: Patch, part: _Part, refusals: Refusals) -> None:
+        status, host = response.status_code, self._address.host
+        if status == 401:
+            refusals.remember()
+            raise refused_credentials(refusals.account, host)
+        if status == 403:
+            raise TidalkinError(
+                f"{host} forbids access to {self._settings.rerun} (HTTP 403): check `cutouts.hsc_patches.rerun` and "
+                f"what the account found in {refusals.account.found_in} may use"
+            )
+        if status == 404:
+            part.discard()
+            raise NoSuchPatch(f"the archive has no {patch}")
+        if status == 416:  # the file there is shorter than what is here: another one
+            part.discard()
+        if status not in (200, 206):
+            raise status_fault(response)
+        kind = response.headers.get("Content-Type", "")
+        if kind.startswith("text/"):
+            raise Fault(f"the server answered with {kind.partition(';')[0]} instead of a FITS file")
+
+
+class _Part:
+    """The part of a file that is here, and what it is a part of, so that a later process can go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f"{path.name}.part")
+        self._note = path.with_name(f"{path.name}.part.json")
+        self._validator = ""
+        self._total: int | None = None
+        if self.path.exists() and self._note.exists():
+            try:
+                note = json.loads(self._note.read_text())
+                self._validator, self._total = note["validator"], note["total"]
+            except (ValueError, KeyError, TypeError):
+                self.discard()
+        self.most = self.size
+        """The most that was ever here."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here."""
+        return self._total is not None and self.size == self._total
+
+    def headers(self) -> dict[str, str]:
+        """Ask for the rest, if the file is still the same (RFC 9110, section 13.1.5)."""
+        if not (self.size and self._validator):
+            return {}
+        return {"Range": f"bytes={self.size}-", "If-Range": self._validator}
+
+    def take(self, response: httpx.Response) -> None:
+        """Append what comes, or begin anew where the server begins anew.
+
+        Raises
+        ------
+        Fault
+            Where less comes than was announced, or another piece than was asked for.
+        """
+        start, total = 0, response.headers.get("Content-Length")
+        if response.status_code == 206:
+            piece = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            if piece is None or int(piece[1]) != self.size:
+                self.discard()
+                raise Fault("the server sent another piece than was asked for")
+            start, total = int(piece[1]), piece[2]
+        self._total = int(total) if total is not None else None
+        etag = response.headers.get("ETag", "")
+        self._validator = response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
+        self._note.write_text(json.dumps({"validator": self._validator, "total": self._total}))
+        try:
+            with self.path.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                for content in response.iter_raw():
+                    file.write(content)
+        finally:
+            self.most = max(self.most, self.size)
+        if self._total is not None and self.size != self._total:
+            raise Fault(f"{self.size} of {self._total} bytes came")
+
+    def discard(self) -> None:
+        """Begin anew."""
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+        self._validator, self._total = "", None
+
+    def become(self, path: Path) -> None:
+        """Take the name of the whole file."""
+        self.path.replace(path)
+        self._note.unlink(missing_ok=True)
+
+
+def _fault_of(path: Path, patch: Patch) -> str:
+    """What is wrong with a patch's file; empty if nothing is.
+
+    Where the archive wrote checksums (FITS standard 4.0, section 4.4.2.7), they are verified.
+    """
+    with path.open("rb") as file:
+        if file.read(9) != b"SIMPLE  =":
+            return "it is not FITS"
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            with fits.open(path, memmap=True, checksum=True) as hdus:
+                if len(hdus) <= VARIANCE or any(len(hdus[plane].shape) != 2 for plane in (IMAGE, MASK, VARIANCE)):
+                    return "it has not the planes of a coadd"
+                if len({hdus[plane].shape for plane in (IMAGE, MASK, VARIANCE)}) > 1:
+                    return "its planes differ in size"
+                name = str(hdus[0].header.get("FILTER", patch.filter)).strip()
+                if name.removesuffix("2") != patch.filter:
+                    return f"it is of filter {name}"
+                last = hdus[-1].fileinfo()
+                end = last["datLoc"] + last["datSpan"]
+    except ASTROPY_FAULTS as error:
+        return f"it cannot be read ({' '.join(str(error).split())})"
+    if end > path.stat().st_size:
+        return "it is cut short"
+    doubts = [str(w.message).strip() for w in said if issubclass(w.category, AstropyUserWarning)]
+    return next((text for text in doubts if re.search("checksum|datasum|truncated", text, re.IGNORECASE)), "")

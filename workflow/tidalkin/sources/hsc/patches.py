@@ -1,0 +1,238 @@
+"""Cutouts from whole coadd patches of HSC, downloaded once and cut here: for samples with many galaxies to a patch.
+
+A patch is 4,200 pixels wide and shares 100 pixels with each neighbour, so that cutouts of up to 200 pixels around the
+galaxies of its inner part are complete. A cutout is what the cutout service would send: its image, mask and variance,
+on the patch's own pixels, one more on each side than asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+import platformdirs
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from tidalkin.config import Cutouts
+from tidalkin.cutouts.base import Delivery, Status
+from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
+from tidalkin.cutouts.grid import PIXEL_TOLERANCE
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.download.credentials import Account
+from tidalkin.download.faults import Fault
+from tidalkin.errors import TidalkinError
+from tidalkin.sources.hsc.patch_cache import IMAGE, MASK, VARIANCE, NoSuchPatch, Patch, PatchCache
+
+logger = logging.getLogger("tidalkin.download")
+
+CALIBRATION_KEYS = ("FLUXMAG0", "BUNIT")
+_PLACE_STEMS = (
+    "CTYPE",
+    "CRVAL",
+    "CRPIX",
+    "CUNIT",
+    "CDELT",
+    "CD",
+    "PC",
+    "PV",
+    "RADESYS",
+    "EQUINOX",
+    "LONPOLE",
+    "LATPOLE",
+)
+
+Key = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Where a cutout is in the spool, or why there is none."""
+
+    delivery: Delivery
+    offset: int = 0
+    size: int = 0
+
+
+class HscPatchesSource:
+    """HSC's coadd patches as a source.
+
+    Parameters
+    ----------
+    cutouts : Cutouts
+        The configuration's section: size, and ``hsc_patches``.
+    account : Account, optional
+        Credentials; looked for if not given.
+    slots : Path, optional
+        Where the connection limit is kept, if not in the user's cache directory.
+    """
+
+    def __init__(self, cutouts: Cutouts, account: Account | None = None, slots: Path | None = None) -> None:
+        self._settings = cutouts.hsc_patches
+        self._side = cutouts.size_pixels + 2
+        chosen = self._settings.transport.cache
+        self._folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("tidalkin") / "patches"
+        self._cache = PatchCache(self._settings, self._folder, account, slots)
+
+    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+        """Cut patch by patch into a file, then deliver object by object, band by band.
+
+        Raises
+        ------
+        TidalkinError
+            Where the catalog does not say which patch an object is on, or the archive refuses the credentials.
+        """
+        check_patches(objects)
+        with tempfile.TemporaryFile(dir=self._folder, prefix=".cut-") as spool:
+            cuts = self._cut_all(objects, bands, spool)
+            for object_id in objects["object_id"].tolist():
+                for band in bands:
+                    cut = cuts.pop((object_id, band))
+                    if not cut.size:
+                        yield cut.delivery
+                        continue
+                    spool.seek(cut.offset)
+                    yield Delivery(object_id, band, "ok", spool.read(cut.size))
+
+    def _cut_all(self, objects: pd.DataFrame, bands: Sequence[str], spool: IO[bytes]) -> dict[Key, _Cut]:
+        cuts: dict[Key, _Cut] = {}
+        groups = dict(list(objects.groupby(["tract", "patch"], sort=True)))
+        for number, members in enumerate(groups.values(), start=1):
+            tract, patch = int(members["tract"].iloc[0]), int(members["patch"].iloc[0])
+            for band in bands:
+                chosen = Patch(self._settings.rerun, tract, patch, f"HSC-{band.upper()}")
+                for delivery in self._cut_patch(chosen, members, band):
+                    size = len(delivery.content)
+                    offset = spool.tell()
+                    spool.write(delivery.content)
+                    kept = Delivery(delivery.object_id, band, delivery.status, reason=delivery.reason)
+                    cuts[delivery.object_id, band] = _Cut(kept, offset, size)
+            logger.info(
+                "%d of %d patches, %d of %d objects", number, len(groups), len(cuts) // len(bands), len(objects)
+            )
+        return cuts
+
+    def _cut_patch(self, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Delivery]:
+        status: Status
+        try:
+            with self._cache.opened(patch) as hdus:
+                yield from self._cut_members(hdus, patch, members, band)
+                return
+        except NoSuchPatch as absent:
+            status, reason = "absent", str(absent)
+        except Fault as fault:
+            status, reason = (
+                "failed",
+                f"{patch}: {self._settings.transport.attempts} tries without result, the last: {fault}",
+            )
+            logger.warning("%d cutouts failed: %s", len(members), reason)
+        for object_id in members["object_id"].tolist():
+            yield Delivery(object_id, band, status, reason=reason)
+
+    def _cut_members(self, hdus: fits.HDUList, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Delivery]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of keys that astropy mends by itself
+            wcs = WCS(hdus[IMAGE].header, naxis=2)
+        x, y = wcs.all_world2pix(members["ra"].to_numpy(), members["dec"].to_numpy(), 0)
+        for object_id, column, row in zip(members["object_id"].tolist(), x.tolist(), y.tolist(), strict=True):
+            height, width = hdus[IMAGE].shape
+            if not (-0.5 <= column < width - 0.5 and -0.5 <= row < height - 0.5):
+                yield Delivery(object_id, band, "failed", reason=f"its position is not on the {patch} of the catalog")
+                continue
+            try:
+                content = cut(hdus, column, row, self._side, band)
+                read_cutout(content, f"cut from the {patch}")
+            except (TidalkinError, *ASTROPY_FAULTS) as error:
+                yield Delivery(object_id, band, "failed", reason=" ".join(str(error).split()))
+                continue
+            yield Delivery(object_id, band, "ok", content)
+
+
+def check_patches(objects: pd.DataFrame) -> None:
+    """Refuse a catalog that does not say which patch each object is on.
+
+    Raises
+    ------
+    TidalkinError
+        If the columns `tract` and `patch` are missing or not whole numbers of an HSC catalog.
+    """
+    for column, largest in (("tract", 99_999), ("patch", 909)):
+        if column not in objects:
+            raise TidalkinError(
+                f"the catalog has no column {column}, which source hsc_patches needs: add it to the query (HSC's "
+                "tables have it), or use source hsc_das"
+            )
+        values = objects[column]
+        if not pd.api.types.is_integer_dtype(values) or values.isna().any() or not values.between(0, largest).all():
+            raise TidalkinError(
+                f"the catalog's column {column} must hold whole numbers from 0 to {largest}, like HSC's"
+            )
+
+
+def cut(hdus: fits.HDUList, x: float, y: float, side: int, band: str) -> bytes:
+    """Cut one object out of a patch.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        The patch: image, mask and variance are HDUs 1 to 3.
+    x, y : float
+        The object's position on the patch, pixels counted from zero.
+    side : int
+        Pixels of the cutout's side; less where the patch ends.
+    band : str
+        g, r, i, z or y.
+
+    Returns
+    -------
+    bytes
+        A FITS file in the layout of HSC's cutouts.
+    """
+    height, width = hdus[IMAGE].shape
+    left, low = (math.ceil(position - side / 2 - PIXEL_TOLERANCE) for position in (x, y))
+    rows = slice(max(low, 0), min(low + side, height))
+    columns = slice(max(left, 0), min(left + side, width))
+    primary = fits.PrimaryHDU()
+    for key in CALIBRATION_KEYS:
+        value = hdus[IMAGE].header.get(key, hdus[0].header.get(key))
+        if value is not None:
+            primary.header[key] = value
+    primary.header["FILTER"] = hdus[0].header.get("FILTER", f"HSC-{band.upper()}")
+    planes = [primary]
+    for number, name, dtype in (
+        (IMAGE, "IMAGE", np.float32),
+        (MASK, "MASK", np.int32),
+        (VARIANCE, "VARIANCE", np.float32),
+    ):
+        pixels = hdus[number].data[rows, columns].astype(dtype)
+        header = _cut_header(hdus[number].header, columns.start, rows.start)
+        planes.append(fits.ImageHDU(pixels, header, name=name))
+    buffer = io.BytesIO()
+    fits.HDUList(planes).writeto(buffer, output_verify="silentfix")
+    return buffer.getvalue()
+
+
+def _cut_header(header: fits.Header, left: int, low: int) -> fits.Header:
+    """The coordinates and mask planes of a patch's header, for a cutout that begins at pixel (left, low)."""
+    kept = fits.Header()
+    for key in header:
+        if key.startswith("MP_"):
+            kept[key if len(key) <= 8 else f"HIERARCH {key}"] = header[key]
+        elif key.startswith(_PLACE_STEMS) and _is_own_place(key):
+            value: Any = header[key]
+            kept[key] = value - (left if key == "CRPIX1" else low) if key in ("CRPIX1", "CRPIX2") else value
+    return kept
+
+
+def _is_own_place(key: str) -> bool:
+    """Whether the key is of the main coordinates: those with a letter at the end count pixels of the whole tract."""
+    return key in ("RADESYS", "EQUINOX", "LONPOLE", "LATPOLE") or key[-1].isdecimal()

@@ -1,0 +1,211 @@
+"""The protocol of HSC's cutout service: a tar stream, checked member by member.
+
+The server is not trusted. No file is written under a name that the server chose, no read is unbounded, and a stream is
+complete only when its end-of-archive block has arrived. Names and order are those of downloadCutout.py in HSC's
+data-access-tools (pdr3), of which the newest public copy is in lincc-frameworks/hyrax: there, members of type `coadd`
+are called ``<line>-cutout-…``, those of type `coadd/bg` ``<line>-coadd+bg-…``. Line numbers count from 2, since line 1
+of the list is its header.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from tidalkin.download.faults import Fault
+from tidalkin.download.request import Line, Member
+from tidalkin.download.tar_members import BLOCK, MemberHeader, padding, read_header
+
+FITS_BLOCK = 2880
+_CARD = 80
+_END = b"END".ljust(_CARD)
+_FILTER = b"FILTER  = 'HSC-"
+_END_OF_ARCHIVE = bytes(BLOCK)
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_LARGEST_EXTENDED = 1 << 16
+MEMBER_KINDS = {"coadd": "cutout", "coadd/bg": "coadd+bg"}
+"""The service's word for an image type in a member's name."""
+_MEMBER = re.compile(r"arch-\d+-\d+/(\d{1,6})-([a-z+]+)-([A-Za-z0-9-]+)-(\d{1,7})-(\w+)\.fits", re.ASCII)
+
+
+class Rejected(NamedTuple):
+    """A member that was not taken."""
+
+    line: Line | None
+    """The line it claims to answer, if that could be told."""
+    why: str
+
+
+class _Stream:
+    """The pieces of an HTTP body, taken in the sizes one asks for: no more of it is in memory than that and a piece."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._piece, self._at = b"", 0
+
+    def take(self, size: int) -> bytes:
+        """The next ``size`` bytes.
+
+        Raises
+        ------
+        Fault
+            Where the stream ends before.
+        """
+        if self._at + size <= len(self._piece):
+            self._at += size
+            return self._piece[self._at - size : self._at]
+        parts = [memoryview(self._piece)[self._at :]]
+        missing = size - len(parts[0])
+        while missing > 0:
+            piece = next(self._pieces, None)
+            if piece is None:
+                raise Fault("the tar stream ended before its end-of-archive block")
+            self._piece, self._at = piece, min(missing, len(piece))
+            parts.append(memoryview(piece)[: self._at])
+            missing -= self._at
+        return b"".join(parts)
+
+    def drain(self, at_most: int) -> None:
+        """Read what follows the archive, so that the connection can be used again."""
+        for piece in self._pieces:
+            at_most -= len(piece)
+            if at_most < 0:
+                raise Fault("the stream goes on after its end-of-archive block")
+
+
+def read_answer(
+    pieces: Iterator[bytes], asked: Sequence[Line], *, image_type: str, rerun: str, largest: int
+) -> Iterator[Member | Rejected]:
+    """Read a tar stream, and hand on each member when it is complete and checked.
+
+    Parameters
+    ----------
+    pieces : iterator of bytes
+        The body of the response.
+    asked : sequence of Line
+        The lines of the request, in order.
+    image_type, rerun : str
+        What was asked for.
+    largest : int
+        Bytes a cutout of the size asked for can have at most.
+
+    Raises
+    ------
+    Fault
+        Where the stream breaks, is no tar, or claims a member that cannot be.
+    """
+    stream = _Stream(pieces)
+    kind = MEMBER_KINDS[image_type]
+    behind = 0
+    while (block := stream.take(behind + BLOCK)[behind:]) != _END_OF_ARCHIVE:
+        try:
+            header = read_header(block)
+        except ValueError as error:
+            raise Fault(f"not a tar header: {error}") from None
+        is_extended = header.kind in _EXTENDED
+        if header.size > (_LARGEST_EXTENDED if is_extended else largest):
+            raise Fault(f"member {header.name[:80]!r} claims {header.size} bytes, which cannot be")
+        content = stream.take(header.size)
+        behind = padding(header.size)
+        # Extended headers hold times, and names and sizes larger than a cutout's can be.
+        if not is_extended and header.kind != tarfile.DIRTYPE:
+            yield _checked(header, content, asked, kind, rerun)
+    stream.drain(_LARGEST_EXTENDED)
+
+
+def _checked(header: MemberHeader, content: bytes, asked: Sequence[Line], kind: str, rerun: str) -> Member | Rejected:
+    """The member, if it is a regular file, answers a line that was asked, and is a whole FITS file."""
+    name = _MEMBER.fullmatch(header.name)
+    index = int(name[1]) - 2 if name else -1
+    if name is None or not 0 <= index < len(asked):
+        return Rejected(None, f"foreign member {header.name[:80]!r}")
+    line = asked[index]
+    if header.kind not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        return Rejected(line, "the member is no regular file")
+    if (name[2], name[3], name[5]) != (kind, line.filter, rerun):
+        return Rejected(line, f"member {header.name[-60:]!r} answers another question")
+    fault = fits_fault(content, line.filter)
+    return Rejected(line, fault) if fault else Member(line, int(name[4]), content)
+
+
+def fits_fault(content: bytes, filter_name: str) -> str:
+    """What is wrong with the structure of a FITS file; empty if nothing is.
+
+    Walks from header to header by their claimed sizes, which costs microseconds; reading the pixels is
+    `tidalkin.cutouts`' part. Keywords are where the FITS standard 4.0 (sections 4.4.1 and 7.1) fixes them.
+    """
+    if not content.startswith(b"SIMPLE  ="):
+        return "the file is not FITS"
+    position = n_hdus = 0
+    while position < len(content):
+        if n_hdus and not content.startswith(b"XTENSION=", position):
+            return f"HDU {n_hdus} is damaged"
+        end = _header_end(content, position)
+        if end == -1:
+            return f"the file is cut short in the header of HDU {n_hdus}"
+        if not n_hdus and (found := content.find(_FILTER, 0, end)) != -1:
+            # A filter's first letter counts: HSC-R2 and HSC-I2 are HSC-R and HSC-I.
+            letter = content[found + len(_FILTER) : found + len(_FILTER) + 1].decode(errors="replace")
+            if filter_name != f"HSC-{letter}":
+                return f"the file is of filter HSC-{letter}"
+        try:
+            position = end + _data_bytes(_mandatory_cards(content, position))
+        except ValueError:
+            return f"the header of HDU {n_hdus} is damaged"
+        n_hdus += 1
+    if position != len(content):
+        return f"the file is cut short: {len(content)} of {position} bytes"
+    return "" if n_hdus > 1 else "the file holds no image"
+
+
+def _header_end(content: bytes, header: int) -> int:
+    """Where the header that begins at ``header`` ends, with the spaces that fill its last block; -1 if it does not."""
+    for start in range(header, len(content), FITS_BLOCK):
+        # Looked for among the first letters: a search for the card itself is slow, headers being full of spaces as it.
+        letters = content[start : start + FITS_BLOCK : _CARD]
+        card = letters.find(b"E")
+        while card != -1:
+            if content.startswith(_END, start + card * _CARD):
+                return start + FITS_BLOCK
+            card = letters.find(b"E", card + 1)
+    return -1
+
+
+def _mandatory_cards(content: bytes, header: int) -> bytes:
+    """The keywords that say how large the data are, of the HDU whose header begins at ``header``.
+
+    Raises
+    ------
+    ValueError
+        Where the number of axes is none.
+    """
+    axes = int(content[header + 2 * _CARD + 10 : header + 2 * _CARD + 30])
+    n_cards = 3 + axes + (2 if header else 0)  # an extension also has PCOUNT and GCOUNT
+    return content[header : header + n_cards * _CARD]
+
+
+@lru_cache(256)
+def _data_bytes(cards: bytes) -> int:
+    """Bytes of the data of an HDU, filled to whole blocks; those of cutouts of one size are all alike.
+
+    Raises
+    ------
+    ValueError
+        Where one of the keywords is not a number.
+    """
+    values = [int(cards[start + 10 : start + 30]) for start in range(_CARD, len(cards), _CARD)]
+    bits, axes, *others = values
+    if not axes:
+        return 0
+    elements = math.prod(others[:axes])
+    if others[axes:]:
+        pcount, gcount = others[axes:]
+        elements = (elements + pcount) * gcount
+    size = elements * abs(bits) // 8
+    if size < 0:
+        raise ValueError(size)
+    return size + -size % FITS_BLOCK
