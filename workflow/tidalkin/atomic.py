@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, renamed to it when the block ends without an exception, removed otherwise.
 
     The temporary name keeps the suffix, since some writers choose their format by it.

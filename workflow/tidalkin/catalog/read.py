@@ -24,7 +24,7 @@ from astropy import units
 from astropy.table import Table
 
 import tidalkin
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.catalog.partition import chunk_names
 from tidalkin.config import BANDS
 from tidalkin.errors import TidalkinError
@@ -134,7 +134,7 @@ def write_catalog(
     table = pa.Table.from_pandas(catalog, preserve_index=False)
     own = {b"tidalkin": tidalkin.__version__.encode()} | {key: value.encode() for key, value in metadata.items()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **own})
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP_SIZE)
 
 

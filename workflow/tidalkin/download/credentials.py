@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 
 # HSC_SSP_CAS_PASSWORD is what downloadCutout.py and hscSspQuery3.py read (their option --password-env).
@@ -130,7 +130,7 @@ class Refusals:
     def remember(self) -> None:
         """Note that the server refused the credentials."""
         salt = secrets.token_bytes(16)
-        with written_whole(self._path) as path:
+        with atomic_path(self._path) as path:
             path.touch(mode=0o600)
             path.write_text(json.dumps({"time": time.time(), "salt": salt.hex(), "hash": self._hash(salt)}))
 

@@ -30,7 +30,7 @@ from typing import IO, NamedTuple, Self
 import xxhash
 from filelock import FileLock, Timeout
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.cutouts.base import Delivery, Packed
 from tidalkin.download.ledger import checksum
 from tidalkin.download.request import Line, Member
@@ -296,7 +296,7 @@ class Received:
                 tar.write(TAR_END)
         self._close()
         self._stored = packed
-        with written_whole(self.folder / JOURNAL) as journal:
+        with atomic_path(self.folder / JOURNAL) as journal:
             journal.write_text("".join(map(self._event, keys)))
         for part in parts:
             self._path(part).unlink()

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.download.journal import JOURNAL, on_disk
 from tidalkin.download.ledger import read_ledger
 from tidalkin.download.tar import received_folder
@@ -155,11 +155,11 @@ def _kind(fault: str) -> str:
 
 def write_report(report: DownloadReport, csv_path: str | Path, json_path: str | Path) -> None:
     """Write the chunks as a table (CSV) and the sums, reasons and rates as JSON."""
-    with written_whole(csv_path) as path:
+    with atomic_path(csv_path) as path:
         pd.DataFrame([asdict(chunk) for chunk in report.chunks]).to_csv(path, index=False)
     sums = {name: report.total(name) for name in ("objects", "complete", "cutouts", "absent", "failed", "bytes")}
     rest = {name: value for name, value in vars(report).items() if name != "chunks"}
-    with written_whole(json_path) as path:
+    with atomic_path(json_path) as path:
         path.write_text(json.dumps(sums | rest, indent=2) + "\n")
 
 

@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.cutouts.base import Delivery, Packed
 from tidalkin.download.ledger import LEDGER_SCHEMA, LedgerRow, checksum
 from tidalkin.download.tar_members import BLOCK, TAR_END, MemberHeader, padding, read_header, write_header
@@ -80,7 +80,7 @@ def write_chunk(
     """
     expected = itertools.product(objects["object_id"].tolist(), bands)
     # The tar is renamed first: where there is a ledger, there is its tar.
-    with written_whole(ledger_path) as ledger_partial, written_whole(tar_path) as tar_partial:
+    with atomic_path(ledger_path) as ledger_partial, atomic_path(tar_path) as tar_partial:
         with _disk_faults(tar_path):
             rows = _write_tar(_checked(deliveries, expected), tar_partial)
         with _disk_faults(ledger_path):

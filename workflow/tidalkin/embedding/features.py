@@ -13,7 +13,7 @@ import zarr
 from torch import Tensor
 
 from tidalkin import config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import Shard, open_store, read_shard
@@ -196,7 +196,7 @@ def embed_shard(
         )
     found = white.apply(features(loaded, content.flux[good], settings, compute)).astype(settings.dtype)
     for path, array in ((vectors, found), (ids, content.object_id[good])):
-        with written_whole(path) as partial:
+        with atomic_path(path) as partial:
             np.save(partial, array)
 
 

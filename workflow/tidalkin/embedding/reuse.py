@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tidalkin import config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.model.checkpoint import load_encoder
@@ -81,5 +81,5 @@ def _take(
                 f"{source}: was {made} with {key} {its!r}, but the configuration says {ours!r}: make it the same, or "
                 f"{instead}"
             )
-    with written_whole(output) as partial:
+    with atomic_path(output) as partial:
         partial.write_bytes(Path(source).read_bytes())

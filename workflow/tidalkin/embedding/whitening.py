@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidalkin import config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 
 Floats = npt.NDArray[np.float32]
@@ -98,7 +98,7 @@ class Whitening:
 
     def save(self, path: str | Path) -> None:
         """Write it whole, as ``.npz``."""
-        with written_whole(path) as partial:
+        with atomic_path(path) as partial:
             np.savez(partial, allow_pickle=False, **vars(self))
 
 

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.embedding.features import features
 from tidalkin.embedding.sample import WhiteningSample
@@ -46,7 +46,7 @@ MAD_TO_SIGMA = 1.4826
 
 def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **more: NDArray[np.generic]) -> None:
     """Write one baseline's file; equal content gives equal bytes."""
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         np.savez(partial, allow_pickle=False, object_id=object_id, vectors=vectors.astype(np.float32), **more)
 
 

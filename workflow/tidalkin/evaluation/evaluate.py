@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.evaluation.labels import (
     MINIMUM_OF_EACH_CLASS,
     Booleans,
@@ -209,5 +209,5 @@ def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.objec
 def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
     """Write `metrics.csv`, `curves.csv`, `completeness.csv` and `examples.csv`."""
     for name in ("metrics", "curves", "completeness", "examples"):
-        with written_whole(directory / f"{name}.csv") as path:
+        with atomic_path(directory / f"{name}.csv") as path:
             getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 
 # Okabe & Ito's colours, told apart by colour-blind people, and a line and a marker each, told apart in print.
 STYLES = (
@@ -61,7 +61,7 @@ def _legend(figure: Figure, panel: Axes, columns: int) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     # Without matplotlib's version in it, equal figures are equal files.
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         figure.savefig(partial, metadata={"Software": None})
 
 

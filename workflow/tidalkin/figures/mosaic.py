@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 
 RGB_BANDS = ("i", "r", "g")
 WAVELENGTH_ORDER = "grizy"
@@ -180,7 +180,7 @@ def draw_mosaic(
         for column, panel in enumerate(group):
             left = GAP_INCHES + column * (PANEL_INCHES + GAP_INCHES)
             _draw_panel(figure, panel, left, top, width, height)
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, facecolor=BACKGROUND, metadata=dict(made_by))
 
 

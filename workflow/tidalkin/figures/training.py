@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tidalkin import __version__
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.config import Augment, Stretch
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import Shard, open_store, read_shard
@@ -39,7 +39,7 @@ HISTORY_PANELS = {
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         figure.savefig(partial, dpi=110, metadata={"Software": f"tidalkin {__version__}"})
 
 

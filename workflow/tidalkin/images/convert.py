@@ -19,7 +19,7 @@ from pathlib import Path
 
 from distributed import Client, KilledWorker, as_completed
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.config import Dask, Images
 from tidalkin.errors import TidalkinError
 from tidalkin.images.dask_cluster import _client, _wait_for_a_worker
@@ -153,7 +153,7 @@ def _is_of_layout(conversion: Conversion, n_objects: int) -> bool:
 def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path) -> None:
     """Write the table of problems and put the store in its place."""
     with_image = 0
-    with _writing(problems), written_whole(problems) as partial, partial.open("w", newline="") as file:
+    with _writing(problems), atomic_path(problems) as partial, partial.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["object_id", "band", "reason"])
         for shard in range(n_shards):

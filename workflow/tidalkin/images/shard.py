@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.config import Images
 from tidalkin.cutouts.grid import place_on_grid
 from tidalkin.cutouts.read import read_cutout
@@ -70,7 +70,7 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
     )
     with _writing(files[0]):
         _write(conversion.store, shard, content)
-    with _writing(note), written_whole(note) as partial:
+    with _writing(note), atomic_path(note) as partial:
         partial.write_text(json.dumps(asdict(report)))
     return report
 

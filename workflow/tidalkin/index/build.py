@@ -19,7 +19,7 @@ from pathlib import Path
 import faiss
 
 from tidalkin import config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.catalog.partition import parts_of
 from tidalkin.errors import TidalkinError
 from tidalkin.index.faiss_kinds import LISTS, MEND, _add, _empty, _faiss_faults, _packed, _trained, choose_kind
@@ -99,7 +99,7 @@ def train_index(files: Sequence[str | Path], settings: config.Index, path: str |
             f"IVF16384,PQ64x4fs, or set index.shards_per_part to {len(files)} or more"
         )
     index = _trained(kind, embeddings, seed)
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         faiss.write_index(index, str(partial))
 
 
@@ -122,7 +122,7 @@ def add_shards(trained: str | Path, files: Sequence[str | Path], path: str | Pat
     """
     index = _read(Path(trained))
     _add(index, "of the trained index", files)
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         faiss.write_index(index, str(partial))
 
 
@@ -190,11 +190,11 @@ def _write(
     vectors = _load(directory / "vectors.npy")
     index = _with_parts(index, parts, kind, directory / LISTS)
     candidates = 0 if kind == "Flat" else _tune(index, vectors, embeddings, settings.queries, seed)
-    with written_whole(directory / "index.faiss") as partial:
+    with atomic_path(directory / "index.faiss") as partial:
         write_index(index, partial)
     size = sum((directory / name).stat().st_size for name in ("index.faiss", LISTS))
     report = _measured(index, vectors, kind, candidates, size, embeddings, settings, seed)
-    with written_whole(directory / "report.json") as partial:
+    with atomic_path(directory / "report.json") as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n")
     logger.info(
         "recall@10 %.3f, %.2f ms a query, %.0f bytes a vector",
@@ -213,6 +213,6 @@ def _with_parts(index: faiss.Index, parts: Sequence[str | Path], kind: str, list
         return index
     for part in parts:
         index.merge_from(_read(Path(part)))
-    with written_whole(lists) as partial:
+    with atomic_path(lists) as partial:
         partial.touch()  # the workflow names this file, whatever the kind
     return index

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 
 CAPACITY = 32
 """A list has room for a multiple of so many vectors: the block that FAISS packs together. It also aligns all lists."""
@@ -54,7 +54,7 @@ def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Pa
     lists = faiss.OnDiskInvertedLists()
     lists.nlist, lists.code_size = inverted.nlist, inverted.code_size
     lists.lists.clear()
-    with written_whole(path) as partial, partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         for number in range(inverted.nlist):
             codes, rows = _joined(sources, first_rows, number, inverted.code_size)
             place = faiss.OnDiskOneList()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.constants import SHARDS_ADDED_TOGETHER
 from tidalkin.errors import TidalkinError
 
@@ -96,7 +96,7 @@ class Embeddings:
 def _write_joined(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[Stored]) -> None:
     """Write arrays one after the other as one ``.npy``, with one of them in memory."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    with written_whole(path) as partial, partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(part.astype(dtype).tobytes())

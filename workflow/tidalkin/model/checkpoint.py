@@ -21,7 +21,7 @@ import torch
 from pydantic import ValidationError
 
 from tidalkin import __version__, config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.model.simsiam import Encoder
 from tidalkin.model.stretch import channel_count
@@ -106,7 +106,7 @@ def save_encoder(
         Digest of all configuration that made the weights.
     """
     content = _content(encoder, bands, sigma, stretch, settings, image_size, config_digest)
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_bytes(content)
 
 

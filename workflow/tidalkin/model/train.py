@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from tidalkin import config
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import array_of, open_store
 from tidalkin.model.augment import Views
@@ -338,7 +338,7 @@ class _Record:
     def add(self, row: Epoch) -> None:
         self.rows.append(row)
         columns = asdict(row)
-        with written_whole(self.table) as partial, partial.open("w", newline="") as file:
+        with atomic_path(self.table) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(asdict(each) for each in self.rows)
@@ -371,7 +371,7 @@ def _save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "history": [asdict(row) for row in history],
     }
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         torch.save(state, partial)
 
 
@@ -462,7 +462,7 @@ def _run_as_member(job_file: str) -> None:
         _run(job, rank, processes)
     except Exception as error:
         if isinstance(error, TidalkinError):
-            with written_whole(job.workplace / "fault.txt") as partial:
+            with atomic_path(job.workplace / "fault.txt") as partial:
                 partial.write_text(str(error))
         else:
             logger.exception("process %d of %d", rank, processes)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.search.direction import MOST_EXAMPLES_DRAWN
 from tidalkin.search.query import MOST_NAMED, Answer
@@ -41,7 +41,7 @@ def _write_csv(found: Answer, path: Path) -> None:
     """A table with commas, below lines with ``#`` that say what made it."""
     from pyarrow import csv
 
-    with written_whole(path) as partial, partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         for key, value in found.made_by.items():
             file.write(f"# {key}: {value}\n".encode())
         csv.write_csv(found.neighbours, file, csv.WriteOptions(quoting_style="needed", quoting_header="none"))
@@ -62,7 +62,7 @@ def _write_fits(found: Answer, path: Path) -> None:
     hdu.name = "NEIGHBOURS"
     for key, value in found.made_by.items():
         hdu.header.add_history(f"{key}: {value}")
-    with written_whole(path) as partial:
+    with atomic_path(path) as partial:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, overwrite=True)
 
 

@@ -36,7 +36,7 @@ import pandas as pd
 import tenacity
 
 import tidalkin
-from tidalkin.atomic import written_whole
+from tidalkin.atomic import atomic_path
 from tidalkin.catalog.read import read_catalog
 from tidalkin.config import BANDS, Catalog
 from tidalkin.download.credentials import Account, find_account
@@ -181,7 +181,7 @@ def _keep_provenance(output: Path, sql: str, settings: Catalog, n_rows: int | No
         "sha256": digest,
         "tidalkin": tidalkin.__version__,
     }
-    with written_whole(_provenance(output)) as path:
+    with atomic_path(_provenance(output)) as path:
         path.write_text(json.dumps(provenance, indent=2) + "\n")
 
 
@@ -284,7 +284,7 @@ class _CatalogServer:
             ) from None
 
     def _download(self, job: int, output: Path) -> None:
-        with written_whole(output) as path:
+        with atomic_path(output) as path:
             received = path.with_name(f"{path.name}.received")
             try:
                 self._receive(job, received)
