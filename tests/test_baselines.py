@@ -25,7 +25,7 @@ from tidalkin.images.store import Shard, create_store, shard_count, shard_rows, 
 SIZE = 48
 BANDS = ("g", "i")
 N_GALAXIES = 60
-FEW = config.Evaluation(sample=24)
+FEW = config.EvaluationSettings(sample=24)
 EMBEDDING = config.Embedding(dimensions=8, symmetries=2, crop=32, whitening_views=2)
 AUGMENT = config.Augment(crop=32, jitter_pixels=4)
 STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
@@ -82,7 +82,7 @@ def make(baseline: str, survey: tuple[Path, pd.DataFrame], output: Path, seed: i
     elif baseline == "pca":
         pca_baseline(images, catalog, output, stretch_settings=STRETCH, seed=seed, **common)
     else:
-        encoder = config.Encoder(width=4, stem="small", projector_size=16, predictor_size=4)
+        encoder = config.Network(width=4, stem="small", projector_size=16, predictor_size=4)
         compute = config.Compute(device="cpu")
         network = {"stretch_settings": STRETCH, "encoder": encoder, "augment": AUGMENT, "compute": compute}
         random_baseline(images, catalog, output, seed=seed, **network, **common)
@@ -141,7 +141,7 @@ def test_the_baselines_are_compared_on_the_same_galaxies(survey, tmp_path):
 
 def test_morphology_tells_galaxies_with_an_arm_from_those_without(survey, tmp_path):
     images, catalog = survey
-    all_of_them = config.Evaluation(sample=N_GALAXIES, probe_labels=(10,), repeats=2, set_size=5)
+    all_of_them = config.EvaluationSettings(sample=N_GALAXIES, probe_labels=(10,), repeats=2, set_size=5)
     morphology_baseline(images, catalog, tmp_path / "m.npz", embedding=EMBEDDING, evaluation=all_of_them, processes=2)
     found: Evaluation = evaluate({"morphology": read_baseline(tmp_path / "m.npz")}, catalog, all_of_them)
     area = found.metrics[found.metrics["metric"] == "roc_auc"]

@@ -19,7 +19,7 @@ from tidalkin.evaluation.probes import answers, label_counts
 from tidalkin.evaluation.splits import split
 from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 
-FEW = config.Evaluation(probe_labels=(5, 20), repeats=3, set_size=5)
+FEW = config.EvaluationSettings(probe_labels=(5, 20), repeats=3, set_size=5)
 
 
 def catalog_of(n_positive: int, n_negative: int) -> pd.DataFrame:
@@ -181,7 +181,7 @@ def test_a_perfect_embedding_scores_one_in_every_task():
 
 def test_a_random_embedding_scores_the_chance_that_is_reported():
     catalog = catalog_of(150, 450)
-    settings_ = config.Evaluation(probe_labels=(20,), repeats=8, precision_at=20)
+    settings_ = config.EvaluationSettings(probe_labels=(20,), repeats=8, precision_at=20)
     table = evaluate({"encoder": vectors_of(catalog, 0.0)}, catalog, settings_).metrics
     off = (table["mean"] - table["chance"]).abs()
     # The halves overlap, so that the mean scatters nearly as much as the value of one.
@@ -194,7 +194,7 @@ def test_a_random_embedding_scores_the_chance_that_is_reported():
 
 def test_more_labels_and_more_examples_find_more():
     catalog = catalog_of(150, 450)
-    settings_ = config.Evaluation(probe_labels=(10, 50), repeats=5, set_size=20)
+    settings_ = config.EvaluationSettings(probe_labels=(10, 50), repeats=5, set_size=20)
     table = evaluate({"encoder": vectors_of(catalog, 0.6)}, catalog, settings_).metrics
     probe = table[(table["task"] == "probe") & (table["metric"] == "roc_auc")].set_index("n_labels")["mean"]
     assert probe[10] < probe[50] < probe[probe.index.max()]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Augment, Compute, Embedding, Encoder, Images, Index, Query, Stretch, Weights
+from tidalkin.config import Augment, Compute, Embedding, Images, Index, Network, Query, Stretch, Weights
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.errors import TidalkinError
@@ -227,7 +227,7 @@ def with_encoder(tmp_path_factory):
     run = tmp_path_factory.mktemp("encoded")
     files = write_run(run)
     sigma = np.ones(3, np.float32)
-    settings = Encoder(width=8, projector_size=16, predictor_size=8)
+    settings = Network(width=8, projector_size=16, predictor_size=8)
     loaded = random_encoder(BANDS, sigma, stretch=Stretch(), settings=settings, image_size=SIZE, seed=1)
     save_encoder(
         files.encoder,

@@ -28,7 +28,7 @@ BANDS = ("g", "r", "i")
 SECTIONS = {
     "stretch": config.Stretch(softening_sigma=1.0, maximum=3.0),
     "augment": config.Augment(crop=18, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
-    "encoder": config.Encoder(width=4, projector_size=16, predictor_size=8),
+    "encoder": config.Network(width=4, projector_size=16, predictor_size=8),
     "training": config.Training(epochs=4, batch_size=8, base_learning_rate=0.5),
     "seed": 1,
     "compute": config.Compute(device="cpu"),
@@ -41,7 +41,7 @@ from tidalkin import config
 from tidalkin.model.train import train
 logging.basicConfig(level=logging.INFO)
 job = json.loads(sys.argv[1])
-names = {"stretch": "Stretch", "augment": "Augment", "encoder": "Encoder", "training": "Training", "compute": "Compute"}
+names = {"stretch": "Stretch", "augment": "Augment", "encoder": "Network", "training": "Training", "compute": "Compute"}
 sections = {key: getattr(config, names[key])(**value) if key in names else value for key, value in job.items()}
 train(sections.pop("store"), sections.pop("output"), **sections)
 """

@@ -6,7 +6,7 @@ In: the catalog, the images. Out: vectors, and the measurements as they are.
 from pathlib import Path
 
 from tidalkin.catalog.read import read_catalog
-from tidalkin.config import Embedding, Evaluation
+from tidalkin.config import Embedding, EvaluationSettings
 from tidalkin.evaluation.baselines import morphology_baseline
 from tidalkin.stage import stage
 
@@ -16,6 +16,6 @@ with stage(snakemake.log):
         read_catalog(snakemake.input.catalog),
         Path(snakemake.output[0]),
         embedding=Embedding(minimum_good_fraction=snakemake.params.minimum_good_fraction),
-        evaluation=Evaluation(**snakemake.params.evaluation),
+        evaluation=EvaluationSettings(**snakemake.params.evaluation),
         processes=snakemake.threads,
     )

@@ -6,7 +6,7 @@ In: the catalog, the images. Out: vectors.
 from pathlib import Path
 
 from tidalkin.catalog.read import read_catalog
-from tidalkin.config import Embedding, Evaluation, Stretch
+from tidalkin.config import Embedding, EvaluationSettings, Stretch
 from tidalkin.evaluation.baselines import pca_baseline
 from tidalkin.stage import stage
 
@@ -17,6 +17,6 @@ with stage(snakemake.log):
         Path(snakemake.output[0]),
         stretch_settings=Stretch(**snakemake.params.stretch),
         embedding=Embedding(**snakemake.params.embedding),
-        evaluation=Evaluation(**snakemake.params.evaluation),
+        evaluation=EvaluationSettings(**snakemake.params.evaluation),
         seed=snakemake.params.seed,
     )

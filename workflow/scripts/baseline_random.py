@@ -6,7 +6,7 @@ In: the catalog, the images. Out: vectors.
 from pathlib import Path
 
 from tidalkin.catalog.read import read_catalog
-from tidalkin.config import Augment, Embedding, Encoder, Evaluation, Stretch, load_settings
+from tidalkin.config import Augment, Embedding, EvaluationSettings, Network, Stretch, load_settings
 from tidalkin.evaluation.baselines import random_baseline
 from tidalkin.stage import stage
 
@@ -16,10 +16,10 @@ with stage(snakemake.log):
         read_catalog(snakemake.input.catalog),
         Path(snakemake.output[0]),
         stretch_settings=Stretch(**snakemake.params.stretch),
-        encoder=Encoder(**snakemake.params.encoder),
+        encoder=Network(**snakemake.params.encoder),
         embedding=Embedding(**snakemake.params.embedding),
         augment=Augment(**snakemake.params.augment),
-        evaluation=Evaluation(**snakemake.params.evaluation),
+        evaluation=EvaluationSettings(**snakemake.params.evaluation),
         seed=snakemake.params.seed,
         compute=load_settings(snakemake.config).compute,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tidalkin.catalog.read import read_catalog
-from tidalkin.config import Evaluation, Weights
+from tidalkin.config import EvaluationSettings, Weights
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.evaluation.evaluate import evaluate, write_evaluation
 from tidalkin.evaluation.labels import labelled_galaxies, read_baseline, read_embeddings
@@ -16,7 +16,7 @@ from tidalkin.stage import stage
 
 with stage(snakemake.log):
     catalog = read_catalog(snakemake.input.catalog)
-    settings = Evaluation(**snakemake.params.evaluation)
+    settings = EvaluationSettings(**snakemake.params.evaluation)
     wanted = labelled_galaxies(catalog, settings.negative_label).object_id
     methods = {
         "encoder": read_embeddings(

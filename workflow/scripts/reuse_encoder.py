@@ -3,7 +3,7 @@
 In: its encoder. Out: this run's.
 """
 
-from tidalkin.config import Encoder, Stretch
+from tidalkin.config import Network, Stretch
 from tidalkin.embedding.reuse import reuse_encoder
 from tidalkin.stage import stage
 
@@ -13,5 +13,5 @@ with stage(snakemake.log):
         snakemake.output[0],
         bands=snakemake.params.bands,
         stretch=Stretch(**snakemake.params.stretch),
-        settings=Encoder(**snakemake.params.encoder),
+        settings=Network(**snakemake.params.encoder),
     )

@@ -5,7 +5,7 @@ In: the images. Out: the encoder, its training history as a table, a picture and
 
 from pathlib import Path
 
-from tidalkin.config import Augment, Encoder, Stretch, Training, load_settings
+from tidalkin.config import Augment, Network, Stretch, Training, load_settings
 from tidalkin.figures.training import draw_history
 from tidalkin.model.train import train
 from tidalkin.stage import stage
@@ -16,7 +16,7 @@ with stage(snakemake.log):
         Path(snakemake.output.encoder).parent,
         augment=Augment(**snakemake.params.augment),
         stretch=Stretch(**snakemake.params.stretch),
-        encoder=Encoder(**snakemake.params.encoder),
+        encoder=Network(**snakemake.params.encoder),
         training=Training(**snakemake.params.training),
         seed=snakemake.params.seed,
         compute=load_settings(snakemake.config).compute,

@@ -24,8 +24,8 @@ from tidalkin.config.cutouts import (
     Transport,
 )
 from tidalkin.config.images import Images, Stretch
-from tidalkin.config.model import Augment, Embedding, Encoder, Reuse, Training
-from tidalkin.config.search import Evaluation, Index, Query, Search, Weights
+from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
+from tidalkin.config.search import EvaluationSettings, Index, Query, Search, Weights
 from tidalkin.config.settings import Settings, config_digest, load_settings
 
 __all__ = [
@@ -38,8 +38,7 @@ __all__ = [
     "Cutouts",
     "Dask",
     "Embedding",
-    "Encoder",
-    "Evaluation",
+    "EvaluationSettings",
     "Folder",
     "Fraction",
     "Hips2fits",
@@ -51,6 +50,7 @@ __all__ = [
     "Images",
     "Index",
     "MmuHsc",
+    "Network",
     "NonNegative",
     "Positive",
     "Query",

@@ -41,7 +41,7 @@ class Augment(Section):
         return self
 
 
-class Encoder(Section):
+class Network(Section):
     """The network (Chen & He 2021, arXiv:2011.10566)."""
 
     architecture: Literal["resnet18", "resnet50"] = Field("resnet18", description="torchvision's network.")

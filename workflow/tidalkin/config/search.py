@@ -76,7 +76,7 @@ class Search(Section):
         return self
 
 
-class Evaluation(Section):
+class EvaluationSettings(Section):
     """How well labelled galaxies are found."""
 
     enabled: bool = Field(True, description="Evaluate; needs the catalog column `label`.")

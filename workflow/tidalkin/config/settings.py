@@ -14,8 +14,8 @@ from tidalkin.config.catalog import Catalog
 from tidalkin.config.compute import Compute
 from tidalkin.config.cutouts import Cutouts
 from tidalkin.config.images import Images, Stretch
-from tidalkin.config.model import Augment, Embedding, Encoder, Reuse, Training
-from tidalkin.config.search import Evaluation, Index, Query, Search
+from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
+from tidalkin.config.search import EvaluationSettings, Index, Query, Search
 from tidalkin.errors import TidalkinError
 
 
@@ -29,13 +29,13 @@ class Settings(Section):
     images: Images = Images()
     stretch: Stretch = Stretch()
     augment: Augment = Augment()
-    encoder: Encoder = Encoder()
+    encoder: Network = Network()
     training: Training = Training()
     reuse: Reuse = Reuse()
     embedding: Embedding = Embedding()
     index: Index = Index()
     search: Search = Search()
-    evaluation: Evaluation = Evaluation()
+    evaluation: EvaluationSettings = EvaluationSettings()
     compute: Compute = Compute()
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ def reuse_encoder(
     *,
     bands: Sequence[str],
     stretch: config.Stretch,
-    settings: config.Encoder,
+    settings: config.Network,
 ) -> None:
     """Take the encoder of another run, as it is, for a run with the same bands, stretch and network.
 

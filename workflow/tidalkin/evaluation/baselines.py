@@ -51,7 +51,7 @@ def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **m
 
 
 def evaluated_rows(
-    store: zarr.Group, catalog: pd.DataFrame, evaluation: config.Evaluation, minimum_good_fraction: float
+    store: zarr.Group, catalog: pd.DataFrame, evaluation: config.EvaluationSettings, minimum_good_fraction: float
 ) -> Rows:
     """Rows of the store with a label and enough good pixels, ascending; one to ``evaluation.sample``.
 
@@ -92,10 +92,10 @@ def random_baseline(
     output: Path,
     *,
     stretch_settings: config.Stretch,
-    encoder: config.Encoder,
+    encoder: config.Network,
     embedding: config.Embedding,
     augment: config.Augment,
-    evaluation: config.Evaluation,
+    evaluation: config.EvaluationSettings,
     seed: int,
     compute: config.Compute,
 ) -> None:
@@ -167,7 +167,7 @@ def pca_baseline(
     *,
     stretch_settings: config.Stretch,
     embedding: config.Embedding,
-    evaluation: config.Evaluation,
+    evaluation: config.EvaluationSettings,
     seed: int,
 ) -> None:
     """Principal components of the pixels that the encoder sees, whitened, of length one, as many as it has dimensions.
@@ -228,7 +228,7 @@ def morphology_baseline(
     output: Path,
     *,
     embedding: config.Embedding,
-    evaluation: config.Evaluation,
+    evaluation: config.EvaluationSettings,
     processes: int = 1,
 ) -> None:
     """Measure labelled galaxies with statmorph, in the i band if there is one, else in r, else in the first.

@@ -78,7 +78,7 @@ class Evaluation:
 
 
 def evaluate(
-    vectors: Mapping[str, Vectors], catalog: pd.DataFrame, settings: config.Evaluation, processes: int = 1
+    vectors: Mapping[str, Vectors], catalog: pd.DataFrame, settings: config.EvaluationSettings, processes: int = 1
 ) -> Evaluation:
     """Ask all methods the same questions.
 
@@ -88,7 +88,7 @@ def evaluate(
         By method. The method `morphology` is also probed with a random forest.
     catalog : DataFrame
         With `object_id`, `label` and, where known, `tidal_surface_brightness` (mag/arcsec²).
-    settings : config.Evaluation
+    settings : config.EvaluationSettings
     processes : int
         How many repeats to work on at once; changes no result.
 
@@ -112,7 +112,9 @@ def evaluate(
     )
 
 
-def _one_repeat(aligned: Mapping[str, Vectors], labels: Labels, settings: config.Evaluation, repeat: int) -> Repeat:
+def _one_repeat(
+    aligned: Mapping[str, Vectors], labels: Labels, settings: config.EvaluationSettings, repeat: int
+) -> Repeat:
     parts = split(labels, repeat)
     done = Repeat([], [], [])
     # scikit-learn's checks of its arguments take longer than its small fits.

@@ -98,7 +98,7 @@ class Question(NamedTuple):
 
 
 def answers(
-    method: str, known: Vectors, positive: Booleans, parts: Split, settings: config.Evaluation
+    method: str, known: Vectors, positive: Booleans, parts: Split, settings: config.EvaluationSettings
 ) -> Iterator[tuple[Question, Floats]]:
     """Scores (test,) of one method, to all questions of one repeat; to `single` one per example.
 
@@ -109,7 +109,7 @@ def answers(
         Of the method, row by row those of ``positive``.
     positive : (object,) ndarray of bool
     parts : Split
-    settings : config.Evaluation
+    settings : config.EvaluationSettings
     """
     vectors = known.vectors
     unit = _unit(vectors)

@@ -40,7 +40,7 @@ class LoadedEncoder:
     sigma: npt.NDArray[np.float32]
     """(band,) sky noise that is the unit of the stretch, nJy."""
     stretch: config.Stretch
-    settings: config.Encoder
+    settings: config.Network
     image_size: int
     """Side of the images trained on, pixels."""
     digest: str
@@ -52,7 +52,7 @@ def _content(
     bands: Sequence[str],
     sigma: npt.NDArray[np.float32],
     stretch: config.Stretch,
-    settings: config.Encoder,
+    settings: config.Network,
     image_size: int,
     config_digest: str,
 ) -> bytes:
@@ -82,7 +82,7 @@ def save_encoder(
     bands: Sequence[str],
     sigma: npt.NDArray[np.float32],
     stretch: config.Stretch,
-    settings: config.Encoder,
+    settings: config.Network,
     image_size: int,
     config_digest: str,
 ) -> None:
@@ -110,14 +110,14 @@ def save_encoder(
         partial.write_bytes(content)
 
 
-def load_encoder(path: str | Path, expected: config.Encoder | None = None) -> LoadedEncoder:
+def load_encoder(path: str | Path, expected: config.Network | None = None) -> LoadedEncoder:
     """Read an encoder.
 
     Parameters
     ----------
     path : path
         What `save_encoder` wrote.
-    expected : config.Encoder, optional
+    expected : config.Network, optional
         The architecture of the configuration, where the file must agree with it.
 
     Raises
@@ -142,7 +142,7 @@ def load_encoder(path: str | Path, expected: config.Encoder | None = None) -> Lo
         )
     try:
         meta = json.loads(saved["meta"])
-        settings = config.Encoder.model_validate(meta["encoder"])
+        settings = config.Network.model_validate(meta["encoder"])
         stretch = config.Stretch.model_validate(meta["stretch"])
         bands, sigma, image_size = tuple(meta["bands"]), np.array(meta["sigma"], np.float32), int(meta["image_size"])
         weights = saved["state"]
@@ -163,7 +163,7 @@ def random_encoder(
     sigma: npt.NDArray[np.float32],
     *,
     stretch: config.Stretch,
-    settings: config.Encoder,
+    settings: config.Network,
     image_size: int,
     seed: int,
 ) -> LoadedEncoder:
@@ -204,7 +204,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _difference(found: config.Encoder, expected: config.Encoder) -> str:
+def _difference(found: config.Network, expected: config.Network) -> str:
     """The first key in which two architectures differ."""
     values: dict[str, Any] = expected.model_dump()
     key = next(key for key in values if getattr(found, key) != values[key])

@@ -26,13 +26,13 @@ class Encoder(nn.Module):
     ----------
     n_channels : int
         Channels of the network input: `tidalkin.model.stretch.channel_count`.
-    settings : config.Encoder
+    settings : config.Network
         Architecture, width and stem.
     zero_residual : bool
         Start with residual branches of zero, as the authors' code of SimSiam does.
     """
 
-    def __init__(self, n_channels: int, settings: config.Encoder, *, zero_residual: bool = True) -> None:
+    def __init__(self, n_channels: int, settings: config.Network, *, zero_residual: bool = True) -> None:
         super().__init__()
         block, depths = BLOCKS[settings.architecture]
         width = settings.width
@@ -128,7 +128,7 @@ def predictor(size: int, bottleneck: int) -> nn.Sequential:
 class SimSiam(nn.Module):
     """Encoder, projector and predictor."""
 
-    def __init__(self, encoder: Encoder, settings: config.Encoder) -> None:
+    def __init__(self, encoder: Encoder, settings: config.Network) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector(encoder.feature_dim, settings.projector_size)

@@ -57,7 +57,7 @@ class Job(config.Section):
     output: Path
     stretch: config.Stretch
     augment: config.Augment
-    encoder: config.Encoder
+    encoder: config.Network
     training: config.Training
     seed: int
     compute: config.Compute
@@ -94,7 +94,7 @@ def train(
     *,
     stretch: config.Stretch,
     augment: config.Augment,
-    encoder: config.Encoder,
+    encoder: config.Network,
     training: config.Training,
     seed: int,
     compute: config.Compute,
