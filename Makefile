@@ -50,8 +50,8 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-reference: $(VENV)/.installed  ## Write docs/configuration.md anew from the code
-	$(BIN)/python -m tidalkin.config.reference > docs/configuration.md
+reference: $(VENV)/.installed  ## Write docs/reference/configuration.md anew from the code
+	$(BIN)/python -m tidalkin.config.reference > docs/reference/configuration.md
 
 clean:  ## Remove the environment and caches (never results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -31,4 +31,4 @@ def test_no_file_names_a_registry(root):
 def test_the_configuration_reference_is_that_of_the_code(root):
     from tidalkin.config.reference import configuration_reference
 
-    assert (root / "docs" / "configuration.md").read_text() == configuration_reference()
+    assert (root / "docs" / "reference" / "configuration.md").read_text() == configuration_reference()

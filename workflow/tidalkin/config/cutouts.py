@@ -189,7 +189,7 @@ class Cutouts(Section):
         if self.source == "hips2fits" and self.hips2fits.zero_point is None:
             raise ValueError(
                 "source `hips2fits` needs `hips2fits.zero_point`, since the service does not say what its pixels are: "
-                "27.0 for HSC's coadds (docs/hsc.md tells how to check it)"
+                "27.0 for HSC's coadds (docs/how-to/hsc.md tells how to check it)"
             )
         if self.size_pixels < 8:
             raise ValueError(f"size_arcsec {self.size_arcsec} is under 8 pixels of {PIXEL_SCALE_ARCSEC} arcsec")
