@@ -39,7 +39,7 @@ def workflow_command(root: Path, folder: Path, config: dict) -> list[str]:
     configfile = folder / "config.json"
     configfile.write_text(json.dumps(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
-    command += ["--workflow-profile", str(root / "config" / "profiles" / "slurm"), "--configfile", str(configfile)]
+    command += ["--workflow-profile", str(root / "profiles" / "slurm"), "--configfile", str(configfile)]
     return command + LOCAL
 
 
