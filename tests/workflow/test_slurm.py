@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm_cluster import Cluster, missing, running_cluster
+from servers.slurm_cluster import Cluster, missing, running_cluster
+from surveys.tiny import TINY, changed
 from test_conversion import WHOLE, Survey, content_of
-from test_workflow import TINY, changed
 from tidalkin.config import Dask
 from tidalkin.images.convert import convert
 

@@ -11,7 +11,7 @@ import pytest
 import zarr
 from astropy.io import fits
 
-from test_workflow import TINY
+from surveys.tiny import TINY
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import shutil
 import time
 from pathlib import Path
@@ -11,37 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-TINY = {
-    "run": "tiny",
-    "catalog": {"source": "simulated", "chunk_size": 24},
-    "cutouts": {
-        "source": "simulated",
-        "size_arcsec": 8.064,
-        "simulated": {"galaxies": 72, "tidal_fraction": 0.5},
-    },
-    "images": {"size": 40, "shard_size": 32, "chunk_size": 16},
-    "stretch": {"softening_sigma": 1.0, "maximum": 3.0},
-    "augment": {"crop": 32, "jitter_pixels": 2, "noise_sigma": [0.0, 1.0]},
-    "encoder": {"width": 8, "projector_size": 32, "predictor_size": 8},
-    "training": {"epochs": 2, "batch_size": 24, "collapse_below": 0.0},
-    "embedding": {"dimensions": 16, "symmetries": 2},
-    "search": {"k": 8, "queries": {"first": {"like": [1]}, "several": {"like": [2, 3], "unlike": [4]}}},
-    "evaluation": {"repeats": 2, "probe_labels": [8], "set_size": 4, "sample": 48},
-}
-
-
-def changed(config: dict, **sections: dict) -> dict:
-    """The configuration with some sections' values replaced."""
-    new = copy.deepcopy(config)
-    for section, values in sections.items():
-        new[section].update(values)
-    return new
-
-
-def planned(output: str) -> set[str]:
-    """The rules in the job table that Snakemake prints, `all` left out."""
-    table = output.split("Job stats:")[-1]
-    return {name for name, _ in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)} - {"all", "total"}
+from surveys.tiny import TINY, changed, planned
 
 
 @pytest.fixture(scope="module")
