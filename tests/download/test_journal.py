@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -167,9 +165,3 @@ def test_a_tar_of_something_else_is_not_taken_over(tmp_path: Path) -> None:
         with pytest.raises(TidalkinError, match=r"is no tar of a chunk|itself, but not all"):
             write_chunk(deliveries, objects, ["g"], tmp_path / "chunk.tar", tmp_path / "chunk.ledger.parquet")
     assert not (tmp_path / "chunk.tar").exists()
-
-
-def test_a_source_without_a_server_does_not_import_an_http_client() -> None:
-    code = "import sys; import tidalkin.sources.fetch; import tidalkin.sources.folder; print('httpx' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -156,12 +156,6 @@ def test_files_that_are_no_chunk_are_refused(tmp_path):
         tar.add(tmp_path / "text.tar", arcname="../evil-g.fits")
     with pytest.raises(TidalkinError, match=r"'../evil-g\.fits', which is no cutout"):
         ChunkTar(tmp_path / "other.tar")
-    (tmp_path / "text.parquet").write_text("hello")
-    with pytest.raises(TidalkinError, match=r"text.parquet cannot be read"):
-        read_ledger(tmp_path / "text.parquet")
-    OBJECTS.to_parquet(tmp_path / "catalog.parquet")
-    with pytest.raises(TidalkinError, match="is not a ledger of cutouts: its columns are object_id, ra, dec"):
-        read_ledger(tmp_path / "catalog.parquet")
 
 
 @settings(deadline=None, max_examples=25)

@@ -1,35 +1,24 @@
-"""The download of HSC cutouts: what is asked, what is kept, and what is asked again."""
+"""The download of HSC cutouts: requests, stored cutouts, and what is requested again."""
 
 from __future__ import annotations
 
 import base64
-import email.utils
 import tarfile
 import time
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 
-import httpx
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from rich.console import Console
 
 from servers.hsc_run import ACCOUNT, Fetched, fetch, galaxies, ordered_lines, serve, settings, start_fetch
 from servers.hsc_server import PASSWORD, USER, CutoutService, HscServer
 from tidalkin.config import Cutouts, HscDas
-from tidalkin.download.connections import connection_slot
 from tidalkin.download.credentials import find_account
-from tidalkin.download.faults import Fault
-from tidalkin.download.http import retry_after
 from tidalkin.download.journal import Received
-from tidalkin.download.report import download_report, failed_chunks, print_report, write_report
-from tidalkin.download.request import Line, Member
+from tidalkin.download.report import failed_chunks
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.hsc.das import HscDasSource, chunk_lines, server_order
-from tidalkin.sources.hsc.protocol import fits_fault, read_answer
 
 BANDS = ("g", "r", "i", "z", "y")
 
@@ -47,9 +36,6 @@ def delete_outputs(folder: Path) -> None:
     """What Snakemake does before it makes a chunk anew."""
     for path in (folder / "cutouts").glob("00000.*"):
         path.unlink()
-
-
-# --- what is asked ---------------------------------------------------------------------------------------------------
 
 
 def test_a_line_asks_for_one_object_in_one_band_with_a_pixel_to_spare_on_each_side() -> None:
@@ -83,9 +69,6 @@ def test_a_chunk_is_asked_for_over_one_connection_that_names_the_project(tmp_pat
         assert [len(request.lines) for request in service.requests] == [100, 100, 50]
         assert server.connections == 1
         assert all(agent.startswith("tidalkin/") for agent in server.user_agents)
-
-
-# --- what is kept ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("image_type", ["coadd", "coadd/bg"])
@@ -200,115 +183,6 @@ def test_two_processes_at_one_chunk_are_refused(tmp_path: Path) -> None:
         pass
 
 
-# --- the tar stream --------------------------------------------------------------------------------------------------
-
-
-def small_fits(number: int) -> bytes:
-    image = (
-        b"XTENSION= 'IMAGE   '",
-        b"BITPIX  =                  -32",
-        b"NAXIS   =                    1",
-        b"NAXIS1  =                   10",
-        b"PCOUNT  =                    0",
-        b"GCOUNT  =                    1",
-        b"END",
-    )
-    primary = (
-        b"SIMPLE  =                    T",
-        b"BITPIX  =                    8",
-        b"NAXIS   =                    0",
-        b"FILTER  = 'HSC-G   '",
-        b"END",
-    )
-    headers = [b"".join(card.ljust(80) for card in cards).ljust(2880) for cards in (primary, image)]
-    return headers[0] + headers[1] + np.full(10, number, ">f4").tobytes().ljust(2880, b"\0")
-
-
-def stream_of(n_members: int, tar_format: int = tarfile.PAX_FORMAT) -> bytes:
-    """A tar as Python's own `tarfile` writes it, extended headers for fractions of seconds included."""
-    buffer = BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tar_format) as tar:
-        folder = tarfile.TarInfo("arch-1-2")
-        folder.type = tarfile.DIRTYPE
-        tar.addfile(folder)
-        for number in range(n_members):
-            info = tarfile.TarInfo(f"arch-1-2/{number + 2}-cutout-HSC-G-9000-pdr3_wide.fits")
-            info.size, info.mtime = 3 * 2880, 1700000000.25
-            tar.addfile(info, BytesIO(small_fits(number)))
-    return buffer.getvalue()
-
-
-LINES = [Line(number, "g", "HSC-G", f"line {number}") for number in range(4)]
-
-
-def read(stream: bytes, piece: int = 65536) -> list[Member]:
-    pieces = (stream[start : start + piece] for start in range(0, len(stream), piece))
-    return list(read_answer(pieces, LINES, image_type="coadd", rerun="pdr3_wide", largest=20_000))
-
-
-@pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_every_common_kind_of_tar_is_read(tar_format: int) -> None:
-    assert read(stream_of(4, tar_format)) == [Member(line, 9000, small_fits(line.object_id)) for line in LINES]
-
-
-@given(piece=st.integers(1, 30_000), cut=st.integers(0, len(stream_of(4)) - 1))
-def test_a_stream_cut_anywhere_gives_whole_members_and_then_a_fault(piece: int, cut: int) -> None:
-    stream = stream_of(4)
-    end_of_archive = stream.rindex(small_fits(3)) + -(-3 * 2880 // 512) * 512 + 512
-    if cut >= end_of_archive:
-        assert len(read(stream[:cut], piece)) == 4
-        return
-    taken = []
-    pieces = (stream[:cut][start : start + piece] for start in range(0, cut, piece))
-    with pytest.raises(Fault):
-        taken.extend(read_answer(pieces, LINES, image_type="coadd", rerun="pdr3_wide", largest=20_000))
-    assert taken == [Member(line, 9000, small_fits(line.object_id)) for line in LINES[: len(taken)]]
-
-
-@given(cut=st.integers(0, 3 * 2880 - 1))
-def test_fits_cut_short_anywhere_is_noticed(cut: int) -> None:
-    assert fits_fault(small_fits(1), "HSC-G") == ""
-    assert fits_fault(small_fits(1)[:cut], "HSC-G")
-
-
-@given(st.binary(max_size=6000))
-def test_no_bytes_at_all_make_the_check_fail(content: bytes) -> None:
-    assert fits_fault(content, "HSC-G")
-    assert isinstance(fits_fault(small_fits(1)[:2880] + content, "HSC-G"), str)
-
-
-def test_a_file_of_another_filter_is_noticed() -> None:
-    assert fits_fault(small_fits(1), "HSC-R") == "the file is of filter HSC-G"
-
-
-def test_real_hsc_cutouts_pass_the_check(real_hsc_cutouts: Path) -> None:
-    paths = sorted((real_hsc_cutouts / "cutouts").glob("*.fits"))
-    assert len(paths) > 100
-    for path in paths:
-        assert fits_fault(path.read_bytes(), path.stem[-5:]) == ""
-
-
-# --- politeness ------------------------------------------------------------------------------------------------------
-
-
-def test_the_connection_limit_holds_over_processes(tmp_path: Path) -> None:
-    with HscServer(connection_limit=2) as server:
-        serve(server, seconds_per_member=0.002)
-        cutouts = settings(server, connections=2, timeout_seconds=30)
-        runs = [start_fetch(galaxies(20), cutouts, tmp_path / str(run), tmp_path / "slots") for run in range(4)]
-        assert [run.wait(60) for run in runs] == [0] * 4
-        assert server.refused == 0
-        assert server.most_connections == 2
-
-
-def test_a_slot_is_free_again_after_it_was_used(tmp_path: Path) -> None:
-    for _ in range(3):
-        with connection_slot("host", 1, tmp_path):
-            pass
-    with connection_slot("host", 2, tmp_path), connection_slot("host", 2, tmp_path):
-        assert sorted(path.name for path in (tmp_path / "host").iterdir()) == ["0.lock", "1.lock"]
-
-
 def test_retry_after_is_honoured(tmp_path: Path) -> None:
     objects = galaxies(4)
     with HscServer() as server:
@@ -320,20 +194,6 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
         assert time.monotonic() - began >= 1.0
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("120", 120), (email.utils.formatdate(0, usegmt=True), 0), ("soon", 0), ("", 0)],
-)
-def test_retry_after_is_a_number_a_past_date_or_nothing(header: str, seconds: float) -> None:
-    assert retry_after(httpx.Response(503, headers={"Retry-After": header})) == seconds
-
-
-def test_retry_after_is_the_time_left_until_a_date() -> None:
-    in_an_hour = email.utils.formatdate(time.time() + 3600, usegmt=True)
-    response = httpx.Response(503, headers={"Retry-After": in_an_hour})
-    assert retry_after(response) == pytest.approx(3600, abs=60)
-
-
 def test_the_rate_stays_under_the_limit(tmp_path: Path) -> None:
     objects = galaxies(20)
     with HscServer() as server:
@@ -342,9 +202,6 @@ def test_the_rate_stays_under_the_limit(tmp_path: Path) -> None:
         began = time.monotonic()
         result = fetch(objects, cutouts, tmp_path)
         assert len(result.tar) / (time.monotonic() - began) < 2e6
-
-
-# --- credentials -----------------------------------------------------------------------------------------------------
 
 
 def test_refused_credentials_stop_at_once_and_say_where_they_are_looked_for(tmp_path: Path) -> None:
@@ -401,40 +258,3 @@ def test_an_address_that_would_give_credentials_away_is_refused(url: str, senten
     with pytest.raises(TidalkinError, match=sentence) as caught:
         HscDasSource(Cutouts(hsc_das=HscDas(url=url)), tmp_path)
     assert "hunter2" not in str(caught.value)
-
-
-# --- the report ------------------------------------------------------------------------------------------------------
-
-
-def test_the_report_tells_how_far_a_run_is_and_why_something_failed(tmp_path: Path) -> None:
-    (tmp_path / "chunks").mkdir()
-    chunks = {name: galaxies(number) for name, number in (("00000", 10), ("00001", 20), ("00002", 30))}
-    for name, objects in chunks.items():
-        objects.to_parquet(tmp_path / "chunks" / f"{name}.parquet")
-    assert download_report(tmp_path, BANDS).seconds_left is None
-    with HscServer() as server:
-        service = serve(server)
-        cutouts = settings(server, attempts=2)
-        poison, once = (ordered_lines(chunks["00000"], cutouts)[number].text for number in (3, 30))
-        service.faults = {poison: ["not-fits"] * 1000, once: ["503"]}
-        first = fetch(chunks["00000"], cutouts, tmp_path)
-        second = ordered_lines(chunks["00001"], cutouts)
-        service.faults = {second[-1].text: ["401"]}
-        small = settings(server, lines_per_request=50)
-        with pytest.raises(TidalkinError):
-            fetch(chunks["00001"], small, tmp_path, chunk="00001")
-    report = download_report(tmp_path, BANDS)
-    assert [chunk.state for chunk in report.chunks] == ["done", "under way", "waiting"]
-    assert [chunk.cutouts for chunk in report.chunks] == [49, 50, 0]
-    assert (report.objects, report.total("complete"), report.total("failed")) == (60, 9, 1)
-    assert report.reasons == {"the file is not FITS": 1}
-    assert report.faults["HTTP 503"] == 1
-    assert report.total("bytes") == sum(map(len, members(first).values()))
-    assert report.seconds_left == pytest.approx((300 - 100) / report.cutouts_per_second)
-    write_report(report, tmp_path / "download.csv", tmp_path / "download.json")
-    assert pd.read_csv(tmp_path / "download.csv")["cutouts"].sum() == 99
-    console = Console(width=120, record=True, file=StringIO())
-    print_report(report, tmp_path, console)
-    printed = console.export_text()
-    assert "9 of 60" in printed
-    assert f"tidalkin retry-failed --run {tmp_path}" in printed

@@ -190,15 +190,14 @@ def test_the_job_of_a_killed_query_is_deleted_by_the_next(server: HscServer, tmp
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_an_interrupted_query_deletes_its_job(server: HscServer, tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_query_deletes_its_job(
+    server: HscServer, tmp_path: Path, root: Path, number: signal.Signals
+) -> None:
     service = mounted(server, looks_until_done=10**9)
-    code = (
-        "import sys; from tidalkin.config import Catalog; from tidalkin.sources.hsc.sql import query_catalog; "
-        "query_catalog(Catalog.model_validate_json(sys.argv[1]), sys.argv[2])"
-    )
-    command = [sys.executable, "-c", code, settings(server, tmp_path).model_dump_json(), str(tmp_path / "hsc.csv.gz")]
+    command = [sys.executable, "-m", "servers.query_job", settings(server, tmp_path).model_dump_json()]
+    command.append(str(tmp_path / "hsc.csv.gz"))
     environment = {**os.environ, "HSC_SSP_USER": USER, "HSC_SSP_PASSWORD": PASSWORD}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=root / "tests", env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while service.calls["status"] < 3 and time.monotonic() < deadline:
         time.sleep(0.02)

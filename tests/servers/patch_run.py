@@ -1,0 +1,43 @@
+"""Cutouts from the test server's coadd patches, set up for a test in a line or two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import SecretStr
+
+from servers.hsc_server import PASSWORD, USER, HscServer
+from servers.patch_service import TREE_PATH
+from tidalkin.config import Cutouts, HscPatches, HscPatchesTransport
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.base import Delivery
+from tidalkin.download.credentials import Account
+from tidalkin.sources.hsc.patches import HscPatchesSource
+
+ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
+RA, DEC, SIZE = 150.0, 2.0, 220
+BANDS = ("g", "r")
+PIXEL = PIXEL_SCALE_ARCSEC / 3600
+NAME = "calexp-HSC-G-9813-4,5.fits"
+
+
+def galaxies(number: int = 6) -> pd.DataFrame:
+    """Galaxies in the middle of patch 4,5 of tract 9813 (columns of an HSC catalog); the last one is at its corner."""
+    steps = np.arange(number) - number / 2
+    ra, dec = RA + 12 * PIXEL * steps, DEC - 9 * PIXEL * steps
+    ra[-1], dec[-1] = RA + (SIZE / 2 - 3) * PIXEL / np.cos(np.radians(DEC)), DEC + (SIZE / 2 - 3) * PIXEL
+    return pd.DataFrame({"object_id": 1 + np.arange(number), "ra": ra, "dec": dec, "tract": 9813, "patch": 405})
+
+
+def source(server: HscServer, folder: Path, account: Account | None = ACCOUNT, **changes: object) -> HscPatchesSource:
+    quick = {"cache": str(folder / "patches"), "attempts": 3, "timeout_seconds": 0.5}
+    quick |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.02}
+    patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(**(quick | changes)))
+    cutouts = Cutouts(source="hsc_patches", size_arcsec=16 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
+    return HscPatchesSource(cutouts, account, folder / "slots")
+
+
+def delivered(opened: HscPatchesSource, objects: pd.DataFrame) -> list[Delivery]:
+    return list(opened.deliver(objects, BANDS))
