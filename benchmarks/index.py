@@ -8,7 +8,7 @@ within the spread of its nearest neighbours (a Parzen window that follows the ma
 any, they are a random smooth function of 16 latent parameters, as a galaxy has them (magnitude, size, colours, ...),
 plus noise, whitened as the pipeline does. Noise makes neighbours harder to find: real embeddings are noisy.
 
-*Questions* are vectors whose first dimensions, the host galaxy's, count for a tenth, and ask for 48 answers, as a
+*User queries* are vectors whose first dimensions, the host galaxy's, count for a tenth, and ask for 48 answers, as a
 search with `config/hsc_pdr3.yaml` does: their answers are not the neighbours that an index is tuned to find.
 
 Every kind is built, and asked, in a process of its own: its peak of resident memory counts pages of mapped files too.
@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from tidalkin import config
 from tidalkin.index.build import build_index
-from tidalkin.index.query import QUESTION_BREADTH, open_index
+from tidalkin.index.query import QUERY_DEPTH_FACTOR, open_index
 from tidalkin.index.report import RECALL_AT
 from tidalkin.index.tune import exact_neighbours, recall
 from tidalkin.index.vectors import Embeddings
@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 SHARD_ROWS = 100_000
 LATENT, HIDDEN, FEATURES = 16, 512, 512
 NEIGHBOURS = 10
-HOST_DIRECTIONS, HOST_WEIGHT, ANSWERS = 8, 0.1, 48  # of a question, as in config/hsc_pdr3.yaml
+HOST_DIRECTIONS, HOST_WEIGHT, ANSWERS = 8, 0.1, 48  # of a user query, as in config/hsc_pdr3.yaml
 PEER = "hnswlib"
 
 
@@ -62,8 +62,8 @@ class Row:
     recall_at_10: float
     p50_ms: float
     p99_ms: float
-    question_recall: float
-    question_p50_ms: float
+    query_recall: float
+    query_p50_ms: float
     build_seconds: float
     build_gib: float
     search_gib: float
@@ -150,17 +150,18 @@ def _build(files: list[Path], kind: str, directory: Path, queries: int) -> tuple
     return time.monotonic() - started, _peak_gib()
 
 
-def _search(files: list[Path], directory: Path, queries: int) -> float:
-    """Peak GiB of a process that only asks."""
+def _search(files: list[Path], directory: Path, queries: int) -> tuple[float, float, float]:
+    """Median and 99th percentile of the milliseconds of a query, and peak GiB of a process that only searches."""
     opened = open_index(directory, files[0].parent)
     rows = np.random.default_rng(2).integers(0, len(opened.ids), queries)
-    for row, vector in zip(rows, opened.vectors[rows].astype(np.float32), strict=True):
-        opened.nearest(vector, RECALL_AT, exclude=[int(row)])
-    return _peak_gib()
+    vectors = opened.vectors[rows].astype(np.float32)
+    _, milliseconds = _timed(lambda vector: opened.nearest(vector, RECALL_AT + 1)[0], vectors)
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    return float(p50), float(p99), _peak_gib()
 
 
-def _questions(files: list[Path], directory: Path, queries: int) -> tuple[float, float]:
-    """Recall of questions, and the median of the milliseconds that one takes."""
+def _user_queries(files: list[Path], directory: Path, queries: int) -> tuple[float, float]:
+    """Recall of user queries, and the median of their milliseconds."""
     opened, embeddings = open_index(directory, files[0].parent), Embeddings(files)
     return _ask(lambda direction: opened.most_similar(direction, ANSWERS)[0], embeddings, queries)
 
@@ -168,7 +169,7 @@ def _questions(files: list[Path], directory: Path, queries: int) -> tuple[float,
 def _ask(
     answer: Callable[[Vectors], npt.NDArray[np.int64]], embeddings: Embeddings, queries: int
 ) -> tuple[float, float]:
-    """Recall of questions, and the median of the milliseconds that one takes, of what gives the rows of the answers."""
+    """Recall of user queries, and the median of their milliseconds, of a function that returns rows."""
     rows = np.sort(np.random.default_rng(3).choice(len(embeddings), queries, replace=False))
     directions = embeddings.rows(rows)
     directions[:, :HOST_DIRECTIONS] *= HOST_WEIGHT
@@ -191,7 +192,7 @@ def _timed(
 
 
 def _exact_answers(embeddings: Embeddings, directions: Vectors) -> list[npt.NDArray[np.int64]]:
-    """Rows of the best answers of each question, by exhaustive search."""
+    """Rows of the best answers of each query, by exhaustive search."""
     import faiss
 
     best = faiss.ResultHeap(len(directions), ANSWERS, keep_max=True)
@@ -207,7 +208,7 @@ class Graph:
     """How the peer's graph is built: its parameters M and ef_construction."""
 
     links: int
-    breadth: int
+    search_depth: int
 
 
 def _hnswlib(files: list[Path], graph: Graph, directory: Path, queries: int) -> Row:
@@ -230,21 +231,21 @@ def _hnswlib(files: list[Path], graph: Graph, directory: Path, queries: int) -> 
     rows = np.sort(np.random.default_rng(2).choice(len(embeddings), queries, replace=False))
     exact = exact_neighbours(embeddings, rows, RECALL_AT)
     vectors = embeddings.rows(rows)
-    found_recall, milliseconds, breadth = 0.0, [0.0], 0
-    for breadth in (32, 64, 128, 256, 512, 1024, 2048):
-        index.set_ef(breadth)
+    found_recall, milliseconds, search_depth = 0.0, [0.0], 0
+    for search_depth in (32, 64, 128, 256, 512, 1024, 2048):
+        index.set_ef(search_depth)
         found, milliseconds = _timed(lambda vector: nearest(vector, RECALL_AT + 1), vectors)
         others = [near[near != row][:RECALL_AT] for row, near in zip(rows, found, strict=True)]
         found_recall = recall(others, exact)
         if found_recall >= 0.95:
             break
-    index.set_ef(QUESTION_BREADTH * breadth)
-    questions = _ask(lambda direction: nearest(direction, ANSWERS), embeddings, queries)
+    index.set_ef(QUERY_DEPTH_FACTOR * search_depth)
+    user_queries = _ask(lambda direction: nearest(direction, ANSWERS), embeddings, queries)
     size = (directory / PEER).stat().st_size / len(embeddings)
     p50, p99 = np.percentile(milliseconds, [50, 99])
     memory = _peak_gib(), _peak_gib()
-    name = f"{PEER} M={graph.links}, built with {graph.breadth}, breadth {breadth}"
-    return Row(name, found_recall, float(p50), float(p99), *questions, seconds, *memory, size)
+    name = f"{PEER} M={graph.links}, built with {graph.breadth}, search depth {search_depth}"
+    return Row(name, found_recall, float(p50), float(p99), *user_queries, seconds, *memory, size)
 
 
 def _alone(function: Callable[..., Result], *arguments: object) -> Result:
@@ -256,15 +257,14 @@ def _alone(function: Callable[..., Result], *arguments: object) -> Result:
 def measure(files: list[Path], kind: str, directory: Path, queries: int) -> Row:
     """Build an index and ask it."""
     seconds, build_gib = _alone(_build, files, kind, directory, queries)
-    search_gib = _alone(_search, files, directory, queries)
-    questions = _alone(_questions, files, directory, queries)
+    p50, p99, search_gib = _alone(_search, files, directory, queries)
+    user_queries = _alone(_user_queries, files, directory, queries)
     report = open_index(directory, files[0].parent).report
     name = f"auto: {report.kind}" if kind == "auto" else report.kind
-    if report.breadth is not None:
-        name += f", breadth {report.breadth}, {report.candidates} ranked"
-    latency = (report.latency_p50_ms, report.latency_p99_ms)
+    if report.search_depth is not None:
+        name += f", search depth {report.search_depth}, {report.n_rerank} re-ranked"
     memory = build_gib, search_gib
-    return Row(name, report.recall_at_10, *latency, *questions, seconds, *memory, report.bytes_per_vector)
+    return Row(name, report.recall_at_10, p50, p99, *user_queries, seconds, *memory, report.bytes_per_vector)
 
 
 def measured(files: list[Path], kinds: list[str], peer: Graph, work: Path, queries: int) -> Iterator[Row]:
@@ -283,8 +283,8 @@ def _cells(row: Row) -> list[str]:
         f"{row.recall_at_10:.3f}",
         f"{row.p50_ms:.2f}",
         f"{row.p99_ms:.2f}",
-        f"{row.question_recall:.3f}",
-        f"{row.question_p50_ms:.2f}",
+        f"{row.query_recall:.3f}",
+        f"{row.query_p50_ms:.2f}",
         f"{row.build_seconds:.0f}",
         f"{row.build_gib:.2f}",
         f"{row.search_gib:.2f}",
@@ -296,7 +296,7 @@ def _print(n: int, dimensions: int, rows: Iterator[Row]) -> None:
     """The table, which grows by each row and keeps them if the next fails: a graph of ten million takes an hour."""
     table = Table(title=f"{n:,} x {dimensions}", title_justify="left")
     table.add_column("index")
-    headings = ("recall@10", "p50 ms", "p99 ms", "questions", "p50 ms", "build s", "build GiB", "search GiB")
+    headings = ("recall@10", "p50 ms", "p99 ms", "user queries", "p50 ms", "build s", "build GiB", "search GiB")
     for heading in (*headings, "bytes/vector"):
         table.add_column(heading, justify="right")
     with Live(table, console=Console(width=150)):

@@ -22,12 +22,20 @@ from tidalkin import config
 from tidalkin.atomic import atomic_path
 from tidalkin.catalog.partition import parts_of
 from tidalkin.errors import TidalkinError
-from tidalkin.index.faiss_kinds import LISTS, MEND, _add, _empty, _faiss_faults, _packed, _trained, choose_kind
+from tidalkin.index.faiss_kinds import (
+    LISTS_FILE,
+    add_vectors,
+    choose_kind,
+    empty_index,
+    explain_faiss_errors,
+    packed_index,
+    trained_index,
+)
 from tidalkin.index.ondisk import can_be_joined, write_index, write_lists
-from tidalkin.index.query import _read
-from tidalkin.index.report import Report
-from tidalkin.index.tune import _measured, _tune
-from tidalkin.index.vectors import SHARDS_IN_MEMORY, Embeddings, _load
+from tidalkin.index.query import read_faiss_index
+from tidalkin.index.report import REBUILD_HINT, Report
+from tidalkin.index.tune import measure_index, tune_index
+from tidalkin.index.vectors import SHARDS_IN_MEMORY, Embeddings, load_array
 
 logger = logging.getLogger(__name__)
 
@@ -57,21 +65,21 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
     TidalkinError
         If FAISS refuses ``settings.kind`` for these vectors, or the shards are damaged.
     """
-    embeddings, directory = _some(files), Path(directory)
-    kind = _kind(settings, embeddings)
-    index = _trained(kind, embeddings, seed)
+    embeddings, directory = _open_embeddings(files), Path(directory)
+    kind = _index_kind(settings, embeddings)
+    index = trained_index(kind, embeddings, seed)
     if not can_be_joined(index):
-        _add(index, kind, files)
-        return _write(index, [], kind, embeddings, settings, directory, seed)
+        add_vectors(index, kind, files)
+        return _finish_index(index, [], kind, embeddings, settings, directory, seed)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".parts-") as parts_directory:
         parts = []
         for name, shards in parts_of(files, SHARDS_IN_MEMORY).items():
-            _add(index, kind, shards)
+            add_vectors(index, kind, shards)
             parts.append(Path(parts_directory) / f"{name}.faiss")
             faiss.write_index(index, str(parts[-1]))
             index.reset()
-        return _write(index, parts, kind, embeddings, settings, directory, seed)
+        return _finish_index(index, parts, kind, embeddings, settings, directory, seed)
 
 
 def train_index(files: Sequence[str | Path], settings: config.Index, path: str | Path, seed: int) -> None:
@@ -89,16 +97,16 @@ def train_index(files: Sequence[str | Path], settings: config.Index, path: str |
     TidalkinError
         If FAISS refuses ``settings.kind`` for these vectors or cannot join parts of it.
     """
-    embeddings = _some(files)
-    kind = _kind(settings, embeddings)
-    with _faiss_faults(kind):
-        index = _empty(kind, embeddings)
+    embeddings = _open_embeddings(files)
+    kind = _index_kind(settings, embeddings)
+    with explain_faiss_errors(kind):
+        index = empty_index(kind, embeddings)
     if not (can_be_joined(index) or isinstance(index, faiss.IndexFlat)):
         raise TidalkinError(
             f"config: index.kind {kind!r} cannot be built in several jobs: use `auto` or another inverted file, as "
             f"IVF16384,PQ64x4fs, or set index.shards_per_part to {len(files)} or more"
         )
-    index = _trained(kind, embeddings, seed)
+    index = trained_index(kind, embeddings, seed)
     with atomic_path(path) as partial:
         faiss.write_index(index, str(partial))
 
@@ -120,8 +128,8 @@ def add_shards(trained: str | Path, files: Sequence[str | Path], path: str | Pat
     TidalkinError
         If ``trained`` cannot be read, or the shards are damaged.
     """
-    index = _read(Path(trained))
-    _add(index, "of the trained index", files)
+    index = read_faiss_index(Path(trained))
+    add_vectors(index, "of the trained index", files)
     with atomic_path(path) as partial:
         faiss.write_index(index, str(partial))
 
@@ -152,16 +160,16 @@ def merge_parts(
     TidalkinError
         If a part cannot be read, or the parts are not those of these shards.
     """
-    embeddings = _some(files)
-    kind = _kind(settings, embeddings)
+    embeddings = _open_embeddings(files)
+    kind = _index_kind(settings, embeddings)
     for part, shards in zip(parts, parts_of(files, settings.shards_per_part).values(), strict=True):
-        added, expected = _read(Path(part), faiss.IO_FLAG_MMAP_IFC).ntotal, len(Embeddings(shards))
+        added, expected = read_faiss_index(Path(part), faiss.IO_FLAG_MMAP_IFC).ntotal, len(Embeddings(shards))
         if added != expected:
-            raise TidalkinError(f"{part}: has {added} vectors, but its shards have {expected}: {MEND}")
-    return _write(_read(Path(trained)), parts, kind, embeddings, settings, Path(directory), seed)
+            raise TidalkinError(f"{part}: has {added} vectors, but its shards have {expected}: {REBUILD_HINT}")
+    return _finish_index(read_faiss_index(Path(trained)), parts, kind, embeddings, settings, Path(directory), seed)
 
 
-def _some(files: Sequence[str | Path]) -> Embeddings:
+def _open_embeddings(files: Sequence[str | Path]) -> Embeddings:
     """The embeddings, at least one."""
     embeddings = Embeddings(files)
     if len(embeddings) == 0:
@@ -169,14 +177,14 @@ def _some(files: Sequence[str | Path]) -> Embeddings:
     return embeddings
 
 
-def _kind(settings: config.Index, embeddings: Embeddings) -> str:
+def _index_kind(settings: config.Index, embeddings: Embeddings) -> str:
     """The index_factory string of the configuration."""
     kind = choose_kind(len(embeddings), embeddings.dimensions) if settings.kind == "auto" else settings.kind
     logger.info("%d vectors of %d dimensions: index %s", len(embeddings), embeddings.dimensions, kind)
     return kind
 
 
-def _write(
+def _finish_index(
     index: faiss.Index,
     parts: Sequence[str | Path],
     kind: str,
@@ -187,32 +195,27 @@ def _write(
 ) -> Report:
     """Join the parts to the index, tune, write and measure it."""
     embeddings.write_joined(directory / "vectors.npy", directory / "ids.npy")
-    vectors = _load(directory / "vectors.npy")
-    index = _with_parts(index, parts, kind, directory / LISTS)
-    candidates = 0 if kind == "Flat" else _tune(index, vectors, embeddings, settings.queries, seed)
+    vectors = load_array(directory / "vectors.npy")
+    index = _join_parts(index, parts, kind, directory / LISTS_FILE)
+    n_rerank = 0 if kind == "Flat" else tune_index(index, vectors, embeddings, settings.queries, seed)
     with atomic_path(directory / "index.faiss") as partial:
         write_index(index, partial)
-    size = sum((directory / name).stat().st_size for name in ("index.faiss", LISTS))
-    report = _measured(index, vectors, kind, candidates, size, embeddings, settings, seed)
+    size = sum((directory / name).stat().st_size for name in ("index.faiss", LISTS_FILE))
+    report = measure_index(index, vectors, kind, n_rerank, size, embeddings, settings, seed)
     with atomic_path(directory / "report.json") as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n")
-    logger.info(
-        "recall@10 %.3f, %.2f ms a query, %.0f bytes a vector",
-        report.recall_at_10,
-        report.latency_p50_ms,
-        report.bytes_per_vector,
-    )
+    logger.info("recall@10 %.3f, %.0f bytes per vector", report.recall_at_10, report.bytes_per_vector)
     return report
 
 
-def _with_parts(index: faiss.Index, parts: Sequence[str | Path], kind: str, lists: Path) -> faiss.Index:
+def _join_parts(index: faiss.Index, parts: Sequence[str | Path], kind: str, lists: Path) -> faiss.Index:
     """The index with the vectors of the parts; the lists of an inverted file go to ``lists``."""
     if can_be_joined(index):
-        index = _packed(index, kind)
-        write_lists(index, [_read(Path(part), faiss.IO_FLAG_MMAP_IFC) for part in parts], lists)
+        index = packed_index(index, kind)
+        write_lists(index, [read_faiss_index(Path(part), faiss.IO_FLAG_MMAP_IFC) for part in parts], lists)
         return index
     for part in parts:
-        index.merge_from(_read(Path(part)))
+        index.merge_from(read_faiss_index(Path(part)))
     with atomic_path(lists) as partial:
         partial.touch()  # the workflow names this file, whatever the kind
     return index

@@ -22,7 +22,7 @@ from tidalkin.catalog.partition import parts_of
 from tidalkin.constants import SHARDS_ADDED_TOGETHER
 from tidalkin.errors import TidalkinError
 from tidalkin.index.ondisk import inverted_file
-from tidalkin.index.vectors import Embeddings, Rows, _check_unit_length
+from tidalkin.index.vectors import Embeddings, Rows, check_unit_length
 from tidalkin.seeds import generator
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,7 @@ logger = logging.getLogger(__name__)
 EXACT_UP_TO = 100_000  # vectors: 51 MB at 128 dimensions, and 30 ms a query on two busy cores
 TRAINING_VECTORS_PER_LIST = 40  # FAISS warns below 39
 LEAST_TRAINING_VECTORS = 50_000
-MEND = "build the index again with `snakemake --forcerun index`"
-LISTS = "lists.ivfdata"
+LISTS_FILE = "lists.ivfdata"
 
 
 def choose_kind(n: int, dimensions: int) -> str:
@@ -47,7 +46,7 @@ def choose_kind(n: int, dimensions: int) -> str:
 
 
 @contextmanager
-def _faiss_faults(kind: str) -> Iterator[None]:
+def explain_faiss_errors(kind: str) -> Iterator[None]:
     """What FAISS refuses, as a sentence."""
     try:
         yield
@@ -71,51 +70,51 @@ def _one_thread(kind: str) -> Iterator[None]:
         faiss.omp_set_num_threads(threads)
 
 
-def _empty(kind: str, embeddings: Embeddings) -> faiss.Index:
+def empty_index(kind: str, embeddings: Embeddings) -> faiss.Index:
     """An index that is not trained; of a packed kind, the plain one that becomes it."""
-    plain = kind.removesuffix("fs") + "np" if _is_packed(kind) else kind
+    plain = kind.removesuffix("fs") + "np" if _is_packed_kind(kind) else kind
     index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
-    if _is_packed(kind):
+    if _is_packed_kind(kind):
         index.by_residual = False  # type: ignore[attr-defined]  # as FAISS's own fast-scan kinds
     return index
 
 
-def _trained(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
+def trained_index(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
     """An empty index, trained on a sample of the vectors."""
-    with _faiss_faults(kind), _one_thread(kind):
-        index = _empty(kind, embeddings)
+    with explain_faiss_errors(kind), _one_thread(kind):
+        index = empty_index(kind, embeddings)
         if not index.is_trained:
             inverted = inverted_file(index)
             lists = inverted.nlist if inverted is not None else 0
             size = min(len(embeddings), max(LEAST_TRAINING_VECTORS, TRAINING_VECTORS_PER_LIST * lists))
             started = time.monotonic()
-            index.train(embeddings.rows(_sample(embeddings, size, seed, "training")))
+            index.train(embeddings.rows(draw_rows(embeddings, size, seed, "training")))
             logger.info("trained on %d vectors in %.0f s", size, time.monotonic() - started)
         return index
 
 
-def _add(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> None:
+def add_vectors(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> None:
     """Add shards, some at a time.
 
     Always the same ones together, in one job or in many: that rounding depends on what is added together would be
     allowed. Not one by one, since FAISS takes up to three times as long for 500 vectors at a time as for 4,000.
     """
-    with _faiss_faults(kind), _one_thread(kind):
+    with explain_faiss_errors(kind), _one_thread(kind):
         for shards in parts_of(files, SHARDS_ADDED_TOGETHER).values():
             embeddings = Embeddings(shards)
             for first, vectors in embeddings.blocks():
-                _check_unit_length(embeddings, first, vectors)
+                check_unit_length(embeddings, first, vectors)
                 index.add(vectors)
 
 
-def _is_packed(kind: str) -> bool:
+def _is_packed_kind(kind: str) -> bool:
     """Whether the kind is an inverted file of 4-bit codes that are packed for FAISS's fast scan."""
     return re.fullmatch(r"IVF\d+,PQ\d+x4fs", kind) is not None
 
 
-def _packed(index: faiss.Index, kind: str) -> faiss.Index:
+def packed_index(index: faiss.Index, kind: str) -> faiss.Index:
     """The same empty index, packed if the kind is; of FAISS 1.15, lists that are joined when packed corrupt memory."""
-    if not _is_packed(kind):
+    if not _is_packed_kind(kind):
         return index
     assert isinstance(index, faiss.IndexIVFPQ)
     packed = faiss.IndexIVFPQFastScan(index)
@@ -124,45 +123,45 @@ def _packed(index: faiss.Index, kind: str) -> faiss.Index:
     return packed
 
 
-def _inner(index: faiss.Index) -> faiss.Index:
+def _inner_index(index: faiss.Index) -> faiss.Index:
     """The index behind a transformation of the vectors."""
     return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
 
 
-def _breadth(index: faiss.Index) -> int | None:
+def get_search_depth(index: faiss.Index) -> int | None:
     """Lists or nodes a query looks into; none for other kinds."""
-    inner = _inner(index)
+    inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.nprobe)
     return int(inner.hnsw.efSearch) if isinstance(inner, faiss.IndexHNSW) else None
 
 
-def _largest_breadth(index: faiss.Index) -> int:
+def largest_search_depth(index: faiss.Index) -> int:
     """The most lists or nodes there are to look into."""
-    inner = _inner(index)
+    inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.nlist)
     return int(inner.ntotal) if isinstance(inner, faiss.IndexHNSW) else 1
 
 
-def _set_breadth(index: faiss.Index, breadth: int) -> None:
+def set_search_depth(index: faiss.Index, search_depth: int) -> None:
     """Let queries look into so many lists or nodes; it is written with the index."""
-    inner = _inner(index)
+    inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
-        inner.nprobe = breadth
+        inner.nprobe = search_depth
     elif isinstance(inner, faiss.IndexHNSW):
-        inner.hnsw.efSearch = breadth
+        inner.hnsw.efSearch = search_depth
 
 
-def _parameters(index: faiss.Index, breadth: int) -> faiss.SearchParameters:
-    """A breadth for one query only."""
-    inner = _inner(index)
+def search_parameters(index: faiss.Index, search_depth: int) -> faiss.SearchParameters:
+    """Set the search depth of one query only."""
+    inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         parameters = faiss.SearchParametersIVF()
-        parameters.nprobe = breadth
+        parameters.nprobe = search_depth
     else:
         parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
-        parameters.efSearch = breadth
+        parameters.efSearch = search_depth
     if inner is index:
         return parameters
     outer = faiss.SearchParametersPreTransform()
@@ -170,7 +169,7 @@ def _parameters(index: faiss.Index, breadth: int) -> faiss.SearchParameters:
     return outer
 
 
-def _sample(embeddings: Embeddings, size: int, seed: int, purpose: str) -> Rows:
+def draw_rows(embeddings: Embeddings, size: int, seed: int, purpose: str) -> Rows:
     """Rows drawn at random, in order."""
     random = generator(seed, "index", purpose)
     return np.sort(random.choice(len(embeddings), min(size, len(embeddings)), replace=False))

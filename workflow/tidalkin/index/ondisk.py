@@ -31,7 +31,7 @@ def inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
 
 def can_be_joined(index: faiss.Index) -> bool:
     """Whether an index is an inverted file with lists that `write_lists` can join."""
-    return isinstance(_lists(index), faiss.ArrayInvertedLists)
+    return isinstance(_inverted_lists(index), faiss.ArrayInvertedLists)
 
 
 def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Path) -> None:
@@ -49,20 +49,20 @@ def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Pa
     inverted = inverted_file(index)
     assert inverted is not None
     packer = inverted.get_CodePacker() if isinstance(inverted, faiss.IndexIVFPQFastScan) else None
-    sources = [lists for part in parts if (lists := _lists(part)) is not None]
+    sources = [lists for part in parts if (lists := _inverted_lists(part)) is not None]
     first_rows = np.cumsum([0, *(part.ntotal for part in parts)])
     lists = faiss.OnDiskInvertedLists()
     lists.nlist, lists.code_size = inverted.nlist, inverted.code_size
     lists.lists.clear()
     with atomic_path(path) as partial, partial.open("wb") as file:
         for number in range(inverted.nlist):
-            codes, rows = _joined(sources, first_rows, number, inverted.code_size)
+            codes, rows = _join_list(sources, first_rows, number, inverted.code_size)
             place = faiss.OnDiskOneList()
             place.size, place.capacity, place.offset = len(rows), -(-len(rows) // CAPACITY) * CAPACITY, file.tell()
             lists.lists.push_back(place)  # type: ignore[attr-defined]
             room = place.capacity - place.size
             codes = np.pad(codes, ((0, room), (0, 0)))
-            file.write((codes if packer is None else _packed(codes, packer)).tobytes())
+            file.write((codes if packer is None else _pack_blocks(codes, packer)).tobytes())
             file.write(np.pad(rows, (0, room)).tobytes())
         lists.totsize = file.tell()
     inverted.replace_invlists(lists, True)
@@ -86,7 +86,7 @@ def map_lists(index: faiss.Index, path: str | Path) -> None:
     ValueError
         If the file is of another index, or damaged.
     """
-    lists = _lists(index)
+    lists = _inverted_lists(index)
     if not isinstance(lists, faiss.OnDiskInvertedLists):
         raise ValueError("the index has no lists in a file")
     if (size := Path(path).stat().st_size) != lists.totsize:  # to read beyond its end would kill the process
@@ -98,7 +98,7 @@ def map_lists(index: faiss.Index, path: str | Path) -> None:
 
 def write_index(index: faiss.Index, path: str | Path) -> None:
     """Write an index without its lists, if these have a file; of that, the name alone is written, wherever it lies."""
-    lists = _lists(index)
+    lists = _inverted_lists(index)
     if not isinstance(lists, faiss.OnDiskInvertedLists):
         faiss.write_index(index, str(path))
         return
@@ -108,7 +108,7 @@ def write_index(index: faiss.Index, path: str | Path) -> None:
     lists.filename = place
 
 
-def _lists(index: faiss.Index) -> faiss.InvertedLists | None:
+def _inverted_lists(index: faiss.Index) -> faiss.InvertedLists | None:
     """The lists of an index, if it is an inverted file that has any."""
     inverted = inverted_file(index)
     if inverted is None or inverted.invlists is None:
@@ -116,7 +116,7 @@ def _lists(index: faiss.Index) -> faiss.InvertedLists | None:
     return faiss.downcast_InvertedLists(inverted.invlists)
 
 
-def _joined(
+def _join_list(
     sources: Sequence[faiss.InvertedLists], first_rows: npt.NDArray[np.int64], number: int, code_size: int
 ) -> tuple[Codes, npt.NDArray[np.int64]]:
     """Codes (vector, byte) and rows (vector,) of one list of all parts."""
@@ -128,7 +128,7 @@ def _joined(
     return np.concatenate(codes), np.concatenate(rows)
 
 
-def _packed(codes: Codes, packer: faiss.CodePacker) -> Codes:
+def _pack_blocks(codes: Codes, packer: faiss.CodePacker) -> Codes:
     """Codes (vector, byte) of whole blocks, as FAISS packs them, (byte,)."""
     blocks = np.zeros((len(codes) // packer.nvec, packer.block_size), np.uint8)  # FAISS adds bits to what is there
     for number, block in enumerate(blocks):

@@ -15,26 +15,33 @@ import numpy as np
 import numpy.typing as npt
 
 from tidalkin.errors import TidalkinError
-from tidalkin.index.faiss_kinds import LISTS, MEND, _breadth, _largest_breadth, _parameters
+from tidalkin.index.faiss_kinds import (
+    LISTS_FILE,
+    get_search_depth,
+    largest_search_depth,
+    search_parameters,
+)
 from tidalkin.index.ondisk import map_lists
-from tidalkin.index.report import Report, read_report
-from tidalkin.index.vectors import Rows, Stored, Vectors, _digest, _load
+from tidalkin.index.report import REBUILD_HINT, Report, read_report
+from tidalkin.index.vectors import Rows, Stored, Vectors, embeddings_digest, load_array
 
-CANDIDATES = (100, 300, 1000)  # ranked again per query: the fewest that reach the aim
-QUESTION_BREADTH = 8
-"""Times the breadth that was tuned: a question weighs the dimensions anew, so that its answers lie farther from it, and
-in more lists, than the neighbours of a vector."""
-QUESTION_CANDIDATES = 40  # ranked again for each of a question's answers, at least
+RERANK_STEPS = (100, 300, 1000)  # candidates re-ranked per query: the fewest that reach the aim
+QUERY_DEPTH_FACTOR = 8
+"""Factor on the tuned search depth for user queries.
+
+These re-weight the dimensions, so that the true neighbours lie in more lists.
+"""
+QUERY_RERANK_PER_RESULT = 40  # least number of candidates re-ranked for each result of a user query
 
 
-def ranked(
+def search_index(
     index: faiss.Index,
     vectors: Stored,
-    candidates: int,
+    n_rerank: int,
     vector: Vectors,
     k: int,
     exclude: Sequence[int] = (),
-    breadth: int | None = None,
+    search_depth: int | None = None,
 ) -> tuple[Rows, Vectors]:
     """The rows most similar to one vector.
 
@@ -44,16 +51,16 @@ def ranked(
         The index.
     vectors : (row, dimension) float32 or float16
         The vectors it was built from.
-    candidates : int
-        How many of the index's answers are ranked again by exact similarity; 0 trusts the index.
+    n_rerank : int
+        Candidates of the index to re-rank by exact similarity; 0 trusts the index.
     vector : (dimension,) float32
         The query; of length 1, if similarities are to be cosines.
     k : int
         How many rows.
     exclude : sequence of int
         Rows that are no answers.
-    breadth : int, optional
-        Lists or nodes to look into; none: as many as the index was tuned to.
+    search_depth : int, optional
+        ``nprobe`` of an inverted file or ``efSearch`` of a graph for this query; by default the tuned value.
 
     Returns
     -------
@@ -61,17 +68,17 @@ def ranked(
         Most similar first, equal ones by row; fewer than ``k`` only where the index has fewer.
     """
     wanted = min(k + len(exclude), index.ntotal)
-    rows = _candidates(index, vector, min(max(candidates, wanted), index.ntotal), wanted, breadth)
-    return _best(rows, _similarity(vectors, rows, vector), k, exclude)
+    rows = candidate_rows(index, vector, min(max(n_rerank, wanted), index.ntotal), wanted, search_depth)
+    return top_rows(rows, inner_products(vectors, rows, vector), k, exclude)
 
 
-def _similarity(vectors: Stored, rows: Rows, vector: Vectors) -> Vectors:
+def inner_products(vectors: Stored, rows: Rows, vector: Vectors) -> Vectors:
     """Exact inner products of some rows with a vector."""
     similarity: Vectors = vectors[rows].astype(np.float32, copy=False) @ vector
     return similarity
 
 
-def _best(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) -> tuple[Rows, Vectors]:
+def top_rows(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) -> tuple[Rows, Vectors]:
     """The ``k`` most similar rows, equal ones by row, without those that are no answers."""
     allowed = ~np.isin(rows, exclude)
     rows, similarity = rows[allowed], similarity[allowed]
@@ -79,15 +86,17 @@ def _best(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) -> tu
     return rows[best], similarity[best]
 
 
-def _candidates(index: faiss.Index, vector: Vectors, count: int, wanted: int, breadth: int | None = None) -> Rows:
+def candidate_rows(
+    index: faiss.Index, vector: Vectors, count: int, wanted: int, search_depth: int | None = None
+) -> Rows:
     """The index's best ``count`` rows; it looks into more lists or nodes where it finds fewer than ``wanted``."""
-    query, largest = vector[None, :], _largest_breadth(index)
-    looked_into = min(breadth or _breadth(index) or 1, largest)
-    parameters = _parameters(index, looked_into) if breadth and largest > 1 else None
+    query, largest = vector[None, :], largest_search_depth(index)
+    depth = min(search_depth or get_search_depth(index) or 1, largest)
+    parameters = search_parameters(index, depth) if search_depth and largest > 1 else None
     rows: Rows = index.search(query, count, params=parameters)[1][0]
-    while (rows >= 0).sum() < wanted and looked_into < largest:
-        looked_into = min(2 * looked_into, largest)
-        rows = index.search(query, count, params=_parameters(index, looked_into))[1][0]
+    while (rows >= 0).sum() < wanted and depth < largest:
+        depth = min(2 * depth, largest)
+        rows = index.search(query, count, params=search_parameters(index, depth))[1][0]
     return rows[rows >= 0]
 
 
@@ -110,18 +119,18 @@ class OpenIndex:
     def nearest(self, vector: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
         """Rows and similarities of the ``k`` nearest neighbours of one of the vectors, as the index was tuned to find.
 
-        See `ranked`.
+        See `search_index`.
         """
-        return ranked(self.index, self.vectors, self.report.candidates, vector, k, exclude)
+        return search_index(self.index, self.vectors, self.report.n_rerank, vector, k, exclude)
 
     def most_similar(self, direction: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
         """Rows and similarities of the ``k`` objects that lie most in some direction; it takes longer than `nearest`.
 
-        See `ranked`.
+        See `search_index`.
         """
-        candidates = self.report.candidates and max(self.report.candidates, QUESTION_CANDIDATES * k)
-        breadth = self.report.breadth and QUESTION_BREADTH * self.report.breadth
-        return ranked(self.index, self.vectors, candidates, direction, k, exclude, breadth)
+        n_rerank = self.report.n_rerank and max(self.report.n_rerank, QUERY_RERANK_PER_RESULT * k)
+        search_depth = self.report.search_depth and QUERY_DEPTH_FACTOR * self.report.search_depth
+        return search_index(self.index, self.vectors, n_rerank, direction, k, exclude, search_depth)
 
 
 def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenIndex:
@@ -141,37 +150,39 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
     """
     directory = Path(directory)
     report = read_report(directory)
-    if _digest([Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards]) != report.embeddings_digest:
-        raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {MEND}")
-    index = _mapped(directory)
-    ids = _load(directory / "ids.npy", MEND).astype(np.int64, copy=False)
-    vectors = _load(directory / "vectors.npy", MEND)
+    files = [Path(embeddings_directory) / f"{shard}.npy" for shard in report.shards]
+    if embeddings_digest(files) != report.embeddings_digest:
+        raise TidalkinError(f"{directory}: was not built from the embeddings in {embeddings_directory}: {REBUILD_HINT}")
+    index = _map_index(directory)
+    ids = load_array(directory / "ids.npy", REBUILD_HINT).astype(np.int64, copy=False)
+    vectors = load_array(directory / "vectors.npy", REBUILD_HINT)
     if not len(vectors) == index.ntotal == len(ids):
         raise TidalkinError(
             f"{directory}: index.faiss has {index.ntotal} vectors, ids.npy {len(ids)} and vectors.npy {len(vectors)}: "
-            f"{MEND}"
+            f"{REBUILD_HINT}"
         )
     return OpenIndex(index, ids, vectors, report)
 
 
-def _mapped(directory: Path) -> faiss.Index:
+def _map_index(directory: Path) -> faiss.Index:
     """An index whose vectors or lists are mapped."""
-    lists = directory / LISTS
+    lists = directory / LISTS_FILE
     if not lists.exists():
-        raise TidalkinError(f"{lists}: is missing: {MEND}")
+        raise TidalkinError(f"{lists}: is missing: {REBUILD_HINT}")
     if lists.stat().st_size == 0:
-        return _read(directory / "index.faiss", faiss.IO_FLAG_MMAP_IFC)
-    index = _read(directory / "index.faiss", faiss.IO_FLAG_SKIP_IVF_DATA | faiss.IO_FLAG_READ_ONLY)
+        return read_faiss_index(directory / "index.faiss", faiss.IO_FLAG_MMAP_IFC)
+    index = read_faiss_index(directory / "index.faiss", faiss.IO_FLAG_SKIP_IVF_DATA | faiss.IO_FLAG_READ_ONLY)
     try:
         map_lists(index, lists)
     except ValueError as error:
-        raise TidalkinError(f"{lists}: does not belong to index.faiss ({error}): {MEND}") from None
+        raise TidalkinError(f"{lists}: does not belong to index.faiss ({error}): {REBUILD_HINT}") from None
     return index
 
 
-def _read(path: Path, flags: int = 0) -> faiss.Index:
+def read_faiss_index(path: Path, flags: int = 0) -> faiss.Index:
+    """Read an index file; refuse a damaged one in a sentence."""
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].split("Error: ")[-1]
-        raise TidalkinError(f"{path}: cannot be read ({reason}): {MEND}") from None
+        raise TidalkinError(f"{path}: cannot be read ({reason}): {REBUILD_HINT}") from None

@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from tidalkin import config
 from tidalkin.errors import TidalkinError
 
+REBUILD_HINT = "build the index again with `snakemake --forcerun index`"
 RECALL_AIM = 0.95
 RECALL_AT = 10
 
 
 class Report(config.Section):
-    """What was built from what, and how well and how fast it answers."""
+    """Description of an index: its input, its kind and its recall."""
 
     kind: str
     n: int
@@ -22,15 +23,13 @@ class Report(config.Section):
     index_bytes: int
     bytes_per_vector: float
     """Of index and ids, without the vectors, which are on disk."""
-    candidates: int
-    """Candidates that are ranked again by their exact similarity; 0 for an index that is exact itself."""
-    breadth: int | None
-    """Lists of an inverted file (nprobe), or nodes of a graph (efSearch), that a query looks into."""
+    n_rerank: int
+    """Candidates re-ranked by exact similarity for each query; 0 for an exact index."""
+    search_depth: int | None
+    """Tuned ``nprobe`` of an inverted file, or ``efSearch`` of a graph; null for other kinds."""
     recall_at_10: float
     """Share of the 10 exact nearest neighbours found, the query itself not counted."""
     queries: int
-    latency_p50_ms: float
-    latency_p99_ms: float
     shards: tuple[str, ...]
     embeddings_digest: str
     config_digest: str
@@ -46,10 +45,9 @@ def read_report(directory: str | Path) -> Report:
         If there is none, or it is damaged.
     """
     path = Path(directory) / "report.json"
-    mend = "make it with `snakemake --until index`"
     if not path.is_file():
-        raise TidalkinError(f"{directory}: no index is here: {mend}")
+        raise TidalkinError(f"{directory}: no index is here: build one with `snakemake --until index`")
     try:
         return Report.model_validate_json(path.read_text())
     except (ValidationError, UnicodeDecodeError):
-        raise TidalkinError(f"{path}: is damaged or of another tidalkin: {mend}") from None
+        raise TidalkinError(f"{path}: is damaged or of another version of tidalkin: {REBUILD_HINT}") from None

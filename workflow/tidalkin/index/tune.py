@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -9,46 +10,54 @@ import faiss
 import numpy as np
 
 from tidalkin import __version__, config
-from tidalkin.index.faiss_kinds import _breadth, _largest_breadth, _sample, _set_breadth
-from tidalkin.index.query import CANDIDATES, _best, _candidates, _similarity, ranked
+from tidalkin.index.faiss_kinds import draw_rows, get_search_depth, largest_search_depth, set_search_depth
+from tidalkin.index.query import RERANK_STEPS, candidate_rows, inner_products, search_index, top_rows
 from tidalkin.index.report import RECALL_AIM, RECALL_AT, Report
-from tidalkin.index.vectors import Embeddings, Rows, Stored, _digest
+from tidalkin.index.vectors import Embeddings, Rows, Stored, embeddings_digest
+
+logger = logging.getLogger(__name__)
 
 TUNING_MARGIN = 0.01  # the error of recall with 200 queries
-HALVINGS = 3  # of the gap between a breadth that is too little and its double, which is enough
+HALVINGS = 3  # of the interval between a search depth that is too small and its double, which suffices
 
 
-def _measured(
+def measure_index(
     index: faiss.Index,
     vectors: Stored,
     kind: str,
-    candidates: int,
+    n_rerank: int,
     index_bytes: int,
     embeddings: Embeddings,
     settings: config.Index,
     seed: int,
 ) -> Report:
-    """Ask the index, one query at a time, and compare with exact search."""
-    rows = _sample(embeddings, settings.queries, seed, "asked")
+    """Query the index, one vector at a time, and compare with exact search.
+
+    The latency goes to the log, so that the report is the same when it is made again.
+    """
+    rows = draw_rows(embeddings, settings.queries, seed, "asked")
     found, milliseconds = [], []
     for row, vector in zip(rows, embeddings.rows(rows), strict=True):
         started = time.perf_counter()
-        found.append(ranked(index, vectors, candidates, vector, RECALL_AT, exclude=[row])[0])
+        found.append(search_index(index, vectors, n_rerank, vector, RECALL_AT, exclude=[row])[0])
         milliseconds.append(1000 * (time.perf_counter() - started))
+    logger.info(
+        "latency of a query: median %.3f ms, 99th percentile %.3f ms",
+        np.percentile(milliseconds, 50),
+        np.percentile(milliseconds, 99),
+    )
     return Report(
         kind=kind,
         n=len(embeddings),
         dimensions=embeddings.dimensions,
         index_bytes=index_bytes,
         bytes_per_vector=round(index_bytes / len(embeddings) + 8, 2),
-        candidates=candidates,
-        breadth=_breadth(index),
+        n_rerank=n_rerank,
+        search_depth=get_search_depth(index),
         recall_at_10=round(recall(found, exact_neighbours(embeddings, rows, RECALL_AT)), 4),
         queries=len(rows),
-        latency_p50_ms=round(float(np.percentile(milliseconds, 50)), 3),
-        latency_p99_ms=round(float(np.percentile(milliseconds, 99)), 3),
         shards=tuple(file.stem for file in embeddings.files),
-        embeddings_digest=_digest(embeddings.files),
+        embeddings_digest=embeddings_digest(embeddings.files),
         config_digest=config.config_digest(settings.content(), seed),
         tidalkin_version=__version__,
     )
@@ -76,46 +85,47 @@ def recall(found: Sequence[Rows], exact: Sequence[Rows]) -> float:
     return hits / possible if possible else 1.0
 
 
-def _tune(index: faiss.Index, vectors: Stored, embeddings: Embeddings, queries: int, seed: int) -> int:
-    """Set about the least breadth, and return the fewest candidates, that reach the aim; or the most there are.
+def tune_index(index: faiss.Index, vectors: Stored, embeddings: Embeddings, queries: int, seed: int) -> int:
+    """Set the least search depth that reaches the aim, and return the least ``n_rerank``.
 
-    On queries of its own, so that the report's are not those it was made to fit.
+    Both are the largest possible where none reaches it. The queries differ from those of the report, which would
+    otherwise measure what was fitted to them.
     """
-    rows = _sample(embeddings, queries, seed, "tuned on")
+    rows = draw_rows(embeddings, queries, seed, "tuned on")
     asked, exact = embeddings.rows(rows), exact_neighbours(embeddings, rows, RECALL_AT)
 
-    def enough(breadth: int) -> int | None:
-        """The fewest candidates that reach the aim with so much breadth, if any do."""
-        _set_breadth(index, breadth)
-        found: dict[int, list[Rows]] = {candidates: [] for candidates in CANDIDATES}
+    def enough(search_depth: int) -> int | None:
+        """Return the least ``n_rerank`` that reaches the aim at this search depth, if any does."""
+        set_search_depth(index, search_depth)
+        found: dict[int, list[Rows]] = {n_rerank: [] for n_rerank in RERANK_STEPS}
         for row, vector in zip(rows, asked, strict=True):
-            most = _candidates(index, vector, min(CANDIDATES[-1], index.ntotal), RECALL_AT + 1)
-            similarity = _similarity(vectors, most, vector)
-            for candidates in CANDIDATES:
-                best = _best(most[:candidates], similarity[:candidates], RECALL_AT, exclude=[row])
-                found[candidates].append(best[0])
-        reaching = (some for some in CANDIDATES if recall(found[some], exact) >= RECALL_AIM + TUNING_MARGIN)
+            most = candidate_rows(index, vector, min(RERANK_STEPS[-1], index.ntotal), RECALL_AT + 1)
+            similarity = inner_products(vectors, most, vector)
+            for n_rerank in RERANK_STEPS:
+                best = top_rows(most[:n_rerank], similarity[:n_rerank], RECALL_AT, exclude=[row])
+                found[n_rerank].append(best[0])
+        reaching = (some for some in RERANK_STEPS if recall(found[some], exact) >= RECALL_AIM + TUNING_MARGIN)
         return next(reaching, None)
 
     too_little = 0
-    for breadth in _doubling(_largest_breadth(index)):
-        if candidates := enough(breadth):
+    for search_depth in _powers_of_two(largest_search_depth(index)):
+        if n_rerank := enough(search_depth):
             break
-        too_little = breadth
+        too_little = search_depth
     else:
-        return CANDIDATES[-1]
+        return RERANK_STEPS[-1]
     for _ in range(HALVINGS):
-        between = (too_little + breadth) // 2
+        between = (too_little + search_depth) // 2
         if between == too_little:
             break
         if fewer := enough(between):
-            breadth, candidates = between, fewer
+            search_depth, n_rerank = between, fewer
         else:
             too_little = between
-    _set_breadth(index, breadth)
-    return candidates
+    set_search_depth(index, search_depth)
+    return n_rerank
 
 
-def _doubling(largest: int) -> list[int]:
+def _powers_of_two(largest: int) -> list[int]:
     """1, 2, 4, ... and ``largest`` itself."""
     return [2**power for power in range(largest.bit_length()) if 2**power < largest] + [largest]

@@ -51,11 +51,11 @@ class Embeddings:
         self.files = tuple(Path(file) for file in files)
         if not self.files:
             raise TidalkinError("there are no embeddings to index: make them with `snakemake --until embed`")
-        self._vectors = lru_cache(OPEN_SHARDS)(lambda shard: _load(self.files[shard]))
+        self._vectors = lru_cache(OPEN_SHARDS)(lambda shard: load_array(self.files[shard]))
         lengths = []
         self.dimensions, self.dtype = 0, np.dtype(np.float16)
         for shard, file in enumerate(self.files):
-            vectors, ids = self._vectors(shard), _load(_ids_file(file))
+            vectors, ids = self._vectors(shard), load_array(ids_file(file))
             if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
                 raise TidalkinError(
                     f"{file}: has shape {vectors.shape}, but its ids {ids.shape}: make both with `snakemake -R embed`"
@@ -90,7 +90,7 @@ class Embeddings:
         """Write all vectors (row, dimension) to one file, and all object ids (row,) int64, shard after shard."""
         shards = range(len(self.files))
         _write_joined(vectors, self.dtype, (len(self), self.dimensions), map(self._vectors, shards))
-        _write_joined(ids, np.dtype(np.int64), (len(self),), (_load(_ids_file(file)) for file in self.files))
+        _write_joined(ids, np.dtype(np.int64), (len(self),), (load_array(ids_file(file)) for file in self.files))
 
 
 def _write_joined(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[Stored]) -> None:
@@ -102,41 +102,42 @@ def _write_joined(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], par
             file.write(part.astype(dtype).tobytes())
 
 
-def _digest(files: Sequence[Path]) -> str:
+def embeddings_digest(files: Sequence[Path]) -> str:
     """Short digest of names, ids, and the first and last vector of the first and the last shard.
 
     It is cheap, and no two trainings agree on it, nor do a catalog and a grown one.
     """
     digest = hashlib.sha256()
     for file in (files[0], files[-1]):
-        vectors = _load(file)
+        vectors = load_array(file)
         digest.update(f"{file.stem} {vectors.shape} {vectors.dtype}".encode())
-        digest.update(_load(_ids_file(file)).tobytes())
+        digest.update(load_array(ids_file(file)).tobytes())
         digest.update(vectors[:1].tobytes() + vectors[-1:].tobytes())
     return digest.hexdigest()[:16]
 
 
-def _ids_file(file: Path) -> Path:
+def ids_file(file: Path) -> Path:
+    """Return the file of object ids beside a shard of vectors."""
     return file.with_suffix(".ids.npy")
 
 
-def _load(file: Path, mend: str = "make it with `snakemake -R embed`") -> npt.NDArray[np.generic]:
+def load_array(file: Path, hint: str = "make it with `snakemake -R embed`") -> npt.NDArray[np.generic]:
     """An array, memory-mapped."""
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise TidalkinError(f"{file}: cannot be read ({error}): {mend}") from None
+        raise TidalkinError(f"{file}: cannot be read ({error}): {hint}") from None
     return array
 
 
-def _check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> None:
+def check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> None:
     """Raise where a vector is not finite or not of length 1."""
     length = np.linalg.norm(vectors, axis=1)
     wrong = np.flatnonzero(~(np.abs(length - 1) < LENGTH_TOLERANCE))
     if len(wrong):
         shard = int(np.searchsorted(embeddings.starts, first + wrong[0], side="right")) - 1
         file = embeddings.files[shard]
-        object_id = _load(_ids_file(file))[first + wrong[0] - embeddings.starts[shard]]
+        object_id = load_array(ids_file(file))[first + wrong[0] - embeddings.starts[shard]]
         raise TidalkinError(
             f"{file}: the vector of object {object_id} has length {length[wrong[0]]:.3g} instead of 1: "
             "make it again with `snakemake -R embed`"
