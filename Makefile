@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm check format reference clean
+.PHONY: help demo test test-slow test-slurm check format docs reference clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -49,6 +49,10 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+docs: $(VENV)/.installed-dev  ## Build the documentation into build/docs; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+	@echo "Open build/docs/index.html"
 
 reference: $(VENV)/.installed  ## Write docs/reference/configuration.md anew from the code
 	$(BIN)/python -m tidalkin.config.reference > docs/reference/configuration.md

@@ -1,0 +1,86 @@
+"""Sphinx configuration of the documentation; `make docs` builds it into build/docs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from types import GenericAlias
+from typing import Any
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parents[1]
+# The pages describe the package of this clone, whichever one is installed.
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from tidalkin import __version__  # noqa: E402
+
+project = "tidalkin"
+author = "The tidalkin developers"
+copyright = "The tidalkin developers"
+version = release = __version__
+
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxcontrib.typer",
+]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+templates_path = ["_templates"]
+
+# Single backticks in docstrings link to an object where they name one, as in astropy.
+default_role = "py:obj"
+numpydoc_show_class_members = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autosummary_generate = True
+autosummary_ignore_module_all = False
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+# A notebook is shown with its stored output; the slow tests execute it.
+nb_execution_mode = "off"
+
+intersphinx_mapping = {
+    "astropy": ("https://docs.astropy.org/en/stable/", None),
+    "numpy": ("https://numpy.org/doc/stable/", None),
+    "pandas": ("https://pandas.pydata.org/docs/", None),
+    "python": ("https://docs.python.org/3/", None),
+    "torch": ("https://docs.pytorch.org/docs/stable/", None),
+    "zarr": ("https://zarr.readthedocs.io/en/stable/", None),
+}
+intersphinx_timeout = 5
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"tidalkin {release}"
+html_theme_options = {
+    "github_url": "https://github.com/tidalkin/tidalkin",
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+}
+html_show_sourcelink = False
+
+
+def _accept_unreachable(record: logging.LogRecord) -> bool:
+    """Lower the level of the warning that an inventory is unreachable."""
+    if "failed to reach any of the inventories" in record.getMessage():
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+def _skip_aliases(app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out aliases such as ``Key = tuple[int, str]``, whose docstring is that of ``tuple``."""
+    return True if isinstance(item, GenericAlias) else None
+
+
+def setup(app: Sphinx) -> None:
+    """Let the pages build without a network, and with warnings as errors."""
+    logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(_accept_unreachable)
+    app.connect("autodoc-skip-member", _skip_aliases)
