@@ -241,7 +241,7 @@ def test_real_hsc_images_arrive_in_nanojansky(tmp_path, scheduler, real_hsc_cuto
 DRIVER = """
 import json, logging, resource, sys
 from tidalkin.config import Dask, Images
-from tidalkin.conversion import convert
+from tidalkin.images.convert import convert
 from tidalkin.errors import TidalkinError
 
 if __name__ == "__main__":
