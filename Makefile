@@ -44,6 +44,8 @@ check: $(VENV)/.installed-dev
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+	$(BIN)/python tests/prose.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 format: $(VENV)/.installed-dev  ## Format the code
