@@ -154,10 +154,10 @@ def index(folder: Path, galaxies: int) -> Callable[[], None]:
 
 
 def search(folder: Path, galaxies: int) -> Callable[[], None]:
-    """Answer ten questions."""
+    """Run ten queries."""
     from tidalkin.embedding.whitening import fit_whitening
     from tidalkin.search.files import RunFiles
-    from tidalkin.search.query import answer
+    from tidalkin.search.query import find_similar
 
     ids = np.arange(VECTORS * galaxies)
     write_catalog(
@@ -173,7 +173,9 @@ def search(folder: Path, galaxies: int) -> Callable[[], None]:
 
     def work() -> None:
         for object_id in range(0, len(ids), len(ids) // 10):
-            answer(config.Query(like=(object_id,)), files, k=10, radius_arcsec=2.0, weights=SETTINGS.search.weights)
+            find_similar(
+                config.Query(like=(object_id,)), files, k=10, radius_arcsec=2.0, weights=SETTINGS.search.weights
+            )
 
     return work
 

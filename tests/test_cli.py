@@ -91,7 +91,7 @@ def test_an_example_is_answered_without_the_heavy_libraries(folder):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_several_examples_and_a_position_are_one_question(folder):
+def test_several_examples_and_a_position_are_one_query(folder):
     catalog = pd.read_parquet(folder / "results" / "small" / "catalog.parquet")
     ra, dec = catalog[["ra", "dec"]].iloc[99]  # object 100, south of the equator
     done = tidalkin(

@@ -13,9 +13,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tidalkin import config
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.evaluate import evaluate, found_at, write_evaluation
-from tidalkin.evaluation.labels import Labels, Vectors, labelled_galaxies, read_embeddings
+from tidalkin.evaluation.labels import Labels, MethodVectors, labelled_galaxies, read_embeddings
 from tidalkin.evaluation.metrics import ranking
-from tidalkin.evaluation.probes import answers, label_counts
+from tidalkin.evaluation.probes import label_counts, score_tasks
 from tidalkin.evaluation.splits import split
 from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 
@@ -32,10 +32,10 @@ def catalog_of(n_positive: int, n_negative: int) -> pd.DataFrame:
     return pd.DataFrame({"object_id": object_id, "label": label, "tidal_surface_brightness": brightness})
 
 
-def vectors_of(catalog: pd.DataFrame, signal: float, seed: int = 0, dimensions: int = 16) -> Vectors:
+def vectors_of(catalog: pd.DataFrame, signal: float, seed: int = 0, dimensions: int = 16) -> MethodVectors:
     vectors = np.random.default_rng(seed).normal(size=(len(catalog), dimensions))
     vectors[:, 0] += signal * np.where(catalog["label"] == "none", -1, 1)
-    return Vectors(catalog["object_id"].to_numpy(), vectors)
+    return MethodVectors(catalog["object_id"].to_numpy(), vectors)
 
 
 # --- figures of merit --------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_all_methods_are_asked_about_the_same_galaxies_in_the_same_halves():
     full = vectors_of(catalog, 1.0)
     # The second method knows fewer galaxies, in another order, and has the same vectors of them.
     some = np.random.default_rng(1).permutation(len(catalog))[:80]
-    fewer = Vectors(full.object_id[some], full.vectors[some])
+    fewer = MethodVectors(full.object_id[some], full.vectors[some])
     table = evaluate({"full": full, "fewer": fewer}, catalog, FEW).metrics
     of_full, of_fewer = (table[table["method"] == method] for method in ("full", "fewer"))
     pd.testing.assert_frame_equal(
@@ -134,12 +134,12 @@ def test_a_query_is_not_among_its_own_answers():
     catalog = catalog_of(20, 20)
     labels = labelled_galaxies(catalog, "none")
     parts = split(labels, 0)
-    identity = Vectors(labels.object_id, np.eye(40))
-    asked = dict(answers("identity", identity, labels.positive, parts, FEW))
-    assert any(question.task == "single" for question in asked)
-    for question, score in asked.items():
+    identity = MethodVectors(labels.object_id, np.eye(40))
+    asked = dict(score_tasks("identity", identity, labels.positive, parts, FEW))
+    assert any(task.name == "single" for task in asked)
+    for task, score in asked.items():
         assert len(score) == len(parts.test)
-        if question.task in ("single", "set"):
+        if task.name in ("single", "set"):
             assert not score.any()
 
 
@@ -151,12 +151,12 @@ def test_what_the_test_galaxies_are_labelled_does_not_change_their_scores():
     hidden = labels.positive.copy()
     hidden[parts.test] = ~hidden[parts.test]
     pairs = zip(
-        answers("encoder", vectors, labels.positive, parts, FEW),
-        answers("encoder", vectors, hidden, parts, FEW),
+        score_tasks("encoder", vectors, labels.positive, parts, FEW),
+        score_tasks("encoder", vectors, hidden, parts, FEW),
         strict=True,
     )
-    for (question, score), (_, blind) in pairs:
-        assert np.array_equal(score, blind), question
+    for (task, score), (_, blind) in pairs:
+        assert np.array_equal(score, blind), task
 
 
 # --- the table ---------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def figure(table: pd.DataFrame, task: str, metric: str, method: str = "encoder")
 def test_a_perfect_embedding_scores_one_in_every_task():
     catalog = catalog_of(40, 60)
     direction = np.where(catalog["label"] == "none", -1.0, 1.0)[:, None] * np.ones(4)
-    perfect = Vectors(catalog["object_id"].to_numpy(), direction)
+    perfect = MethodVectors(catalog["object_id"].to_numpy(), direction)
     table = evaluate({"encoder": perfect}, catalog, FEW).metrics
     contamination = table["metric"].str.startswith("contamination")
     assert table.loc[~contamination & (table["metric"] != "precision_at_20"), "mean"].eq(1).all()
@@ -206,7 +206,7 @@ def test_dimensions_count_as_their_importance_says():
     vectors = vectors_of(catalog, 0.6)
     importance = np.ones(16)
     importance[0] = 9  # the one that knows
-    methods = {"encoder": vectors, "told": Vectors(vectors.object_id, vectors.vectors, importance)}
+    methods = {"encoder": vectors, "told": MethodVectors(vectors.object_id, vectors.vectors, importance)}
     table = evaluate(methods, catalog, FEW).metrics
     table = table[(table["metric"] == "roc_auc") & table["n_labels"].isin([1, 5, 20])]
     found = table.pivot_table(index=["task", "n_labels"], columns="method", values="mean")
@@ -229,7 +229,7 @@ def test_morphology_is_also_probed_with_a_forest_that_sees_what_no_plane_divides
     numbers = random.normal(size=(400, 3))
     radius = np.where(catalog["label"] == "none", 0.5, 2.0)
     numbers *= (radius / np.linalg.norm(numbers, axis=1))[:, None]  # a shell around a ball
-    morphology = Vectors(catalog["object_id"].to_numpy(), numbers)
+    morphology = MethodVectors(catalog["object_id"].to_numpy(), numbers)
     table = evaluate({"morphology": morphology}, catalog, FEW).metrics
     assert figure(table, "probe", "roc_auc", "morphology (random forest)")["mean"] > 0.95
     assert figure(table, "probe", "roc_auc", "morphology")["mean"] < 0.7
@@ -239,7 +239,7 @@ def test_completeness_falls_where_features_are_too_faint_to_see():
     catalog = catalog_of(200, 300)
     vectors = vectors_of(catalog, 0.0, dimensions=4).vectors
     vectors[:, 0] += 4 * (catalog["tidal_surface_brightness"] < 26).to_numpy()
-    table = evaluate({"encoder": Vectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).completeness
+    table = evaluate({"encoder": MethodVectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).completeness
     by_brightness = table[table["by"] == "surface_brightness"].sort_values("group")
     assert by_brightness["mean"].iloc[0] > 0.9
     assert by_brightness["mean"].iloc[-1] < 0.4
@@ -251,7 +251,7 @@ def test_bright_examples_find_others_and_faint_ones_what_a_random_draw_does():
     vectors = vectors_of(catalog, 0.0, dimensions=4).vectors
     bright = (catalog["tidal_surface_brightness"] < 26).to_numpy()
     vectors[:, 0] += 4 * bright
-    table = evaluate({"encoder": Vectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).examples
+    table = evaluate({"encoder": MethodVectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).examples
     by_brightness = table[table["by"] == "surface_brightness"].sort_values("group")
     assert by_brightness["mean"].iloc[0] > 0.8
     assert by_brightness["mean"].iloc[-1] < 0.5
@@ -311,7 +311,7 @@ def test_too_few_of_a_class_are_counted_in_a_sentence(n_positive, n_negative):
 def test_a_method_that_knows_too_few_labelled_galaxies_is_refused():
     catalog = catalog_of(30, 30)
     vectors = vectors_of(catalog, 1.0)
-    few = Vectors(vectors.object_id[:12], vectors.vectors[:12])
+    few = MethodVectors(vectors.object_id[:12], vectors.vectors[:12])
     with pytest.raises(TidalkinError, match="12 galaxies labelled with a feature and 0 labelled 'none'"):
         evaluate({"encoder": vectors, "morphology": few}, catalog, FEW)
 

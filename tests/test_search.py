@@ -1,4 +1,4 @@
-"""Questions and answers: by id, set, position and cutout, and what is refused."""
+"""Searches by id, set, position and cutout, and what they refuse."""
 
 import warnings
 
@@ -23,8 +23,8 @@ from tidalkin.search.direction import direction
 from tidalkin.search.files import RunFiles
 from tidalkin.search.objects import catalog_rows, nearest_object, separation_arcsec
 from tidalkin.search.outside import CutoutSettings, read_outside_galaxy
-from tidalkin.search.query import answer
-from tidalkin.search.result import write_answer
+from tidalkin.search.query import find_similar
+from tidalkin.search.result import write_result
 
 BANDS = ("g", "r", "i")
 WEIGHTS = Weights(host=1, unusual=1)
@@ -65,7 +65,7 @@ def files(tmp_path_factory):
 
 
 def ask(files, k=5, weights=WEIGHTS, **query):
-    return answer(Query(**query), files, k=k, radius_arcsec=2.0, weights=weights)
+    return find_similar(Query(**query), files, k=k, radius_arcsec=2.0, weights=weights)
 
 
 def vector_of(files, object_id):
@@ -278,11 +278,11 @@ def write_outside(files, folder, object_id, size=SIZE):
 
 def test_a_cutout_of_a_known_galaxy_finds_that_galaxy_first(with_encoder, tmp_path):
     template = write_outside(with_encoder, tmp_path, 1042)
-    found = answer(Query(cutout=template), with_encoder, k=3, radius_arcsec=2, weights=WEIGHTS, cutouts=CUTOUTS)
+    found = find_similar(Query(cutout=template), with_encoder, k=3, radius_arcsec=2, weights=WEIGHTS, cutouts=CUTOUTS)
     best = found.neighbours.to_pylist()[0]
     assert best["object_id"] == 1042
     assert best["similarity"] == pytest.approx(1, abs=1e-3)
-    write_answer(found, with_encoder.images, tmp_path)
+    write_result(found, with_encoder.images, tmp_path)
     assert (tmp_path / "mosaic.png").stat().st_size > 10_000
 
 
@@ -304,7 +304,7 @@ def test_a_cutout_that_lacks_a_band_or_pixels_is_refused_by_name(with_encoder, t
 
 def test_tables_and_mosaic_say_the_same_and_what_made_them(files, tmp_path):
     found = ask(files, like=[1001, 1002], unlike=[1003])
-    write_answer(found, files.images, tmp_path)
+    write_result(found, files.images, tmp_path)
     csv = pd.read_csv(tmp_path / "neighbours.csv", comment="#")
     assert csv.columns.tolist() == ["rank", "object_id", "ra", "dec", "similarity", "label"]
     pd.testing.assert_frame_equal(csv, found.neighbours.to_pandas(), check_dtype=False, rtol=1e-6)
@@ -327,7 +327,7 @@ def test_tables_and_mosaic_say_the_same_and_what_made_them(files, tmp_path):
 
 def test_an_answer_written_again_is_byte_identical(files, tmp_path):
     for name in ("one", "two"):
-        write_answer(ask(files, like=[1001]), files.images, tmp_path / name)
+        write_result(ask(files, like=[1001]), files.images, tmp_path / name)
     for file in ("neighbours.csv", "neighbours.fits", "mosaic.png"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
@@ -337,7 +337,7 @@ def test_a_catalog_without_labels_is_answered_without_them(files, tmp_path):
     write_catalog(pd.read_parquet(files.catalog).drop(columns="label"), unlabelled.catalog)
     found = ask(unlabelled, like=[1001])
     assert found.neighbours.column_names == ["rank", "object_id", "ra", "dec", "similarity"]
-    write_answer(found, files.images, tmp_path)
+    write_result(found, files.images, tmp_path)
     assert Table.read(tmp_path / "neighbours.fits").colnames == found.neighbours.column_names
 
 
@@ -345,7 +345,7 @@ def test_images_of_another_catalog_are_refused(files, tmp_path):
     other = RunFiles(tmp_path / "catalog.parquet", *list(vars(files).values())[1:])
     write_catalog(pd.read_parquet(files.catalog)[::-1], other.catalog)
     with pytest.raises(TidalkinError, match=r"images\.zarr: object \d+ is not in row"):
-        write_answer(ask(other, like=[1001]), files.images, tmp_path)
+        write_result(ask(other, like=[1001]), files.images, tmp_path)
 
 
 def test_a_catalog_that_lost_an_object_is_refused(files, tmp_path):

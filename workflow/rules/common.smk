@@ -76,7 +76,7 @@ def index_parts(wildcards):
     return {"trained": f"{folder}/trained.faiss", "parts": [f"{folder}/{name}.faiss" for name in names]}
 
 
-def question(wildcards):
+def query_settings(wildcards):
     return settings.search.queries[wildcards.query].model_dump()
 
 

@@ -1,4 +1,4 @@
-# The questions of the configuration, answered: a table and a mosaic each.
+# The queries of the configuration: a table and a mosaic for each.
 
 
 rule search:
@@ -34,7 +34,7 @@ rule search:
         mem_mb=growing(2000),
         runtime=30,
     params:
-        query=question,
+        query=query_settings,
         k=settings.search.k,
         radius_arcsec=settings.search.radius_arcsec,
         weights=settings.search.weights.model_dump(),

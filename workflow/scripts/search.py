@@ -1,4 +1,4 @@
-"""Answer one question of the configuration.
+"""Run one query of the configuration.
 
 In: the run's files. Out: the look-alikes as a table and as a mosaic.
 """
@@ -8,8 +8,8 @@ from pathlib import Path
 from tidalkin.config import Embedding, Images, Query, Weights, load_settings
 from tidalkin.search.files import RunFiles
 from tidalkin.search.outside import CutoutSettings
-from tidalkin.search.query import answer
-from tidalkin.search.result import write_answer
+from tidalkin.search.query import find_similar
+from tidalkin.search.result import write_result
 from tidalkin.stage import stage
 
 with stage(snakemake.log):
@@ -22,7 +22,7 @@ with stage(snakemake.log):
         encoder=Path(snakemake.input.encoder),
         whitening=Path(snakemake.input.whitening),
     )
-    found = answer(
+    found = find_similar(
         Query(**snakemake.params.query),
         files,
         k=snakemake.params.k,
@@ -34,4 +34,4 @@ with stage(snakemake.log):
             load_settings(snakemake.config).compute,
         ),
     )
-    write_answer(found, files.images, Path(snakemake.output.mosaic).parent)
+    write_result(found, files.images, Path(snakemake.output.mosaic).parent)

@@ -23,7 +23,7 @@ from tidalkin.errors import TidalkinError
 
 if TYPE_CHECKING:
     from tidalkin.search.outside import CutoutSettings
-    from tidalkin.search.query import Answer
+    from tidalkin.search.query import SearchResult
 
 RESULTS = Path("results")
 DEFAULTS = config.Search()
@@ -90,8 +90,8 @@ def search(
 ) -> None:
     """List the galaxies that look most like the examples, and not like the counter-examples."""
     from tidalkin.search.files import RunFiles
-    from tidalkin.search.query import answer
-    from tidalkin.search.result import write_answer
+    from tidalkin.search.query import find_similar
+    from tidalkin.search.result import write_result
 
     query = _query(like, unlike, position, cutout)
     folder = run or newest_run(RESULTS)
@@ -100,10 +100,10 @@ def search(
     cutouts = _cutout_settings(configfile, folder) if cutout else None
     files = RunFiles.of(folder)
     weights = config.Weights(host=host_weight, unusual=unusual_weight)
-    found = answer(query, files, k=k, radius_arcsec=radius_arcsec, weights=weights, cutouts=cutouts)
+    found = find_similar(query, files, k=k, radius_arcsec=radius_arcsec, weights=weights, cutouts=cutouts)
     _print(found, folder)
     if output is not None:
-        write_answer(found, files.images, output)
+        write_result(found, files.images, output)
         print(f"written: {output}/neighbours.csv, neighbours.fits, mosaic.png")
 
 
@@ -213,7 +213,7 @@ def _run_to_its_end(command: Sequence[str]) -> int:
 def _query(
     like: Sequence[int] | None, unlike: Sequence[int] | None, position: tuple[float, float] | None, cutout: str | None
 ) -> config.Query:
-    """The question, checked."""
+    """Return the checked query."""
     try:
         return config.Query(like=tuple(like or ()), unlike=tuple(unlike or ()), position=position, cutout=cutout)
     except ValidationError as error:
@@ -267,9 +267,9 @@ def _settings(configfile: Path, run: Path) -> config.Settings:
     return settings
 
 
-def _print(found: Answer, run: Path) -> None:
-    """The answer as a table for people."""
-    table = Table(title=f"{len(found.neighbours)} of {found.searched:,} galaxies of {run}", title_justify="left")
+def _print(found: SearchResult, run: Path) -> None:
+    """Print the result as a table."""
+    table = Table(title=f"{len(found.neighbours)} of {found.n_searched:,} galaxies of {run}", title_justify="left")
     for name in found.neighbours.column_names:
         table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
     formats = {"ra": ".5f", "dec": ".5f", "similarity": ".3f"}

@@ -62,7 +62,7 @@ def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, co
         )
     if settings.crop and settings.crop > flux.shape[-1]:
         raise TidalkinError(f"embedding.crop {settings.crop} must not exceed the {flux.shape[-1]} pixels of the images")
-    encoder, device, precision = _placed(loaded, compute)
+    encoder, device, precision = _on_device(loaded, compute)
     sigma = torch.from_numpy(loaded.sigma).to(device)
     found = np.empty((len(flux), encoder.readout_dim), np.float32)
     with torch.inference_mode(), precision:
@@ -71,7 +71,7 @@ def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, co
             images = stretch(part, sigma, loaded.stretch)
             readouts = [
                 encoder.readout(image.contiguous(memory_format=torch.channels_last))
-                for image in _symmetric(images, settings.symmetries)
+                for image in _symmetric_copies(images, settings.symmetries)
             ]
             found[start : start + len(part)] = torch.stack(readouts).mean(dim=0).cpu().numpy()
     return found
@@ -107,7 +107,7 @@ def view_covariance(
     (readout_dim, readout_dim) float64
         Sum of the covariances of each image's views.
     """
-    encoder, device, precision = _placed(loaded, compute)
+    encoder, device, precision = _on_device(loaded, compute)
     random = torch.Generator(device)
     draw = Views(augment, loaded.stretch, torch.from_numpy(loaded.sigma), loaded.bands, random)
     covariance = np.zeros((encoder.readout_dim, encoder.readout_dim))
@@ -124,7 +124,7 @@ def view_covariance(
     return covariance
 
 
-def _placed(loaded: LoadedEncoder, compute: config.Compute) -> tuple[Encoder, torch.device, torch.autocast]:
+def _on_device(loaded: LoadedEncoder, compute: config.Compute) -> tuple[Encoder, torch.device, torch.autocast]:
     """The encoder on its device, ready to be used; the device; and the precision to use it in."""
     device = choose_device(compute.device)
     precision = choose_precision(compute.precision, device)
@@ -140,7 +140,7 @@ def _centre(flux: Floats, crop: int | None) -> Floats:
     return np.ascontiguousarray(flux[..., first : first + crop, first : first + crop])
 
 
-def _symmetric(images: Tensor, symmetries: int) -> Iterator[Tensor]:
+def _symmetric_copies(images: Tensor, symmetries: int) -> Iterator[Tensor]:
     """The images as they are (1), and mirrored (2), or in quarter turns (4), and mirrored (8)."""
     turns = range(4) if symmetries >= 4 else range(1)
     for quarter_turns in turns:
@@ -184,10 +184,10 @@ def embed_shard(
         If images, encoder and whitening do not belong together.
     """
     opened, loaded, white = open_store(store), load_encoder(encoder), load_whitening(whitening)
-    _check_bands(opened, loaded)
+    check_bands(opened, loaded)
     white.check(loaded.digest, whitening)
     content = read_shard(opened, shard)
-    good = _good(content, settings)
+    good = has_enough_good_pixels(content, settings)
     if not good.all():
         logger.info(
             "shard %d: %d of %d galaxies are left out, with under %g %% good pixels in some band: %s",
@@ -200,11 +200,12 @@ def embed_shard(
             np.save(partial, array)
 
 
-def _good(content: Shard, settings: config.Embedding) -> npt.NDArray[np.bool_]:
+def has_enough_good_pixels(content: Shard, settings: config.Embedding) -> npt.NDArray[np.bool_]:
+    """Tell, for each galaxy, whether every band has the least fraction of good pixels."""
     return content.good_fraction.min(axis=1) >= settings.minimum_good_fraction
 
 
-def _check_bands(store: zarr.Group, loaded: LoadedEncoder) -> None:
+def check_bands(store: zarr.Group, loaded: LoadedEncoder) -> None:
     """Refuse images in other bands, or in another order of bands, than the encoder was trained on."""
     bands = tuple(str(band) for band in store.attrs["bands"])  # type: ignore[union-attr]
     if bands != loaded.bands:

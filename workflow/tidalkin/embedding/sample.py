@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tidalkin import config
-from tidalkin.embedding.features import Floats, _check_bands, _good, features, view_covariance
+from tidalkin.embedding.features import Floats, check_bands, features, has_enough_good_pixels, view_covariance
 from tidalkin.embedding.whitening import Whitening, fit_whitening
 from tidalkin.images.store import Shard, open_store, read_shard, shard_count
 from tidalkin.model.checkpoint import LoadedEncoder, load_encoder
@@ -81,12 +81,12 @@ def whiten(
         Device, precision, batch size.
     """
     opened, loaded = open_store(store), load_encoder(encoder)
-    _check_bands(opened, loaded)
+    check_bands(opened, loaded)
     sample = WhiteningSample(loaded, settings, augment, compute)
     missing = settings.whitening_sample
     for shard in generator(seed, "whitening").permutation(shard_count(opened)):
         content = read_shard(opened, int(shard))
-        chosen = content.rows(np.flatnonzero(_good(content, settings))[:missing])
+        chosen = content.rows(np.flatnonzero(has_enough_good_pixels(content, settings))[:missing])
         shard_seed = derived_seed(seed, "whitening", int(shard))
         sample.add(features(loaded, chosen.flux, settings, compute), chosen, shard_seed)
         missing -= len(chosen.flux)

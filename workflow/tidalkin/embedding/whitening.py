@@ -70,12 +70,12 @@ class Whitening:
     def apply(self, features: Floats) -> Floats:
         """Vectors of length one, (object, dimension) float32, from features (object, feature)."""
         white = ((features - self.mean) @ self.components.T * self.scale).astype(np.float32)
-        vectors = _unit(white)
+        vectors = _unit_rows(white)
         if self.unusualness and len(white):
             mean, deviation = self.distance
             log_distance = _log_distance(white[:, self.host_directions :], self.sample)
             unusual = ((log_distance - mean) / deviation).clip(-MOST_UNUSUAL, MOST_UNUSUAL)
-            vectors = _unit(np.column_stack([vectors, self.unusualness * unusual]))
+            vectors = _unit_rows(np.column_stack([vectors, self.unusualness * unusual]))
         elif self.unusualness:
             vectors = np.zeros((0, self.dimensions))
         return vectors.astype(np.float32)
@@ -228,6 +228,6 @@ def _log_distance(white: Floats, sample: Floats) -> Doubles:
     return logarithm
 
 
-def _unit(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def _unit_rows(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(length, TINY)

@@ -1,6 +1,6 @@
 """Evaluate all methods on the same labelled galaxies and write tables and curves.
 
-Every method (the encoder and the baselines) answers the same queries about the same galaxies: the labelled ones for
+Every method (the encoder and the baselines) ranks for the same queries about the same galaxies: the labelled ones for
 which *every* method has a vector. This module sees only vectors and labels. The baselines are made in
 `tidalkin.evaluation.baselines`.
 """
@@ -25,12 +25,12 @@ from tidalkin.evaluation.labels import (
     Booleans,
     Floats,
     Labels,
-    Vectors,
-    _common,
+    MethodVectors,
+    common_galaxies,
     labelled_galaxies,
 )
 from tidalkin.evaluation.metrics import FALSE_POSITIVE_RATE, GRID, metrics, ranking
-from tidalkin.evaluation.probes import Probed, answers
+from tidalkin.evaluation.probes import ProbeScores, score_tasks
 from tidalkin.evaluation.splits import split
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ Value = tuple[str, str, int, str, int, float]
 
 
 @dataclass(frozen=True)
-class Answered:
-    """How good the first answers to one example are."""
+class ExamplePrecision:
+    """Precision of the first neighbours of one example."""
 
     method: str
     repeat: int
@@ -53,12 +53,12 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Repeat:
-    """What came out of one repeat."""
+class RepeatResult:
+    """The scores of one repeat."""
 
     values: list[Value]
-    probed: list[Probed]
-    answered: list[Answered]
+    probe_scores: list[ProbeScores]
+    example_precisions: list[ExamplePrecision]
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ class Evaluation:
     """method, by (`kind`, `surface_brightness`), group, mean, std, n_objects: completeness among the galaxies of the
     group, of the probe on all labels at `FALSE_POSITIVE_RATE`; the group of a surface brightness is its bin's median"""
     examples: pd.DataFrame
-    """As `completeness`: share with a feature among the first k answers to one example, by the example's group"""
+    """As `completeness`: share with a feature among the first k neighbours of one example, by the example's group"""
 
 
 def evaluate(
-    vectors: Mapping[str, Vectors], catalog: pd.DataFrame, settings: config.EvaluationSettings, processes: int = 1
+    vectors: Mapping[str, MethodVectors], catalog: pd.DataFrame, settings: config.EvaluationSettings, processes: int = 1
 ) -> Evaluation:
-    """Ask all methods the same questions.
+    """Evaluate all methods on the same tasks.
 
     Parameters
     ----------
-    vectors : mapping of str to Vectors
+    vectors : mapping of str to MethodVectors
         By method. The method `morphology` is also probed with a random forest.
     catalog : DataFrame
         With `object_id`, `label` and, where known, `tidal_surface_brightness` (mag/arcsec²).
@@ -97,39 +97,41 @@ def evaluate(
     TidalkinError
         If labels are missing or too few, also after leaving out what some method does not know.
     """
-    aligned, labels = _common(vectors, labelled_galaxies(catalog, settings.negative_label), settings.negative_label)
+    aligned, labels = common_galaxies(
+        vectors, labelled_galaxies(catalog, settings.negative_label), settings.negative_label
+    )
     logger.info("%d galaxies, %d of them with a feature", labels.positive.size, labels.positive.sum())
     one_repeat = delayed(_one_repeat)
     done = Parallel(n_jobs=processes)(one_repeat(aligned, labels, settings, n) for n in range(settings.repeats))
     values = [value for repeat in done for value in repeat.values]
-    probed = [probe for repeat in done for probe in repeat.probed]
-    answered = pd.DataFrame(answer for repeat in done for answer in repeat.answered)
+    probe_scores = [probe for repeat in done for probe in repeat.probe_scores]
+    example_precisions = pd.DataFrame(example for repeat in done for example in repeat.example_precisions)
     return Evaluation(
-        _metrics_table(values, labels.positive[probed[0].test], settings.precision_at),
-        _curves_table(probed, labels),
-        _breakdown(_found_by_probe(probed, labels), labels, catalog),
-        _breakdown(answered, labels, catalog),
+        _metrics_table(values, labels.positive[probe_scores[0].test], settings.precision_at),
+        _curves_table(probe_scores, labels),
+        _breakdown(_found_by_probe(probe_scores, labels), labels, catalog),
+        _breakdown(example_precisions, labels, catalog),
     )
 
 
 def _one_repeat(
-    aligned: Mapping[str, Vectors], labels: Labels, settings: config.EvaluationSettings, repeat: int
-) -> Repeat:
+    aligned: Mapping[str, MethodVectors], labels: Labels, settings: config.EvaluationSettings, repeat: int
+) -> RepeatResult:
     parts = split(labels, repeat)
-    done = Repeat([], [], [])
+    done = RepeatResult([], [], [])
     # scikit-learn's checks of its arguments take longer than its small fits.
     with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
         for method, known in aligned.items():
-            for question, score in answers(method, known, labels.positive, parts, settings):
+            for task, score in score_tasks(method, known, labels.positive, parts, settings):
                 found = ranking(labels.positive[parts.test], score)
-                if question.example is not None:
+                if task.example is not None:
                     precision = found.precision_at(settings.precision_at)
-                    done.answered.append(Answered(method, repeat, question.example, precision))
-                asked = question.method, question.task, question.n_labels
+                    done.example_precisions.append(ExamplePrecision(method, repeat, task.example, precision))
+                key = task.method, task.name, task.n_labels
                 for metric in metrics(settings.precision_at):
-                    done.values.append((*asked, metric.name, repeat, metric.of(found)))
-                if question.n_labels == parts.pool.size:
-                    done.probed.append(Probed(question.method, repeat, parts.test, score))
+                    done.values.append((*key, metric.name, repeat, metric.of(found)))
+                if task.n_labels == parts.pool.size:
+                    done.probe_scores.append(ProbeScores(task.method, repeat, parts.test, score))
     return done
 
 
@@ -148,9 +150,9 @@ def _metrics_table(values: Sequence[Value], ranked: Booleans, precision_at: int)
     )
 
 
-def _curves_table(probed: Sequence[Probed], labels: Labels) -> pd.DataFrame:
+def _curves_table(probe_scores: Sequence[ProbeScores], labels: Labels) -> pd.DataFrame:
     tables = []
-    for probe in probed:
+    for probe in probe_scores:
         found = ranking(labels.positive[probe.test], probe.score)
         # The precision at a completeness is that of the first step to reach it.
         reached = np.searchsorted(found.true_positive_rate, GRID, side="left")
@@ -172,10 +174,10 @@ def found_at(positive: Booleans, score: Floats, false_positive_rate: float) -> B
     return score > negative[min(allowed, negative.size - 1)]
 
 
-def _found_by_probe(probed: Sequence[Probed], labels: Labels) -> pd.DataFrame:
+def _found_by_probe(probe_scores: Sequence[ProbeScores], labels: Labels) -> pd.DataFrame:
     """Method, repeat, row and value, 1 or 0, of each galaxy with a feature: whether the probe finds it."""
     tables = []
-    for probe in probed:
+    for probe in probe_scores:
         positive = labels.positive[probe.test]
         found = found_at(positive, probe.score, FALSE_POSITIVE_RATE)[positive]
         rows = probe.test[positive]

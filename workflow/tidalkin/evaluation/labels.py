@@ -22,7 +22,7 @@ MINIMUM_OF_EACH_CLASS = 10
 
 
 @dataclass(frozen=True)
-class Vectors:
+class MethodVectors:
     """What one method makes of the galaxies."""
 
     object_id: Integers
@@ -86,7 +86,7 @@ def _check_enough(labels: Labels, negative_label: str, where: str) -> None:
         )
 
 
-def read_embeddings(vector_files: Sequence[Path], id_files: Sequence[Path], wanted: Integers) -> Vectors:
+def read_embeddings(vector_files: Sequence[Path], id_files: Sequence[Path], wanted: Integers) -> MethodVectors:
     """Those of the embedded galaxies that are ``wanted``; other rows are not even read.
 
     Parameters
@@ -102,16 +102,18 @@ def read_embeddings(vector_files: Sequence[Path], id_files: Sequence[Path], want
         rows = np.flatnonzero(np.isin(shard_ids, wanted))
         ids.append(shard_ids[rows])
         vectors.append(np.load(vector_file, mmap_mode="r")[rows].astype(np.float32))
-    return Vectors(np.concatenate(ids), np.concatenate(vectors))
+    return MethodVectors(np.concatenate(ids), np.concatenate(vectors))
 
 
-def read_baseline(path: Path) -> Vectors:
+def read_baseline(path: Path) -> MethodVectors:
     """A baseline's vectors, as written by `tidalkin.evaluation.baselines`."""
     with np.load(path) as file:
-        return Vectors(file["object_id"], file["vectors"])
+        return MethodVectors(file["object_id"], file["vectors"])
 
 
-def _common(vectors: Mapping[str, Vectors], labels: Labels, negative_label: str) -> tuple[dict[str, Vectors], Labels]:
+def common_galaxies(
+    vectors: Mapping[str, MethodVectors], labels: Labels, negative_label: str
+) -> tuple[dict[str, MethodVectors], Labels]:
     """Vectors and labels of the labelled galaxies that every method knows, row by row the same ones."""
     common = labels.object_id
     for method, known in vectors.items():

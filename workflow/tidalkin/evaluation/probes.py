@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 
 from tidalkin import config
-from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Integers, Vectors
+from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Integers, MethodVectors
 from tidalkin.evaluation.splits import Split
 from tidalkin.search.direction import direction
 from tidalkin.seeds import generator
@@ -24,13 +24,13 @@ REGULARISATION_OF_FEW_LABELS = 1e-3
 MOST_LABELS_TO_CHOOSE_ON = 2000
 
 
-def _unit(vectors: Floats) -> Floats:
+def _unit_rows(vectors: Floats) -> Floats:
     """Rows of length one (a row of zeros stays)."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1.0)
 
 
-def _standardised(vectors: Floats, pool: Integers) -> Floats:
+def _standardise(vectors: Floats, pool: Integers) -> Floats:
     """Each dimension with mean 0 and deviation 1 over the pool, whose vectors (not labels) are known beforehand."""
     deviation = vectors[pool].std(axis=0)
     return (vectors - vectors[pool].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
@@ -87,40 +87,42 @@ def label_counts(probe_labels: Sequence[int], pool_size: int) -> list[int]:
     return [*sorted({n for n in probe_labels if 2 <= n < pool_size}), pool_size]
 
 
-class Question(NamedTuple):
-    """What was asked."""
+class RankingTask(NamedTuple):
+    """One ranking of the test half that a method is asked for."""
 
     method: str
-    task: str
+    name: Literal["single", "set", "probe"]
     n_labels: int
     example: int | None = None
     """Row of the only example."""
 
 
-def answers(
-    method: str, known: Vectors, positive: Booleans, parts: Split, settings: config.EvaluationSettings
-) -> Iterator[tuple[Question, Floats]]:
-    """Scores (test,) of one method, to all questions of one repeat; to `single` one per example.
+def score_tasks(
+    method: str, known: MethodVectors, positive: Booleans, parts: Split, settings: config.EvaluationSettings
+) -> Iterator[tuple[RankingTask, Floats]]:
+    """Yield the scores (test,) of one method for all tasks of one repeat.
+
+    The task `single` comes once for each example.
 
     Parameters
     ----------
     method : str
-    known : Vectors
+    known : MethodVectors
         Of the method, row by row those of ``positive``.
     positive : (object,) ndarray of bool
     parts : Split
     settings : config.EvaluationSettings
     """
     vectors = known.vectors
-    unit = _unit(vectors)
+    unit = _unit_rows(vectors)
     importance = np.ones(vectors.shape[1]) if known.importance is None else known.importance
     for example in parts.pool_positive[:SINGLE_QUERIES]:
         score = set_scores(unit, importance, np.array([example]), parts.test)
-        yield Question(method, "single", 1, int(example)), score
+        yield RankingTask(method, "single", 1, int(example)), score
     examples = parts.pool_positive[: settings.set_size]
-    yield Question(method, "set", examples.size), set_scores(unit, importance, examples, parts.test)
+    yield RankingTask(method, "set", examples.size), set_scores(unit, importance, examples, parts.test)
     # A weight on a larger dimension costs the penalty of the probe less: few labels cannot tell what matters.
-    standardised = _standardised(vectors, parts.pool) * np.sqrt(importance)
+    standardised = _standardise(vectors, parts.pool) * np.sqrt(importance)
     probes: dict[str, Probe] = {method: linear_probe}
     if method == "morphology":
         probes[f"{method} (random forest)"] = forest_probe
@@ -128,11 +130,11 @@ def answers(
         for n_labels in label_counts(settings.probe_labels, parts.pool.size):
             training = parts.training(n_labels)
             score = probe(standardised[training], positive[training], standardised[parts.test])
-            yield Question(name, "probe", n_labels), score
+            yield RankingTask(name, "probe", n_labels), score
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeScores:
     """Scores of the test by the probe on all labels of the pool, for the curves and breakdowns."""
 
     method: str

@@ -55,7 +55,7 @@ def direction(like: Vectors, unlike: Vectors, importance: Vectors) -> Vectors:
     return unit
 
 
-def _importance(opened: OpenIndex, files: RunFiles, weights: config.Weights) -> Vectors:
+def dimension_importance(opened: OpenIndex, files: RunFiles, weights: config.Weights) -> Vectors:
     """How much each dimension of the run's vectors counts."""
     importance = load_whitening(files.whitening).importance(weights)
     dimensions = opened.vectors.shape[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of a run that questions are answered from."""
+    """The files of a run that a search reads."""
 
     catalog: Path
     embeddings: Path

@@ -17,7 +17,7 @@ from tidalkin.errors import TidalkinError
 from tidalkin.index.query import OpenIndex
 
 
-def _rows_of(opened: OpenIndex, object_ids: Sequence[int], catalog: Path) -> npt.NDArray[np.int64]:
+def index_rows(opened: OpenIndex, object_ids: Sequence[int], catalog: Path) -> npt.NDArray[np.int64]:
     """Rows of objects in the index, in their order."""
     rows = opened.rows_of(object_ids)
     for object_id in object_ids:
@@ -32,7 +32,7 @@ def _rows_of(opened: OpenIndex, object_ids: Sequence[int], catalog: Path) -> npt
     return np.array([rows[object_id] for object_id in object_ids], np.int64)
 
 
-def _known(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
+def required_catalog_rows(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
     """Rows of the catalog, which must have all these objects."""
     known = catalog_rows(catalog, object_ids)
     if len(known) < len(object_ids):
@@ -77,27 +77,30 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
     with _open_catalog(catalog) as file:
         columns = [name for name in ("object_id", "ra", "dec", "label") if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
-            ids = _values(file.read_row_group(group, ["object_id"])["object_id"])
+            ids = column_values(file.read_row_group(group, ["object_id"])["object_id"])
             here = np.flatnonzero(np.isin(ids, wanted))
             if len(here):
-                part = file.read_row_group(group, columns).take(_column(here))
-                parts.append(part.append_column("row", _column(first + here)))
+                part = file.read_row_group(group, columns).take(arrow_column(here))
+                parts.append(part.append_column("row", arrow_column(first + here)))
             first += len(ids)
         schema = pa.schema([file.schema_arrow.field(name) for name in columns])
-    none = pa.Table.from_batches([], schema).append_column("row", _column(np.zeros(0, np.int64)))
+    none = pa.Table.from_batches([], schema).append_column("row", arrow_column(np.zeros(0, np.int64)))
     found = pa.concat_tables([none, *parts])
     place = {object_id: row for row, object_id in enumerate(found["object_id"].to_pylist())}
     order = [place[object_id] for object_id in wanted.tolist() if object_id in place]
-    return found.take(_column(np.array(order, np.int64)))
+    return found.take(arrow_column(np.array(order, np.int64)))
 
 
-def _column(values: npt.NDArray[np.generic]) -> pa.Array:
-    """An array as Arrow's; `pa.array` and others import pandas, which would take a quarter of an answer's time."""
+def arrow_column(values: npt.NDArray[np.generic]) -> pa.Array:
+    """Return an array as an Arrow array.
+
+    `pa.array` imports pandas, which takes a quarter of the time of a search.
+    """
     values = np.ascontiguousarray(values)
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
-def _values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+def column_values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     """A column of numbers, as an array."""
     return np.from_dlpack(column.combine_chunks())
 
@@ -123,7 +126,7 @@ def nearest_object(catalog: str | Path, position: tuple[float, float], radius_ar
     with _open_catalog(catalog) as file:
         for group in range(file.num_row_groups):
             part = file.read_row_group(group, ["object_id", "ra", "dec"])
-            distance = separation_arcsec(*position, _values(part["ra"]), _values(part["dec"]))
+            distance = separation_arcsec(*position, column_values(part["ra"]), column_values(part["dec"]))
             nearest = int(distance.argmin())
             if distance[nearest] < best_distance:
                 best_distance, best_object = float(distance[nearest]), part["object_id"][nearest].as_py()

@@ -53,7 +53,7 @@ def read_outside_galaxy(template: str, files: RunFiles, settings: CutoutSettings
     TidalkinError
         If a band is missing, cannot be read, or has too few good pixels.
     """
-    # Imported here: torch takes seconds, and other questions do not need it.
+    # Imported here: importing torch takes seconds, and other queries do not need it.
     from tidalkin.cutouts.grid import place_on_grid
     from tidalkin.cutouts.read import read_cutout
     from tidalkin.embedding.features import features

@@ -19,9 +19,9 @@ import pyarrow as pa
 from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
 from tidalkin.index.query import open_index
-from tidalkin.search.direction import Vectors, _importance, direction
+from tidalkin.search.direction import Vectors, dimension_importance, direction
 from tidalkin.search.files import RunFiles
-from tidalkin.search.objects import _column, _known, _rows_of, _values, nearest_object
+from tidalkin.search.objects import arrow_column, column_values, index_rows, nearest_object, required_catalog_rows
 from tidalkin.search.outside import CutoutSettings, OutsideGalaxy, read_outside_galaxy
 
 MOST_NAMED = 2
@@ -29,8 +29,8 @@ SIMILARITY_DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Who looks like the examples."""
+class SearchResult:
+    """The galaxies most similar to the examples of a query."""
 
     neighbours: pa.Table
     """Columns rank, object_id, ra, dec, similarity, and label where the catalog has one; most similar first."""
@@ -40,13 +40,13 @@ class Answer:
     """Examples from the catalog, that at the position among them; columns as of `catalog_rows`."""
     unlike: pa.Table
     outside: OutsideGalaxy | None
-    searched: int
-    """Number of galaxies looked through."""
+    n_searched: int
+    """Number of galaxies in the index."""
     made_by: Mapping[str, str]
-    """Question, versions and digests, for the metadata of what is written."""
+    """Query, versions and digests, for the metadata of the files written."""
 
 
-def answer(
+def find_similar(
     query: config.Query,
     files: RunFiles,
     *,
@@ -54,8 +54,8 @@ def answer(
     radius_arcsec: float,
     weights: config.Weights,
     cutouts: CutoutSettings | None = None,
-) -> Answer:
-    """Answer a question.
+) -> SearchResult:
+    """Find the galaxies most similar to the examples of a query.
 
     Parameters
     ----------
@@ -86,16 +86,16 @@ def answer(
             raise TidalkinError(f"object {at_position} is both at `position` and in `unlike`: name it once")
         like = tuple(dict.fromkeys((*like, at_position)))
     unlike = tuple(dict.fromkeys(query.unlike))
-    rows = _rows_of(opened, like + unlike, files.catalog)
+    rows = index_rows(opened, like + unlike, files.catalog)
     outside = None
     named = opened.vectors[rows].astype(np.float32)
     examples = named[: len(like)]
     if query.cutout is not None:
         if cutouts is None:
-            raise ValueError("a question with a cutout needs `cutouts`")
+            raise ValueError("a query with a cutout needs `cutouts`")
         outside = read_outside_galaxy(query.cutout, files, cutouts)
         examples = np.concatenate([examples, outside.vector[None, :]])
-    towards = direction(examples, named[len(like) :], _importance(opened, files, weights))
+    towards = direction(examples, named[len(like) :], dimension_importance(opened, files, weights))
     found, similarity = opened.most_similar(towards, k, exclude=rows.tolist())
     made_by = {
         "Software": f"tidalkin {__version__}",
@@ -104,25 +104,26 @@ def answer(
         "Embeddings": opened.report.embeddings_digest,
         "Index": f"{opened.report.kind}, recall@10 {opened.report.recall_at_10:.3f}",
     }
-    known = _known(files.catalog, (*like, *unlike, *opened.ids[found].tolist()))
-    asked, others, answers = _cut(known, len(like), len(unlike))
-    return Answer(
-        _table(answers, similarity), _values(answers["row"]), asked, others, outside, len(opened.ids), made_by
+    known = required_catalog_rows(files.catalog, (*like, *unlike, *opened.ids[found].tolist()))
+    neighbours = known.slice(len(rows))
+    return SearchResult(
+        _neighbours_table(neighbours, similarity),
+        column_values(neighbours["row"]),
+        known.slice(0, len(like)),
+        known.slice(len(like), len(unlike)),
+        outside,
+        len(opened.ids),
+        made_by,
     )
 
 
-def _cut(table: pa.Table, first: int, second: int) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """The first rows, the next rows, and the rest."""
-    return table.slice(0, first), table.slice(first, second), table.slice(first + second)
-
-
-def _table(answers: pa.Table, similarity: Vectors) -> pa.Table:
-    """The answer's columns."""
+def _neighbours_table(neighbours: pa.Table, similarity: Vectors) -> pa.Table:
+    """Return the columns of the result."""
     columns = {
-        "rank": _column(np.arange(1, len(answers) + 1, dtype=np.int32)),
-        "object_id": answers["object_id"],
-        "ra": answers["ra"],
-        "dec": answers["dec"],
-        "similarity": _column(np.round(similarity, SIMILARITY_DIGITS)),
+        "rank": arrow_column(np.arange(1, len(neighbours) + 1, dtype=np.int32)),
+        "object_id": neighbours["object_id"],
+        "ra": neighbours["ra"],
+        "dec": neighbours["dec"],
+        "similarity": arrow_column(np.round(similarity, SIMILARITY_DIGITS)),
     }
-    return pa.table(columns | ({"label": answers["label"]} if "label" in answers.column_names else {}))
+    return pa.table(columns | ({"label": neighbours["label"]} if "label" in neighbours.column_names else {}))

@@ -13,19 +13,19 @@ import pyarrow as pa
 from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.search.direction import MOST_EXAMPLES_DRAWN
-from tidalkin.search.query import MOST_NAMED, Answer
+from tidalkin.search.query import MOST_NAMED, SearchResult
 
 if TYPE_CHECKING:
     from tidalkin.figures.mosaic import Panel
 
 
-def write_answer(found: Answer, images: str | Path, directory: str | Path) -> None:
+def write_result(found: SearchResult, images: str | Path, directory: str | Path) -> None:
     """Write ``neighbours.csv``, ``neighbours.fits`` and ``mosaic.png``.
 
     Parameters
     ----------
-    found : Answer
-        What `answer` found.
+    found : SearchResult
+        What `find_similar` returned.
     images : path
         The run's image store.
     directory : path
@@ -34,10 +34,10 @@ def write_answer(found: Answer, images: str | Path, directory: str | Path) -> No
     directory = Path(directory)
     _write_csv(found, directory / "neighbours.csv")
     _write_fits(found, directory / "neighbours.fits")
-    _draw(found, images, directory / "mosaic.png")
+    _write_mosaic(found, images, directory / "mosaic.png")
 
 
-def _write_csv(found: Answer, path: Path) -> None:
+def _write_csv(found: SearchResult, path: Path) -> None:
     """A table with commas, below lines with ``#`` that say what made it."""
     from pyarrow import csv
 
@@ -47,7 +47,7 @@ def _write_csv(found: Answer, path: Path) -> None:
         csv.write_csv(found.neighbours, file, csv.WriteOptions(quoting_style="needed", quoting_header="none"))
 
 
-def _write_fits(found: Answer, path: Path) -> None:
+def _write_fits(found: SearchResult, path: Path) -> None:
     from astropy.io import fits
     from astropy.table import Table
 
@@ -66,20 +66,20 @@ def _write_fits(found: Answer, path: Path) -> None:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, overwrite=True)
 
 
-def _draw(found: Answer, images: str | Path, path: Path) -> None:
+def _write_mosaic(found: SearchResult, images: str | Path, path: Path) -> None:
     from tidalkin.figures.mosaic import draw_mosaic
 
     draw_mosaic(
         list(_panels(found, images)),
         path,
         title=_title(found),
-        subtitle=f"the {len(found.neighbours)} nearest of {found.searched:,} galaxies: rank, object_id, similarity",
+        subtitle=f"the {len(found.neighbours)} nearest of {found.n_searched:,} galaxies: rank, object_id, similarity",
         made_by=found.made_by,
     )
 
 
-def _title(found: Answer) -> str:
-    """The question in words."""
+def _title(found: SearchResult) -> str:
+    """Describe the query in words."""
     examples = ["your cutout"] * (found.outside is not None) + found.like["object_id"].to_pylist()
     others = found.unlike["object_id"].to_pylist()
     return f"Galaxies like {_listed(examples)}" + (f", unlike {_listed(others)}" if others else "")
@@ -91,8 +91,8 @@ def _listed(names: Sequence[object]) -> str:
     return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
-def _panels(found: Answer, images: str | Path) -> Iterator[Panel]:
-    """Pictures of the question's galaxies and of the answers."""
+def _panels(found: SearchResult, images: str | Path) -> Iterator[Panel]:
+    """Draw the galaxies of the query and the neighbours found."""
     from tidalkin.figures.mosaic import Panel, rgb
     from tidalkin.images.store import array_of, open_store
 
