@@ -135,3 +135,29 @@ def test_a_configuration_of_another_run_is_refused(folder):
 
 def test_a_folder_without_runs_is_refused(tmp_path):
     assert "no run with an index is below" in refused(tmp_path, "search", "--like", 1)
+
+
+# --- without the pipeline's packages -----------------------------------------------------------------------------
+
+
+def base_install(folder, *arguments):
+    """Run tidalkin where only the base dependencies can be imported."""
+    program = Path(__file__).with_name("programs") / "base_install.py"
+    command = [sys.executable, str(program), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_base_install_searches_and_writes_the_result(folder, tmp_path):
+    done = base_install(folder, "search", "--like", 7, "-k", 3, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mosaic.png").exists()
+    assert len(pd.read_csv(tmp_path / "neighbours.csv", comment="#")) == 3
+
+
+def test_a_command_that_needs_the_pipeline_says_how_to_install_it(folder):
+    (folder / "results" / "small" / "cutouts").mkdir(exist_ok=True)
+    done = base_install(folder, "download-report", "--run", "results/small")
+    assert done.returncode == 1
+    assert done.stderr.startswith("this command needs the package ")
+    assert "pip install 'tidalkin[pipeline]'" in done.stderr
+    assert "Traceback" not in done.stderr

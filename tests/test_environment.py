@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
+import pytest
 import yaml
 
 
@@ -17,10 +18,18 @@ def test_conda_and_pip_install_the_same_versions(root):
     assert pins("\n".join(conda)) == pins((root / "envs" / "requirements.txt").read_text())
 
 
-def test_every_declared_dependency_is_pinned(root):
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        (["dependencies", "pipeline", "slurm"], ["requirements.txt"]),
+        (["docs", "dev"], ["requirements.txt", "requirements-dev.txt"]),
+    ],
+)
+def test_every_declared_dependency_is_pinned(root, groups, files):
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    declared = {re.match(r"[\w-]+", need)[0].lower() for need in project["dependencies"]}
-    assert declared <= set(pins((root / "envs" / "requirements.txt").read_text()))
+    needs = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+    declared = {re.match(r"[\w-]+", need)[0].lower() for group in groups for need in needs[group]} - {"tidalkin"}
+    assert declared <= {name for file in files for name in pins((root / "envs" / file).read_text())}
 
 
 def test_no_file_names_a_registry(root):

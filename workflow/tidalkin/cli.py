@@ -34,11 +34,17 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The command `tidalkin`: a `TidalkinError` ends it with its sentence and status 1."""
+    """Run the command `tidalkin`; a `TidalkinError` ends it with its sentence and status 1."""
     try:
         app()
     except TidalkinError as error:
         print(error, file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("tidalkin"):
+            raise
+        hint = "install what the pipeline needs: pip install 'tidalkin[pipeline]'"
+        print(f"this command needs the package {error.name}, which is not installed: {hint}", file=sys.stderr)
         sys.exit(1)
 
 
