@@ -50,7 +50,7 @@ from tidalkin.download.tar import member_name, write_chunk
 from tidalkin.images.convert import chunks_of_shards, convert, list_chunks, prepare
 from tidalkin.images.inputs import Conversion
 from tidalkin.images.shard import convert_shard
-from tidalkin.images.store import array_of, open_store, read_shard, shard_count
+from tidalkin.images.store import ImageStore
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)
 SKY_SIGMA = dict(zip(BANDS, (0.03, 0.05, 0.06, 0.12, 0.25), strict=True))  # counts, about HSC-SSP Wide's
@@ -201,14 +201,14 @@ def with_dask(cutouts: Cutouts, images: Images, workers: int, output: Path) -> N
 
 def read_shards(path: Path) -> None:
     """Read all images back, shard by shard."""
-    store = open_store(path)
-    for shard in range(shard_count(store)):
-        read_shard(store, shard)
+    store = ImageStore.open(path)
+    for shard in range(store.n_shards):
+        store.read(shard)
 
 
 def read_rows(path: Path, rows: Sequence[int]) -> None:
     """Read single images from anywhere in the store: what not to do."""
-    flux = array_of(open_store(path), "flux")
+    flux = ImageStore.open(path).flux
     for row in rows:
         flux[row]
 

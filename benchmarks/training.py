@@ -46,7 +46,7 @@ from torch import Tensor, nn
 
 from tidalkin import config
 from tidalkin.embedding.features import features
-from tidalkin.images.store import Shard, create_store, open_store, write_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.augment import Views
 from tidalkin.model.checkpoint import random_encoder
 from tidalkin.model.data import TrainingImages
@@ -84,7 +84,7 @@ class Variant:
 def make_store(path: Path, settings: config.Settings, galaxies: int) -> None:
     """Write exponential discs of different size and brightness on noise; shards of 128."""
     images = config.Images(size=settings.images.size, shard_size=128, chunk_size=32)
-    store = create_store(path, objects=galaxies, bands=settings.cutouts.bands, images=images)
+    store = ImageStore.create(path, objects=galaxies, bands=settings.cutouts.bands, images=images)
     random = np.random.default_rng(1)
     sigma = SKY_SIGMA[: len(settings.cutouts.bands), None, None]
     y, x = np.mgrid[: images.size, : images.size].astype(np.float32) - (images.size - 1) / 2
@@ -94,8 +94,7 @@ def make_store(path: Path, settings: config.Settings, galaxies: int) -> None:
         light = np.exp(-np.hypot(x, y) / scale) * random.uniform(30, 1000, (rows, 1, 1, 1)).astype(np.float32)
         noise = random.standard_normal((rows, len(sigma), images.size, images.size), dtype=np.float32)
         ones = np.ones((rows, len(sigma)), np.float32)
-        write_shard(
-            store,
+        store.write(
             shard,
             Shard(light + sigma * noise, ones * sigma[:, 0, 0], 0.7 * ones, ones, np.arange(first, first + rows)),
         )
@@ -138,7 +137,7 @@ class Trainings:
         network, optimizer = self._network()
         bands = self.settings.cutouts.bands
         images = TrainingImages(
-            open_store(self.path),
+            ImageStore.open(self.path),
             np.arange(self.galaxies),
             batch_size=self.batch_size,
             window=self.batch_size,

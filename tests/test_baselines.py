@@ -20,7 +20,7 @@ from tidalkin.evaluation.baselines import comparable, morphology_baseline, pca_b
 from tidalkin.evaluation.evaluate import Evaluation, evaluate
 from tidalkin.evaluation.labels import read_baseline
 from tidalkin.evaluation.morphology import MEASUREMENTS, QuickMorphology, central_source, measure
-from tidalkin.images.store import Shard, create_store, shard_count, shard_rows, write_shard
+from tidalkin.images.store import ImageStore, Shard
 
 SIZE = 48
 BANDS = ("g", "i")
@@ -58,14 +58,13 @@ def survey(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
     flux = np.stack([[galaxy(1.0, blob=arm, noise_seed=2 * n + b) for b in (0, 1)] for n, arm in enumerate(has_arm)])
     flux[5, 1] = np.nan
     good_fraction = np.isfinite(flux).mean(axis=(2, 3)).astype(np.float32)
-    store = create_store(
+    store = ImageStore.create(
         path, objects=N_GALAXIES, bands=BANDS, images=config.Images(size=SIZE, shard_size=32, chunk_size=16)
     )
-    for shard in range(shard_count(store)):
-        rows = shard_rows(store, shard)
+    for shard in range(store.n_shards):
+        rows = store.rows_of(shard)
         ones = np.ones_like(good_fraction[rows])
-        write_shard(
-            store,
+        store.write(
             shard,
             Shard(flux[rows], 5 * ones, 3 * PIXEL_SCALE_ARCSEC * ones, good_fraction[rows], object_id[rows]),
         )

@@ -14,7 +14,7 @@ from tidalkin import __version__
 from tidalkin.catalog.read import write_catalog
 from tidalkin.config import Embedding, Images, Index
 from tidalkin.embedding.whitening import fit_whitening
-from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.index.build import build_index
 from tidalkin.search.files import RunFiles
 
@@ -43,8 +43,8 @@ def folder(tmp_path_factory):
     images = Images(size=16, shard_size=N, chunk_size=50)
     ones = np.ones((N, 3), np.float32)
     flux = random.standard_normal((N, 3, 16, 16)).astype(np.float32)
-    store = create_store(files.images, objects=N, bands=BANDS, images=images)
-    write_shard(store, 0, Shard(flux, ones, ones, ones, ids))
+    store = ImageStore.create(files.images, objects=N, bands=BANDS, images=images)
+    store.write(0, Shard(flux, ones, ones, ones, ids))
     return folder
 
 

@@ -27,7 +27,7 @@ from tidalkin.download.tar import write_chunk
 from tidalkin.errors import TidalkinError
 from tidalkin.images.convert import convert
 from tidalkin.images.dask_cluster import ALLOCATOR
-from tidalkin.images.store import open_store, read_shard, shard_count
+from tidalkin.images.store import ImageStore
 from tidalkin.sources.folder import FolderSource
 
 PLANES = {"BAD": 0, "SAT": 1, "DETECTED": 5, "NO_DATA": 8}
@@ -96,8 +96,8 @@ def converted(survey, scheduler, output="images.zarr", **images):
     """All rows of the converted store, and its table of problems."""
     arguments = survey.arguments(output, **images)
     convert(**arguments, dask=scheduler)
-    store = open_store(arguments["output"])
-    shards = [read_shard(store, shard) for shard in range(shard_count(store))]
+    store = ImageStore.open(arguments["output"])
+    shards = [store.read(shard) for shard in range(store.n_shards)]
     rows = {name: np.concatenate([getattr(shard, name) for shard in shards]) for name in vars(shards[0])}
     return rows, pd.read_csv(arguments["problems"])
 

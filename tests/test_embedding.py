@@ -13,7 +13,7 @@ from tidalkin.embedding.reuse import reuse_encoder
 from tidalkin.embedding.sample import whiten
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.checkpoint import load_encoder, random_encoder, save_encoder
 
 BANDS = ("g", "r")
@@ -58,13 +58,13 @@ def write_encoder(path, seed=1, bands=BANDS):
 def run(tmp_path):
     """A folder with 20 galaxies in shards of 8, of which 105 and 119 have no good image, and an encoder."""
     images = config.Images(size=SIZE, shard_size=8, chunk_size=4)
-    store = create_store(tmp_path / "images.zarr", objects=20, bands=BANDS, images=images)
+    store = ImageStore.create(tmp_path / "images.zarr", objects=20, bands=BANDS, images=images)
     flux, good_fraction, ids = galaxies(20), np.ones((20, len(BANDS)), np.float32), np.arange(100, 120)
     flux[[5, 19]], good_fraction[[5, 19], 1] = np.nan, 0.1
     for shard in range(3):
         rows = slice(shard * 8, min(shard * 8 + 8, 20))
         ones = np.ones((len(ids[rows]), len(BANDS)), np.float32)
-        write_shard(store, shard, Shard(flux[rows], ones, ones, good_fraction[rows], ids[rows]))
+        store.write(shard, Shard(flux[rows], ones, ones, good_fraction[rows], ids[rows]))
     write_encoder(tmp_path / "encoder.pt")
     return tmp_path
 

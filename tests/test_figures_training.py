@@ -8,7 +8,7 @@ from tidalkin.cutouts.grid import place_on_grid
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.figures.training import draw_history, draw_views
-from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.images.store import ImageStore, Shard
 
 AUGMENT = Augment(crop=48, jitter_pixels=4, rotate=True, discs=3, color=0.3)
 
@@ -16,9 +16,9 @@ AUGMENT = Augment(crop=48, jitter_pixels=4, rotate=True, discs=3, color=0.3)
 def write_store(path, flux, bands, good_fraction=1.0):
     objects, n_bands, size, _ = flux.shape
     per_band = np.ones((objects, n_bands), np.float32)
-    store = create_store(path, objects=objects, bands=bands, images=Images(size=size, shard_size=32))
+    store = ImageStore.create(path, objects=objects, bands=bands, images=Images(size=size, shard_size=32))
     object_id = np.arange(objects, dtype=np.int64)
-    write_shard(store, 0, Shard(flux, per_band, 0.7 * per_band, good_fraction * per_band, object_id))
+    store.write(0, Shard(flux, per_band, 0.7 * per_band, good_fraction * per_band, object_id))
 
 
 def galaxies(objects=5, n_bands=5, size=64):

@@ -17,7 +17,7 @@ from tidalkin.config import Augment, Compute, Embedding, Images, Index, Network,
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.index.build import build_index
 from tidalkin.search.direction import direction
 from tidalkin.search.files import RunFiles
@@ -51,11 +51,13 @@ def write_run(run):
     build_index([files.embeddings / f"{shard:05d}.npy" for shard in range(2)], Index(queries=5), files.index, seed=1)
     features = random.standard_normal((N, 12)).astype(np.float32)
     fit_whitening(features, Embedding(dimensions=8, host_directions=2, unusualness=0.5), "").save(files.whitening)
-    store = create_store(files.images, objects=N, bands=BANDS, images=Images(size=SIZE, shard_size=64, chunk_size=32))
+    store = ImageStore.create(
+        files.images, objects=N, bands=BANDS, images=Images(size=SIZE, shard_size=64, chunk_size=32)
+    )
     flux = random.standard_normal((N, 3, SIZE, SIZE)).astype(np.float32)
     flux[:, :, 6:10, 6:10] += 100
     ones = np.ones((N, 3), np.float32)
-    write_shard(store, 0, Shard(flux, ones, 0.6 * ones, ones, ids))
+    store.write(0, Shard(flux, ones, 0.6 * ones, ones, ids))
     return files
 
 

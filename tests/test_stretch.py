@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tidalkin.config import Images, Stretch
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import Shard, create_store, write_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.stretch import asymmetry, band_sigma, channel_count, stretch
 
 SIGMA = torch.tensor([2.0, 5.0])
@@ -17,10 +17,10 @@ SIGMA = torch.tensor([2.0, 5.0])
 def store_with_sky(path, sky_sigma, good_fraction):
     sky_sigma = np.asarray(sky_sigma, np.float32)
     objects = len(sky_sigma)
-    store = create_store(path, objects=objects, bands=["g", "r"], images=Images(size=8, shard_size=32))
+    store = ImageStore.create(path, objects=objects, bands=["g", "r"], images=Images(size=8, shard_size=32))
     flux = np.zeros((objects, 2, 8, 8), np.float32)
     good = np.asarray(good_fraction, np.float32)
-    write_shard(store, 0, Shard(flux, sky_sigma, np.full_like(sky_sigma, 0.7), good, np.arange(objects)))
+    store.write(0, Shard(flux, sky_sigma, np.full_like(sky_sigma, 0.7), good, np.arange(objects)))
     return store
 
 

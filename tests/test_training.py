@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tidalkin import config
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import Shard, create_store, open_store, write_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.checkpoint import load_encoder, random_encoder
 from tidalkin.model.data import TrainingImages, windows_of_epoch
 from tidalkin.model.train import rate_factor, train
@@ -50,7 +50,7 @@ train(sections.pop("store"), sections.pop("output"), **sections)
 def small_store(path, n_objects=40, size=20, bad=()):
     """Blobs of random brightness on noise of 1 nJy; images ``bad`` have no good pixel in the last band."""
     random = np.random.default_rng(5)
-    store = create_store(
+    store = ImageStore.create(
         path, objects=n_objects, bands=BANDS, images=config.Images(size=size, shard_size=8, chunk_size=4)
     )
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
@@ -62,8 +62,7 @@ def small_store(path, n_objects=40, size=20, bad=()):
         good_fraction = np.ones((len(rows), len(BANDS)), np.float32)
         flux[np.isin(rows, bad), -1] = np.nan
         good_fraction[np.isin(rows, bad), -1] = 0
-        write_shard(
-            store,
+        store.write(
             shard,
             Shard(
                 flux=flux.astype(np.float32),
@@ -181,7 +180,7 @@ def test_every_epoch_has_another_order():
 
 @pytest.mark.parametrize("batch_size", [5, 8, 24])
 def test_streaming_and_memory_deliver_the_same_batches(store, batch_size):
-    opened = open_store(store)
+    opened = ImageStore.open(store)
     kept, streamed = (
         TrainingImages(
             opened,
@@ -205,7 +204,7 @@ def test_streaming_and_memory_deliver_the_same_batches(store, batch_size):
 def test_the_shares_of_processes_make_up_the_batches_of_one(store, images_in):
     def batches(rank, processes):
         images = TrainingImages(
-            *(open_store(store), np.arange(1, 39)),
+            *(ImageStore.open(store), np.arange(1, 39)),
             **{"batch_size": 12, "window": 10, "seed": 3, "device": torch.device("cpu"), "images_in": images_in},
             **{"rank": rank, "processes": processes},
         )
@@ -217,13 +216,9 @@ def test_the_shares_of_processes_make_up_the_batches_of_one(store, images_in):
 
 
 def test_processes_share_the_reading_of_a_window(tmp_path, monkeypatch):
-    from tidalkin.model import data as training_data
-
-    opened = open_store(small_store(tmp_path / "images.zarr", n_objects=128, size=8))
-    read, read_shard = [], training_data.read_shard
-    monkeypatch.setattr(
-        training_data, "read_shard", lambda store, shard: read.append(shard) or read_shard(store, shard)
-    )
+    opened = ImageStore.open(small_store(tmp_path / "images.zarr", n_objects=128, size=8))
+    read, read_of_store = [], ImageStore.read
+    monkeypatch.setattr(ImageStore, "read", lambda store, shard: read.append(shard) or read_of_store(store, shard))
     for rank in range(2):
         images = TrainingImages(
             *(opened, np.arange(128)),
@@ -235,14 +230,10 @@ def test_processes_share_the_reading_of_a_window(tmp_path, monkeypatch):
 
 
 def test_streaming_reads_each_shard_once_per_epoch(store, monkeypatch):
-    from tidalkin.model import data as training_data
-
-    read, read_shard = [], training_data.read_shard
-    monkeypatch.setattr(
-        training_data, "read_shard", lambda store, shard: read.append(shard) or read_shard(store, shard)
-    )
+    read, read_of_store = [], ImageStore.read
+    monkeypatch.setattr(ImageStore, "read", lambda store, shard: read.append(shard) or read_of_store(store, shard))
     images = TrainingImages(
-        *(open_store(store), np.arange(40)),
+        *(ImageStore.open(store), np.arange(40)),
         **{"batch_size": 8, "window": 12, "seed": 3, "device": torch.device("cpu"), "images_in": "stream"},
     )
     list(images.batches(epoch=0))
@@ -311,9 +302,9 @@ def test_a_batch_larger_than_the_good_galaxies_is_refused(store, tmp_path):
 def test_collapse_stops_training_and_says_what_to_change(tmp_path):
     # Without light nor noise all images are one: the network can only give one output.
     images = config.Images(size=20, shard_size=16, chunk_size=4)
-    store = create_store(tmp_path / "images.zarr", objects=16, bands=BANDS, images=images)
+    store = ImageStore.create(tmp_path / "images.zarr", objects=16, bands=BANDS, images=images)
     ones = np.ones((16, len(BANDS)), np.float32)
-    write_shard(store, 0, Shard(np.zeros((16, 3, 20, 20), np.float32), ones, ones, ones, np.arange(16)))
+    store.write(0, Shard(np.zeros((16, 3, 20, 20), np.float32), ones, ones, ones, np.arange(16)))
     silent = {"augment": config.Augment(crop=18, noise_sigma=(0.0, 0.0))}
     with pytest.raises(TidalkinError, match=r"collapsed .* lower training.base_learning_rate"):
         train(tmp_path / "images.zarr", tmp_path / "encoder", **with_training(epochs=1) | silent)

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 from torch import Tensor
 
 from tidalkin import config
 from tidalkin.atomic import atomic_path
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import Shard, open_store, read_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.augment import Views
 from tidalkin.model.checkpoint import LoadedEncoder, load_encoder
 from tidalkin.model.device import choose_device, choose_precision
@@ -183,10 +182,10 @@ def embed_shard(
     TidalkinError
         If images, encoder and whitening do not belong together.
     """
-    opened, loaded, white = open_store(store), load_encoder(encoder), load_whitening(whitening)
+    opened, loaded, white = ImageStore.open(store), load_encoder(encoder), load_whitening(whitening)
     check_bands(opened, loaded)
     white.check(loaded.digest, whitening)
-    content = read_shard(opened, shard)
+    content = opened.read(shard)
     good = has_enough_good_pixels(content, settings)
     if not good.all():
         logger.info(
@@ -205,11 +204,10 @@ def has_enough_good_pixels(content: Shard, settings: config.Embedding) -> npt.ND
     return content.good_fraction.min(axis=1) >= settings.minimum_good_fraction
 
 
-def check_bands(store: zarr.Group, loaded: LoadedEncoder) -> None:
+def check_bands(store: ImageStore, loaded: LoadedEncoder) -> None:
     """Refuse images in other bands, or in another order of bands, than the encoder was trained on."""
-    bands = tuple(str(band) for band in store.attrs["bands"])  # type: ignore[union-attr]
-    if bands != loaded.bands:
+    if store.bands != loaded.bands:
         raise TidalkinError(
-            f"{store.store_path}: has the bands {', '.join(bands)}, but the encoder was trained on "
+            f"{store.path}: has the bands {', '.join(store.bands)}, but the encoder was trained on "
             f"{', '.join(loaded.bands)}: train on these images or embed those the encoder knows"
         )

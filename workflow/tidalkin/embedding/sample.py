@@ -10,7 +10,7 @@ import numpy as np
 from tidalkin import config
 from tidalkin.embedding.features import Floats, check_bands, features, has_enough_good_pixels, view_covariance
 from tidalkin.embedding.whitening import Whitening, fit_whitening
-from tidalkin.images.store import Shard, open_store, read_shard, shard_count
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.checkpoint import LoadedEncoder, load_encoder
 from tidalkin.seeds import derived_seed, generator
 
@@ -80,12 +80,12 @@ def whiten(
     compute : config.Compute
         Device, precision, batch size.
     """
-    opened, loaded = open_store(store), load_encoder(encoder)
+    opened, loaded = ImageStore.open(store), load_encoder(encoder)
     check_bands(opened, loaded)
     sample = WhiteningSample(loaded, settings, augment, compute)
     missing = settings.whitening_sample
-    for shard in generator(seed, "whitening").permutation(shard_count(opened)):
-        content = read_shard(opened, int(shard))
+    for shard in generator(seed, "whitening").permutation(opened.n_shards):
+        content = opened.read(int(shard))
         chosen = content.rows(np.flatnonzero(has_enough_good_pixels(content, settings))[:missing])
         shard_seed = derived_seed(seed, "whitening", int(shard))
         sample.add(features(loaded, chosen.flux, settings, compute), chosen, shard_seed)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import zarr
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils.parallel import Parallel, delayed
@@ -27,9 +26,8 @@ from tidalkin.embedding.sample import WhiteningSample
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.labels import labelled_galaxies
 from tidalkin.evaluation.morphology import MEASUREMENTS, measure
-from tidalkin.images.store import Shard, array_of, open_store, read_shard, shard_count, shard_rows
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.checkpoint import random_encoder
-from tidalkin.model.data import good_rows
 from tidalkin.model.stretch import band_sigma, channel_count, stretch
 from tidalkin.seeds import derived_seed, generator
 
@@ -51,18 +49,18 @@ def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **m
 
 
 def evaluated_rows(
-    store: zarr.Group, catalog: pd.DataFrame, evaluation: config.EvaluationSettings, minimum_good_fraction: float
+    store: ImageStore, catalog: pd.DataFrame, evaluation: config.EvaluationSettings, minimum_good_fraction: float
 ) -> Rows:
     """Rows of the store with a label and enough good pixels, ascending; one to ``evaluation.sample``.
 
     All baselines get the same ones, whatever the seed of the run: the evaluation looks at galaxies that all know.
     """
     labels = labelled_galaxies(catalog, evaluation.negative_label)
-    rows = np.flatnonzero(np.isin(np.asarray(array_of(store, "object_id")), labels.object_id))
-    rows = np.intersect1d(rows, good_rows(store, minimum_good_fraction))
+    rows = np.flatnonzero(np.isin(np.asarray(store.object_id), labels.object_id))
+    rows = np.intersect1d(rows, store.good_rows(minimum_good_fraction))
     if not rows.size:
         raise TidalkinError(
-            f"{store.store_path}: no labelled galaxy of the catalog has an image with {minimum_good_fraction:.0%} good "
+            f"{store.path}: no labelled galaxy of the catalog has an image with {minimum_good_fraction:.0%} good "
             "pixels in every band: bring images of them, or lower embedding.minimum_good_fraction"
         )
     return sample_rows(rows, evaluation.sample, generator(0, "evaluated galaxies"))
@@ -73,14 +71,13 @@ def sample_rows(rows: Rows, largest: int, random: np.random.Generator) -> Rows:
     return rows if rows.size <= largest else np.sort(random.choice(rows, largest, replace=False))
 
 
-def images_of(store: zarr.Group, rows: Rows) -> Iterator[Shard]:
+def images_of(store: ImageStore, rows: Rows) -> Iterator[Shard]:
     """The galaxies of ascending ``rows``, one shard of the store after the other."""
-    for shard in range(shard_count(store)):
-        of_shard = shard_rows(store, shard)
+    for shard in range(store.n_shards):
+        of_shard = store.rows_of(shard)
         wanted = rows[(rows >= of_shard.start) & (rows < of_shard.stop)] - of_shard.start
         if wanted.size:
-            content = read_shard(store, shard)
-            yield content.rows(wanted)
+            yield store.read(shard).rows(wanted)
 
 
 # --- random weights ----------------------------------------------------------------------------------------------
@@ -117,22 +114,22 @@ def random_baseline(
     TidalkinError
         If there are too few labels, or too few galaxies for `embedding.dimensions`.
     """
-    store = open_store(images)
+    store = ImageStore.open(images)
     evaluated = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
     sample = sample_rows(
-        good_rows(store, embedding.minimum_good_fraction),
+        store.good_rows(embedding.minimum_good_fraction),
         embedding.whitening_sample,
         generator(seed, "random baseline", "sample"),
     )
     untrained = random_encoder(
-        list(map(str, store.attrs["bands"])),  # type: ignore[arg-type]
+        list(store.bands),
         band_sigma(store, embedding.minimum_good_fraction),
         stretch=stretch_settings,
         settings=encoder,
-        image_size=array_of(store, "flux").shape[-1],
+        image_size=store.size,
         seed=seed,
     )
-    sample_ids = np.asarray(array_of(store, "object_id"))[sample]
+    sample_ids = np.asarray(store.object_id)[sample]
     rows = np.union1d(evaluated, sample)
     whitening_sample = WhiteningSample(untrained, embedding, augment, compute)
     ids, found = [], []
@@ -188,15 +185,15 @@ def pca_baseline(
     TidalkinError
         If there are too few labels.
     """
-    store = open_store(images)
+    store = ImageStore.open(images)
     sigma = band_sigma(store, embedding.minimum_good_fraction)
     rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
-    n_bands, size = array_of(store, "flux").shape[1:3]
+    n_bands, size = len(store.bands), store.size
     side = min(embedding.crop or size, size) // stretch_settings.bin
     n_pixels = channel_count(n_bands, stretch_settings) * side**2
     sample_size = min(embedding.whitening_sample, PCA_SAMPLE_BYTES // (4 * n_pixels))
     sample = sample_rows(
-        good_rows(store, embedding.minimum_good_fraction), sample_size, generator(seed, "pca baseline", "sample")
+        store.good_rows(embedding.minimum_good_fraction), sample_size, generator(seed, "pca baseline", "sample")
     )
     pixels = np.empty((sample.size, n_pixels), np.float32)
     filled = 0
@@ -252,9 +249,9 @@ def morphology_baseline(
     TidalkinError
         If there are too few labels, or no galaxy could be measured.
     """
-    store = open_store(images)
+    store = ImageStore.open(images)
     rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
-    bands = list(map(str, store.attrs["bands"]))  # type: ignore[arg-type]
+    bands = list(store.bands)
     band = next((bands.index(name) for name in MORPHOLOGY_BANDS if name in bands), 0)
     ids, measurements = [], []
     with Parallel(n_jobs=processes) as pool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from tidalkin import __version__
 from tidalkin.atomic import atomic_path
 from tidalkin.config import Augment, Stretch
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import Shard, open_store, read_shard
+from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.augment import Views
 from tidalkin.model.stretch import band_sigma
 from tidalkin.model.stretch import stretch as stretched
@@ -95,10 +94,10 @@ def draw_views(images: str | Path, output: str | Path, *, augment: Augment, stre
     TidalkinError
         If there is no store, or it has no good image in some band.
     """
-    store = open_store(images)
+    store = ImageStore.open(images)
     sigma = torch.from_numpy(band_sigma(store))
-    bands = cast("list[str]", store.attrs["bands"])
-    shard = read_shard(store, 0)
+    bands = list(store.bands)
+    shard = store.read(0)
     row = _telling_galaxy(shard, augment.crop)
     galaxy = [torch.from_numpy(values[row]) for values in (shard.flux, shard.sky_sigma, shard.psf_fwhm)]
     generator = torch.Generator().manual_seed(derived_seed(seed, "views"))

@@ -25,7 +25,7 @@ from tidalkin.errors import TidalkinError
 from tidalkin.images.dask_cluster import _client, _wait_for_a_worker
 from tidalkin.images.inputs import Chunk, Conversion, ShardReport, _parquet, _read_note, _writing
 from tidalkin.images.shard import convert_shard
-from tidalkin.images.store import array_of, create_store, open_store, store_attributes
+from tidalkin.images.store import ImageStore, store_attributes
 
 logger = logging.getLogger(__name__)
 
@@ -138,16 +138,16 @@ def prepare(conversion: Conversion, n_objects: int) -> None:
             shutil.rmtree(conversion.work)
         (conversion.work / "finished").mkdir(parents=True)
         new = conversion.work / "new"
-        create_store(new, objects=n_objects, bands=conversion.bands, images=conversion.images)
+        ImageStore.create(new, objects=n_objects, bands=conversion.bands, images=conversion.images)
         new.rename(conversion.store)
 
 
 def _is_of_layout(conversion: Conversion, n_objects: int) -> bool:
     if not conversion.store.exists():
         return False
-    store = open_store(conversion.store)
+    store = ImageStore.open(conversion.store)
     attributes = store_attributes(conversion.bands, conversion.images)
-    return store.attrs.asdict() == attributes and array_of(store, "object_id").shape == (n_objects,)
+    return store.group.attrs.asdict() == attributes and store.n_objects == n_objects
 
 
 def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path) -> None:

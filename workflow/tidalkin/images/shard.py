@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,7 @@ from tidalkin.images.inputs import (
     _writing,
 )
 from tidalkin.images.noise import sky_sigma
-from tidalkin.images.store import Shard, open_store, shard_files, shard_rows, write_shard
+from tidalkin.images.store import ImageStore, Shard
 
 
 def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -> ShardReport:
@@ -51,12 +50,12 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
     TidalkinError
         If an input cannot be read or the shard cannot be written.
     """
-    store = open_store(conversion.store)
-    rows = shard_rows(store, shard)
+    store = ImageStore.open(conversion.store, mode="r+")
+    rows = store.rows_of(shard)
     objects = _read_objects(conversion, rows)
     ledger = _read_ledgers(chunks, rows, objects["object_id"].to_numpy(), conversion.bands)
     inputs = _digest(objects, ledger)
-    note, files = conversion.note(shard), shard_files(conversion.store, shard)
+    note, files = conversion.note(shard), store.files_of(shard)
     report = _read_note(note)
     if report and report.inputs == inputs and all(file.exists() for file in files):
         return ShardReport(**{**vars(report), "kept": True})
@@ -69,7 +68,7 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
         problems=tuple(problems),
     )
     with _writing(files[0]):
-        _write(conversion.store, shard, content)
+        _write(store, shard, content)
     with _writing(note), atomic_path(note) as partial:
         partial.write_text(json.dumps(asdict(report)))
     return report
@@ -186,11 +185,11 @@ def _known_psf_fwhm(objects: pd.DataFrame, bands: Sequence[str]) -> npt.NDArray[
     return known
 
 
-def _write(path: Path, shard: int, content: Shard) -> None:
+def _write(store: ImageStore, shard: int, content: Shard) -> None:
     """Write one shard, to the disk and not only to the system's memory: its note must not outlive it."""
     # One core per worker: the cluster has as many workers as there are cores for them.
     with zarr.config.set({"threading.max_workers": 1}):
-        write_shard(zarr.open_group(path, mode="r+"), shard, content)
-    for file in shard_files(path, shard):
+        store.write(shard, content)
+    for file in store.files_of(shard):
         with file.open("rb") as written:
             os.fsync(written.fileno())

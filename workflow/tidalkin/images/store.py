@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -63,59 +63,176 @@ class Shard:
 ARRAYS = tuple(Shard.__dataclass_fields__)
 
 
-def create_store(path: str | Path, *, objects: int, bands: Sequence[str], images: Images) -> zarr.Group:
-    """Lay out an empty store.
+class ImageStore:
+    """The images of a run, on disk: five zarr arrays, cut at the same rows into shards.
+
+    Open one with `ImageStore.open`, lay out a new one with `ImageStore.create`.
 
     Parameters
     ----------
-    path : path
-        Where; whatever is there is replaced.
-    objects : int
-        Number of rows.
-    bands : sequence of str
-        Bands, in the order of the second axis.
-    images : Images
-        Size of the images, rows of a shard and of a chunk.
+    group : zarr.Group
+        The group with the arrays and attributes of this module.
 
-    Returns
-    -------
-    zarr.Group
-        With the arrays of this module and no data.
+    Attributes
+    ----------
+    group : zarr.Group
+        The group on disk.
+    path : Path
+        Folder of the store.
+    bands : tuple of str
+        Bands, in the order of the arrays' second axis.
+    size : int
+        Side of the images, pixels.
+    n_objects, shard_size, n_shards : int
+        Rows of the store, rows of a shard (the last may have fewer), shards.
+    flux, sky_sigma, psf_fwhm, good_fraction, object_id : zarr.Array
+        The arrays on disk; ``np.asarray(store.sky_sigma)`` reads one whole.
     """
-    store = zarr.open_group(path, mode="w", zarr_format=3, attributes=store_attributes(bands, images))
-    rows = images.shard_size
-    frame = (len(bands), images.size, images.size)
-    store.create_array(
-        "flux",
-        shape=(objects, *frame),
-        dtype="float32",
-        shards=(rows, *frame),
-        chunks=(images.chunk_size, *frame),
-        compressors=FLUX_CODECS,
-        fill_value=math.nan,
-        dimension_names=("object", "band", "y", "x"),
-        attributes={"unit": "nJy"},
-    )
-    for name, unit in (("sky_sigma", "nJy"), ("psf_fwhm", "arcsec"), ("good_fraction", "1")):
-        store.create_array(
-            name,
-            shape=(objects, len(bands)),
-            dtype="float32",
-            chunks=(rows, len(bands)),
-            compressors=Crc32cCodec(),
-            fill_value=math.nan,
-            dimension_names=("object", "band"),
-            attributes={"unit": unit},
+
+    def __init__(self, group: zarr.Group) -> None:
+        self.group = group
+        self.path = Path(str(group.store_path).removeprefix("file://"))
+        self.bands = tuple(str(band) for band in cast("list[str]", group.attrs["bands"]))
+        self.size = cast("int", group.attrs["size"])
+        self.flux, self.sky_sigma, self.psf_fwhm, self.good_fraction, self.object_id = (
+            cast("zarr.Array[Any]", group[name]) for name in ARRAYS
         )
-    store.create_array(
-        "object_id",
-        shape=(objects,),
-        dtype="int64",
-        chunks=(rows,),
-        compressors=Crc32cCodec(),
-        dimension_names=("object",),
-    )
-    return store
+        self.n_objects: int = self.object_id.shape[0]
+        self.shard_size: int = self.object_id.chunks[0]
+        self.n_shards = math.ceil(self.n_objects / self.shard_size)
+
+    @classmethod
+    def create(cls, path: str | Path, *, objects: int, bands: Sequence[str], images: Images) -> ImageStore:
+        """Lay out an empty store.
+
+        Parameters
+        ----------
+        path : path
+            Folder of the store; whatever is there is replaced.
+        objects : int
+            Number of rows.
+        bands : sequence of str
+            Bands, in the order of the second axis.
+        images : Images
+            Size of the images, rows of a shard and of a chunk.
+        """
+        group = zarr.open_group(path, mode="w", zarr_format=3, attributes=store_attributes(bands, images))
+        rows = images.shard_size
+        frame = (len(bands), images.size, images.size)
+        group.create_array(
+            "flux",
+            shape=(objects, *frame),
+            dtype="float32",
+            shards=(rows, *frame),
+            chunks=(images.chunk_size, *frame),
+            compressors=FLUX_CODECS,
+            fill_value=math.nan,
+            dimension_names=("object", "band", "y", "x"),
+            attributes={"unit": "nJy"},
+        )
+        for name, unit in (("sky_sigma", "nJy"), ("psf_fwhm", "arcsec"), ("good_fraction", "1")):
+            group.create_array(
+                name,
+                shape=(objects, len(bands)),
+                dtype="float32",
+                chunks=(rows, len(bands)),
+                compressors=Crc32cCodec(),
+                fill_value=math.nan,
+                dimension_names=("object", "band"),
+                attributes={"unit": unit},
+            )
+        group.create_array(
+            "object_id",
+            shape=(objects,),
+            dtype="int64",
+            chunks=(rows,),
+            compressors=Crc32cCodec(),
+            dimension_names=("object",),
+        )
+        return cls(group)
+
+    @classmethod
+    def open(cls, path: str | Path, mode: Literal["r", "r+"] = "r") -> ImageStore:
+        """Open a store.
+
+        Parameters
+        ----------
+        path : path
+            Folder of the store.
+        mode : {"r", "r+"}
+            Read only, or read and write.
+
+        Raises
+        ------
+        TidalkinError
+            If there is no store of this version's layout.
+        """
+        hint = "make it again with `snakemake --forcerun convert`"
+        if not Path(path).is_dir():
+            raise TidalkinError(f"{path}: no image store is here: {hint}")
+        try:
+            group = zarr.open_group(path, mode=mode)
+            version = group.attrs.get("tidalkin_store")
+            missing = [f"array `{name}`" for name in ARRAYS if name not in group]
+            missing += [f"attribute `{name}`" for name in ("bands", "size") if name not in group.attrs]
+        except (BaseZarrError, OSError, ValueError, KeyError, TypeError) as error:
+            raise TidalkinError(f"{path}: is not an image store of tidalkin ({error}): {hint}") from None
+        if version is None:
+            raise TidalkinError(f"{path}: is a Zarr group, but not an image store of tidalkin: {hint}")
+        if version != STORE_VERSION:
+            raise TidalkinError(
+                f"{path}: is an image store of version {version}, but this tidalkin reads version {STORE_VERSION}: "
+                f"{hint}"
+            )
+        if missing:
+            raise TidalkinError(f"{path}: lacks the {missing[0]}: {hint}")
+        return cls(group)
+
+    def rows_of(self, shard: int) -> slice:
+        """Return the rows of one shard."""
+        return slice(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n_objects))
+
+    def good_rows(self, minimum_good_fraction: float) -> npt.NDArray[np.int64]:
+        """Return the rows of the galaxies that have enough good pixels in every band, ascending."""
+        worst = np.asarray(self.good_fraction).min(axis=1)
+        return np.flatnonzero(worst >= minimum_good_fraction)
+
+    def files_of(self, shard: int) -> list[Path]:
+        """Return the files of one shard."""
+        chunk = {"flux": (shard, 0, 0, 0), "object_id": (shard,)}
+        return [Path(self.path, name, "c", *map(str, chunk.get(name, (shard, 0)))) for name in ARRAYS]
+
+    def write(self, shard: int, content: Shard) -> None:
+        """Write all rows of one shard, each array in one piece: the only way data get into a store."""
+        rows = self.rows_of(shard)
+        # A chunk without any image is written too, so that a missing file is a lost one. An array keeps
+        # the setting it was opened with, so it is opened here.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            for name in ARRAYS:
+                cast("zarr.Array[Any]", self.group[name])[rows] = getattr(content, name)
+
+    def read(self, shard: int) -> Shard:
+        """Read all rows of one shard: by far the fastest way to read images.
+
+        Parameters
+        ----------
+        shard : int
+            From 0 to ``n_shards - 1``.
+
+        Raises
+        ------
+        TidalkinError
+            If a file of the shard is lost or damaged.
+        """
+        hint = "make the store again with `snakemake --forcerun convert`"
+        for file in self.files_of(shard):
+            if not file.exists() or not file.stat().st_size:  # to Zarr, both are nothing but missing pixels
+                raise TidalkinError(f"{file}: is lost or empty: {hint}")
+        rows = self.rows_of(shard)
+        try:
+            return Shard(**{name: getattr(self, name)[rows] for name in ARRAYS})
+        except (ValueError, RuntimeError, OSError) as error:
+            raise TidalkinError(f"{self.path}: shard {shard} is damaged ({error}): {hint}") from None
 
 
 def store_attributes(bands: Sequence[str], images: Images) -> dict[str, Any]:
@@ -130,95 +247,3 @@ def store_attributes(bands: Sequence[str], images: Images) -> dict[str, Any]:
         "flux_unit": "nJy",
         "zero_point_ab": ZERO_POINT_AB,
     }
-
-
-def open_store(path: str | Path) -> zarr.Group:
-    """Open a store for reading.
-
-    Raises
-    ------
-    TidalkinError
-        If there is no store of this version's layout.
-    """
-    mend = "make it again with `snakemake --forcerun convert`"
-    if not Path(path).is_dir():
-        raise TidalkinError(f"{path}: no image store is here: {mend}")
-    try:
-        store = zarr.open_group(path, mode="r")
-        version = store.attrs.get("tidalkin_store")
-        missing = [name for name in ARRAYS if name not in store]
-    except (BaseZarrError, OSError, ValueError, KeyError, TypeError) as error:
-        raise TidalkinError(f"{path}: is not an image store of tidalkin ({error}): {mend}") from None
-    if version is None:
-        raise TidalkinError(f"{path}: is a Zarr group, but not an image store of tidalkin: {mend}")
-    if version != STORE_VERSION:
-        raise TidalkinError(
-            f"{path}: is an image store of version {version}, but this tidalkin reads version {STORE_VERSION}: {mend}"
-        )
-    if missing:
-        raise TidalkinError(f"{path}: lacks the array `{missing[0]}`: {mend}")
-    return store
-
-
-def array_of(store: zarr.Group, name: str) -> zarr.Array[Any]:
-    """One array of a store."""
-    array = store[name]
-    assert isinstance(array, zarr.Array)
-    return array
-
-
-def shard_rows(store: zarr.Group, shard: int) -> slice:
-    """Rows of one shard; the last one may be shorter."""
-    ids = array_of(store, "object_id")
-    rows = ids.chunks[0]
-    return slice(shard * rows, min((shard + 1) * rows, ids.shape[0]))
-
-
-def shard_count(store: zarr.Group) -> int:
-    """Number of shards."""
-    ids = array_of(store, "object_id")
-    return math.ceil(ids.shape[0] / ids.chunks[0])
-
-
-def shard_files(path: str | Path, shard: int) -> list[Path]:
-    """The files of one shard below the store at ``path``."""
-    names = {"flux": (shard, 0, 0, 0), "object_id": (shard,)}
-    return [Path(path, name, "c", *map(str, names.get(name, (shard, 0)))) for name in ARRAYS]
-
-
-def write_shard(store: zarr.Group, shard: int, content: Shard) -> None:
-    """Write all rows of one shard, each array in one piece: the only way data get into a store."""
-    rows = shard_rows(store, shard)
-    # Also a chunk that is all missing is written, so that a file that is not there is a file that got lost.
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        for name in ARRAYS:
-            array_of(store, name)[rows] = getattr(content, name)
-
-
-def read_shard(store: zarr.Group, shard: int) -> Shard:
-    """Read all rows of one shard: by far the fastest way to read images.
-
-    Parameters
-    ----------
-    store : zarr.Group
-        From `open_store`.
-    shard : int
-        From 0 to ``shard_count(store) - 1``.
-
-    Raises
-    ------
-    TidalkinError
-        If a file of the shard is lost or damaged.
-    """
-    path = Path(str(store.store_path).removeprefix("file://"))
-    for file in shard_files(path, shard):
-        if not file.exists() or not file.stat().st_size:  # to Zarr, both are nothing but missing pixels
-            raise TidalkinError(f"{file}: is lost or empty: make the store again with `snakemake --forcerun convert`")
-    rows = shard_rows(store, shard)
-    try:
-        arrays: dict[str, Any] = {name: array_of(store, name)[rows] for name in ARRAYS}
-    except (ValueError, RuntimeError, OSError) as error:
-        raise TidalkinError(
-            f"{path}: shard {shard} is damaged ({error}): make it again with `snakemake --forcerun convert`"
-        ) from None
-    return Shard(**arrays)

@@ -21,12 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
-import zarr
 from distributed.system import memory_limit
 from torch import Tensor
 
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import array_of, read_shard, shard_rows
+from tidalkin.images.store import ImageStore
 from tidalkin.seeds import generator
 
 logger = logging.getLogger(__name__)
@@ -51,12 +50,6 @@ class Batch:
     """(object, band) float32, nJy."""
     psf_fwhm: Tensor
     """(object, band) float32, arcsec, NaN where unknown."""
-
-
-def good_rows(store: zarr.Group, minimum_good_fraction: float) -> Rows:
-    """Rows of the galaxies that have enough good pixels in every band."""
-    worst = np.asarray(array_of(store, "good_fraction")).min(axis=1)
-    return np.flatnonzero(worst >= minimum_good_fraction)
 
 
 def windows_of_epoch(rows: Rows, shard_size: int, window: int, seed: int, epoch: int) -> list[Rows]:
@@ -103,10 +96,10 @@ class TrainingImages:
 
     Parameters
     ----------
-    store : zarr.Group
+    store : ImageStore
         The image store.
     rows : (object,) int64
-        Sorted rows to train on: `good_rows`.
+        Sorted rows to train on: `ImageStore.good_rows`.
     batch_size : int
         Galaxies per batch.
     window : int
@@ -128,7 +121,7 @@ class TrainingImages:
 
     def __init__(
         self,
-        store: zarr.Group,
+        store: ImageStore,
         rows: Rows,
         *,
         batch_size: int,
@@ -146,9 +139,9 @@ class TrainingImages:
         self.seed = seed
         self.device = device
         self.share = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
-        self.shard_size = shard_rows(store, 0).stop
-        self.sky_sigma = self._on_device(np.asarray(array_of(store, "sky_sigma"))[rows])
-        self.psf_fwhm = self._on_device(np.asarray(array_of(store, "psf_fwhm"))[rows])
+        self.shard_size = store.shard_size
+        self.sky_sigma = self._on_device(np.asarray(store.sky_sigma)[rows])
+        self.psf_fwhm = self._on_device(np.asarray(store.psf_fwhm)[rows])
         self.flux = self._load() if self._fit_in_memory(images_in, processes) else None
 
     def __len__(self) -> int:
@@ -167,7 +160,7 @@ class TrainingImages:
 
     def _fit_in_memory(self, images_in: str, processes: int) -> bool:
         """Decide, and state the sum."""
-        shape = (len(self.rows), *array_of(self.store, "flux").shape[1:])
+        shape = (len(self.rows), *self.store.flux.shape[1:])
         needed = int(np.prod(shape)) * 4
         # On CUDA, each process has a device of its own.
         free = free_memory(self.device) // (1 if self.device.type == "cuda" else processes)
@@ -190,7 +183,7 @@ class TrainingImages:
 
     def _load(self) -> Tensor:
         """All images, in the order of the rows."""
-        shape = (len(self.rows), *array_of(self.store, "flux").shape[1:])
+        shape = (len(self.rows), *self.store.flux.shape[1:])
         flux = torch.empty(shape, device=self.device)
         shards = np.unique(self.rows // self.shard_size)
         start = 0
@@ -201,9 +194,9 @@ class TrainingImages:
 
     def _shard_flux(self, shard: int, rows: Rows) -> npt.NDArray[np.float32]:
         """Flux of those of the sorted rows that are in one shard."""
-        span = shard_rows(self.store, int(shard))
+        span = self.store.rows_of(int(shard))
         first, last = np.searchsorted(rows, [span.start, span.stop])
-        return read_shard(self.store, int(shard)).flux[rows[first:last] - span.start]
+        return self.store.read(int(shard)).flux[rows[first:last] - span.start]
 
     def _streamed(self, wanted: Rows, windows: list[Rows]) -> Iterator[Tensor]:
         """Flux of the wanted rows (step, object), on the device, step by step; steps run on across ends of windows."""
@@ -213,7 +206,7 @@ class TrainingImages:
         window_of_wanted = window_of[np.searchsorted(self.rows, wanted)]
         places = [np.nonzero(window_of_wanted == number) for number in range(len(windows))]
 
-        shape = (wanted.shape[1], *array_of(self.store, "flux").shape[1:])
+        shape = (wanted.shape[1], *self.store.flux.shape[1:])
         batch, filled = np.empty(shape, np.float32), 0
         read = _one_ahead(self._read_rows(np.sort(wanted[place])) for place in places)
         for (steps, slots), (sorted_rows, flux) in zip(places, read, strict=True):
@@ -227,11 +220,11 @@ class TrainingImages:
 
     def _read_rows(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
         """The sorted rows and their flux: whole shards, several at once."""
-        flux = np.empty((len(rows), *array_of(self.store, "flux").shape[1:]), np.float32)
+        flux = np.empty((len(rows), *self.store.flux.shape[1:]), np.float32)
 
         def read(shard: int) -> None:
             part = self._shard_flux(shard, rows)
-            first = np.searchsorted(rows, shard_rows(self.store, int(shard)).start)
+            first = np.searchsorted(rows, self.store.rows_of(int(shard)).start)
             flux[first : first + len(part)] = part
 
         with ThreadPoolExecutor(max_workers=READERS) as pool:

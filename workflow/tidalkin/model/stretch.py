@@ -6,30 +6,28 @@ Random views are made in `tidalkin.model.augment`, colour pictures for people in
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 
 from tidalkin.config import Stretch
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import array_of
+from tidalkin.images.store import ImageStore
 
 LIGHT_SHARE = 0.1
 """Asymmetry that counts as much as the noise, as a share of the light."""
 
 
-def band_sigma(store: zarr.Group, minimum_good_fraction: float = 0.5) -> npt.NDArray[np.float32]:
+def band_sigma(store: ImageStore, minimum_good_fraction: float = 0.5) -> npt.NDArray[np.float32]:
     """Typical sky noise of each band: the unit of the stretch.
 
     One number per band for the whole survey, not one per image, so that equal flux gives equal network input.
 
     Parameters
     ----------
-    store : zarr.Group
-        The image store (see `tidalkin.images`).
+    store : ImageStore
+        The image store.
     minimum_good_fraction : float
         Images with a smaller share of good pixels do not count.
 
@@ -43,14 +41,13 @@ def band_sigma(store: zarr.Group, minimum_good_fraction: float = 0.5) -> npt.NDA
     TidalkinError
         If a band has not one image that counts.
     """
-    sky_sigma = np.asarray(array_of(store, "sky_sigma"))
-    good_fraction = np.asarray(array_of(store, "good_fraction"))
+    sky_sigma = np.asarray(store.sky_sigma)
+    good_fraction = np.asarray(store.good_fraction)
     counts = (good_fraction >= minimum_good_fraction) & np.isfinite(sky_sigma) & (sky_sigma > 0)
-    bands = cast("list[str]", store.attrs["bands"])
-    for band, any_counts in zip(bands, counts.any(axis=0), strict=True):
+    for band, any_counts in zip(store.bands, counts.any(axis=0), strict=True):
         if not any_counts:
             raise TidalkinError(
-                f"{store.store_path}: band {band} has no image with {minimum_good_fraction:.0%} good pixels and a "
+                f"{store.path}: band {band} has no image with {minimum_good_fraction:.0%} good pixels and a "
                 f"measured sky, so its noise is unknown: remove `{band}` from cutouts.bands or bring images of it"
             )
     return np.nanmedian(np.where(counts, sky_sigma, np.nan), axis=0).astype(np.float32)

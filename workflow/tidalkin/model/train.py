@@ -29,17 +29,16 @@ import psutil
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-import zarr
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from tidalkin import config
 from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
-from tidalkin.images.store import array_of, open_store
+from tidalkin.images.store import ImageStore
 from tidalkin.model.augment import Views
 from tidalkin.model.checkpoint import save_encoder, torch_loaded
-from tidalkin.model.data import Rows, TrainingImages, good_rows
+from tidalkin.model.data import Rows, TrainingImages
 from tidalkin.model.device import choose_device, choose_precision
 from tidalkin.model.simsiam import Encoder, SimSiam, loss, synchronise_batch_norm
 from tidalkin.model.stretch import band_sigma, channel_count
@@ -154,8 +153,8 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
     # The same algorithms every time, for the same weights; a search for faster ones would end differently each time.
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
-    store = open_store(job.store)
-    bands = [str(band) for band in store.attrs["bands"]]  # type: ignore[union-attr]
+    store = ImageStore.open(job.store)
+    bands = list(store.bands)
     sigma = band_sigma(store, settings.minimum_good_fraction)
     rows = _rows_to_train_on(store, settings)
     digest = _digest(job, store, rows)
@@ -233,7 +232,7 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
             sigma=sigma,
             stretch=job.stretch,
             settings=job.encoder,
-            image_size=int(store.attrs["size"]),  # type: ignore[arg-type]
+            image_size=store.size,
             config_digest=digest,
         )
         shutil.rmtree(job.workplace)
@@ -273,10 +272,9 @@ def _new_model(n_bands: int, job: Job) -> SimSiam:
         return SimSiam(Encoder(channel_count(n_bands, job.stretch), job.encoder), job.encoder)
 
 
-def _rows_to_train_on(store: zarr.Group, settings: config.Training) -> Rows:
+def _rows_to_train_on(store: ImageStore, settings: config.Training) -> Rows:
     """Rows with enough good pixels; says how many are left out."""
-    rows = good_rows(store, settings.minimum_good_fraction)
-    n_objects = array_of(store, "object_id").shape[0]
+    rows, n_objects = store.good_rows(settings.minimum_good_fraction), store.n_objects
     logger.info(
         "training on %d of %d galaxies; %d have under %g %% good pixels in some band",
         *(len(rows), n_objects, n_objects - len(rows), 100 * settings.minimum_good_fraction),
@@ -353,12 +351,12 @@ class _Record:
 # --- checkpoints ----------------------------------------------------------------------------------------------------
 
 
-def _digest(job: Job, store: zarr.Group, rows: Rows) -> str:
+def _digest(job: Job, store: ImageStore, rows: Rows) -> str:
     """Digest of all that the weights depend on."""
     content = hashlib.sha256()
-    for array in (np.asarray(array_of(store, name))[rows] for name in ("object_id", "sky_sigma", "good_fraction")):
+    for array in (np.asarray(array)[rows] for array in (store.object_id, store.sky_sigma, store.good_fraction)):
         content.update(array.tobytes())
-    made_with = [store.attrs["config_digest"], content.hexdigest()]
+    made_with = [store.group.attrs["config_digest"], content.hexdigest()]
     return config.config_digest(job.stretch, job.augment, job.encoder, job.training, job.seed, made_with)
 
 

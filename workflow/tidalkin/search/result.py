@@ -94,19 +94,18 @@ def _listed(names: Sequence[object]) -> str:
 def _panels(found: SearchResult, images: str | Path) -> Iterator[Panel]:
     """Draw the galaxies of the query and the neighbours found."""
     from tidalkin.figures.mosaic import Panel, rgb
-    from tidalkin.images.store import array_of, open_store
+    from tidalkin.images.store import ImageStore
 
-    store = open_store(images)
-    bands = [str(band) for band in store.attrs["bands"]]  # type: ignore[union-attr]
-    flux, sky_sigma, ids = (array_of(store, name) for name in ("flux", "sky_sigma", "object_id"))
+    store = ImageStore.open(images)
+    bands = list(store.bands)
 
     def picture(object_id: int, row: int) -> npt.NDArray[np.float64]:
-        if row >= ids.shape[0] or ids[row] != object_id:
+        if row >= store.n_objects or store.object_id[row] != object_id:
             raise TidalkinError(
                 f"{images}: object {object_id} is not in row {row}, as it is in the catalog: make the images of this "
                 "catalog with `snakemake --until convert`"
             )
-        return rgb(np.asarray(flux[row]), np.asarray(sky_sigma[row]), bands)
+        return rgb(np.asarray(store.flux[row]), np.asarray(store.sky_sigma[row]), bands)
 
     if found.outside is not None:
         yield Panel(rgb(found.outside.flux, found.outside.sky_sigma, bands), "like your cutout", role="example")
