@@ -56,7 +56,7 @@ def check_python(source: str) -> list[Fault]:
 
 def check_markdown(source: str) -> list[Fault]:
     """Check a page, without its code."""
-    prose = re.sub(r"^(```|~~~|:::).*?^\1", _only_newlines, source, flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^(`{3,}|~{3,}|:{3,}).*?^\1$", _only_newlines, source, flags=re.DOTALL | re.MULTILINE)
     prose = re.sub(r"`[^`\n]*`", "`code`", prose)
     faults = [*_phrases(prose, 1), *_titles(prose)]
     for match in re.finditer(r"(?:^(?!\s*$).*\n?)+", prose, flags=re.MULTILINE):
