@@ -42,7 +42,7 @@ from rich.table import Table
 
 from tidalkin.catalog.read import split_catalog, write_catalog
 from tidalkin.config import BANDS, Dask, Images
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.read import NANOJANSKY_OF_MAGNITUDE_ZERO
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.download.ledger import read_ledger
@@ -103,7 +103,7 @@ def make_cutouts(folder: Path, n_objects: int, size: int, chunk_size: int) -> Cu
     return cutouts
 
 
-def _deliveries(rows: pd.DataFrame, side: int, random: np.random.Generator) -> Iterator[Delivery]:
+def _deliveries(rows: pd.DataFrame, side: int, random: np.random.Generator) -> Iterator[Cutout]:
     y, x = np.mgrid[:side, :side].astype(np.float32) - (side - 1) / 2
     radius = np.hypot(x, y)
     for object_id, ra, dec in zip(rows["object_id"].tolist(), rows["ra"].tolist(), rows["dec"].tolist(), strict=True):
@@ -115,7 +115,7 @@ def _deliveries(rows: pd.DataFrame, side: int, random: np.random.Generator) -> I
             content = write_cutout(
                 image, mask, variance, band=band, ra=ra, dec=dec, fluxmag0=FLUXMAG0, mask_planes=MASK_PLANES
             )
-            yield Delivery(object_id, band, "ok", content)
+            yield Cutout(object_id, band, "ok", content)
 
 
 # --- what is compared --------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ from tidalkin.config import Cutouts, HscDas, HscDasTransport
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.download.credentials import Account
 from tidalkin.sources.fetch import fetch_chunk
-from tidalkin.sources.hsc.das import HscDasSource, chunk_lines, request_list, server_order
+from tidalkin.sources.hsc.das import HscDasSource, cutout_requests, in_server_order, request_list
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "servers" / "hsc_server.py"
 ACCOUNT = Account("astronomer", SecretStr("a-very-secret-passphrase"), "the benchmark")
@@ -86,7 +86,7 @@ def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, hashed: bo
     """Write the answers to a chunk's requests to a file; return its bytes."""
     digest = hashlib.sha256()
     das = cutouts.hsc_das
-    lines = server_order(chunk_lines(objects, cutouts.bands, das, cutouts.size_pixels))
+    lines = in_server_order(cutout_requests(objects, cutouts.bands, das, cutouts.size_pixels))
     path = folder / "copy"
     with httpx.Client(auth=ACCOUNT.auth(), timeout=60) as client, path.open("wb") as file:
         for start in range(0, len(lines), das.transport.lines_per_request):
@@ -102,20 +102,20 @@ def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, hashed: bo
     return size, True
 
 
-def receive_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Path) -> tuple[int, bool]:
+def receive_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, lock_folder: Path) -> tuple[int, bool]:
     """Bring a chunk safely onto the disk; return its bytes, and whether every cutout is there."""
-    source = HscDasSource(cutouts, folder / "received", ACCOUNT, slots)
+    source = HscDasSource(cutouts, folder / "received", ACCOUNT, lock_folder)
     # The first delivery comes when everything is received.
-    first = next(source.deliver(objects, cutouts.bands))
-    size = first.packed.tar.stat().st_size
+    first = next(source.fetch(objects, cutouts.bands))
+    size = first.location.tar.stat().st_size
     _empty(folder)
     return size, first.status == "ok"
 
 
-def download_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Path) -> tuple[int, bool]:
+def download_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, lock_folder: Path) -> tuple[int, bool]:
     """Make a chunk as the workflow's job does; return the bytes of its tar, and whether every cutout is there."""
     tar = folder / "chunk.tar"
-    ledger = fetch_chunk(objects, cutouts, 0, tar, folder / "chunk.ledger.parquet", ACCOUNT, slots)
+    ledger = fetch_chunk(objects, cutouts, 0, tar, folder / "chunk.ledger.parquet", ACCOUNT, lock_folder)
     size = tar.stat().st_size
     _empty(folder)
     return size, bool((ledger["status"] == "ok").all())
@@ -138,8 +138,8 @@ def work(
     kinds: dict[str, Worker] = {
         "copy": partial(copy_chunk, hashed=False),
         "hashed copy": partial(copy_chunk, hashed=True),
-        "receive": partial(receive_chunk, slots=folder / "slots"),
-        "download": partial(download_chunk, slots=folder / "slots"),
+        "receive": partial(receive_chunk, lock_folder=folder / "locks"),
+        "download": partial(download_chunk, lock_folder=folder / "locks"),
     }
     process = psutil.Process()
     start.wait()

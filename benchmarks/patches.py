@@ -52,8 +52,8 @@ def cutout_bytes(server: HscServer, size: int, objects: pd.DataFrame, folder: Pa
     """Bytes of one cutout, with its part of the tar, from the cutout service."""
     das = HscDas(url=server.url("/das_cutout/pdr3"))
     cutouts = Cutouts(source="hsc_das", size_arcsec=size * PIXEL_SCALE_ARCSEC, hsc_das=das)
-    source = HscDasSource(cutouts, folder / f"das-{size}", ACCOUNT, folder / "slots")
-    sizes = [delivery.size for delivery in source.deliver(objects, ["g"])]
+    source = HscDasSource(cutouts, folder / f"das-{size}", ACCOUNT, folder / "locks")
+    sizes = [delivery.size for delivery in source.fetch(objects, ["g"])]
     return float(np.mean([512 + -(-one // 512) * 512 for one in sizes]))
 
 
@@ -61,10 +61,10 @@ def cut_all(server: HscServer, objects: pd.DataFrame, folder: Path) -> float:
     """Seconds to cut one galaxy in one band, the patch being here."""
     patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(cache=str(folder)))
     cutouts = Cutouts(source="hsc_patches", size_arcsec=128 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
-    source = HscPatchesSource(cutouts, ACCOUNT, folder / "slots")
-    list(source.deliver(objects[:1], ["g"]))
+    source = HscPatchesSource(cutouts, ACCOUNT, folder / "locks")
+    list(source.fetch(objects[:1], ["g"]))
     began = time.perf_counter()
-    statuses = {delivery.status for delivery in source.deliver(objects, ["g"])}
+    statuses = {delivery.status for delivery in source.fetch(objects, ["g"])}
     assert statuses == {"ok"}, statuses
     return (time.perf_counter() - began) / len(objects)
 

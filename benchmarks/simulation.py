@@ -72,7 +72,7 @@ def main(
     summed = galaxies_per_second(lambda galaxy: plain(galaxy, size_pixels, noise, one_by_one=False), drawn)
     scenes = galaxies_per_second(lambda galaxy: draw_scene(galaxy, survey, 1, BANDS, size_pixels), drawn)
     exposed = galaxies_per_second(lambda galaxy: list(source.expose(galaxy, BANDS)), drawn)
-    written = galaxies_per_second(lambda galaxy: list(source.deliver(rows[galaxy.object_id], BANDS)), drawn)
+    written = galaxies_per_second(lambda galaxy: list(source.fetch(rows[galaxy.object_id], BANDS)), drawn)
     print(f"five bands of {size_pixels} pixels, {tidal_fraction:.0%} with tidal features, galaxies/s and core")
     rates = {
         "GalSim, bulge and disc one by one": peer,

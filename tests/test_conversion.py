@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tidalkin.catalog.read import read_catalog, split_catalog, write_catalog
 from tidalkin.config import Dask, Folder, Images
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.download.tar import write_chunk
 from tidalkin.errors import TidalkinError
@@ -59,15 +59,15 @@ class Survey:
 
     def fetch(self, name, rows):
         tar, ledger = self.folder / f"{name}.tar", self.folder / f"{name}.ledger.parquet"
-        deliveries = [self.delivery(row, band) for row in rows.itertuples() for band in self.bands]
-        write_chunk(deliveries, rows, self.bands, tar, ledger)
+        cutouts = [self.cutout(row, band) for row in rows.itertuples() for band in self.bands]
+        write_chunk(cutouts, rows, self.bands, tar, ledger)
         self.tars.append(tar)
         self.ledgers.append(ledger)
 
-    def delivery(self, row, band):
+    def cutout(self, row, band):
         content = self.deliver(row, band)
         status = "ok" if content else "absent"
-        return Delivery(row.object_id, band, status, content or b"", "" if content else "the archive has no such data")
+        return Cutout(row.object_id, band, status, content or b"", "" if content else "the archive has no such data")
 
     def arguments(self, output="images.zarr", **images):
         settings = {"size": 16, "shard_size": 4, "chunk_size": 2, **images}
@@ -220,7 +220,7 @@ def test_real_hsc_images_arrive_in_nanojansky(tmp_path, scheduler, real_hsc_cuto
     write_catalog(objects, tmp_path / "catalog.parquet")
     source = FolderSource(Folder(path=str(real_hsc_cutouts / "cutouts"), template="{object_id}-HSC-{BAND}.fits"))
     tar, ledger = tmp_path / "00000.tar", tmp_path / "00000.ledger.parquet"
-    write_chunk(source.deliver(objects, "grizy"), objects, "grizy", tar, ledger)
+    write_chunk(source.fetch(objects, "grizy"), objects, "grizy", tar, ledger)
     survey = Survey.__new__(Survey)
     survey.folder, survey.bands, survey.tars, survey.ledgers = tmp_path, "grizy", [tar], [ledger]
     rows, problems = converted(survey, scheduler, size=64, shard_size=5, chunk_size=5)

@@ -9,50 +9,51 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tidalkin.cutouts.base import Delivery
-from tidalkin.download.journal import JOURNAL, Received
-from tidalkin.download.request import Line, Member
+from tidalkin.cutouts.base import Cutout
+from tidalkin.download.journal import DownloadJournal
+from tidalkin.download.journal_file import JOURNAL
+from tidalkin.download.request import CutoutRequest, VerifiedCutout
 from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
 
-LINES = [Line(number, "g", "HSC-G", f"line {number}") for number in range(6)]
+REQUESTS = [CutoutRequest(number, "g", "HSC-G", f"line {number}") for number in range(6)]
 
 
-def member(number: int, tract: int = 9000) -> Member:
-    return Member(LINES[number], tract, f"cutout {number} of tract {tract} ".encode() * 50)
+def member(number: int, tract: int = 9000) -> VerifiedCutout:
+    return VerifiedCutout(REQUESTS[number], tract, f"cutout {number} of tract {tract} ".encode() * 50)
 
 
 def store(folder: Path, numbers: Sequence[int]) -> None:
-    with Received(folder, LINES) as received:
+    with DownloadJournal(folder, REQUESTS) as received:
         for number in numbers:
-            received.add(member(number), settled=True)
+            received.add(member(number), final=True)
         received.flush()
 
 
 def make_chunk(folder: Path) -> tuple[Path, Path]:
     """Make the chunk's tar of what is stored; also the tar it was packed in."""
-    with Received(folder / "received", LINES) as received:
-        here = received.finish(LINES)
-    objects = pd.DataFrame({"object_id": range(len(LINES))})
+    with DownloadJournal(folder / "received", REQUESTS) as received:
+        here = received.finish(REQUESTS)
+    objects = pd.DataFrame({"object_id": range(len(REQUESTS))})
     deliveries = [
-        Delivery(line.object_id, "g", "ok", packed=here[line.key][0], checksum=here[line.key][1])
+        Cutout(line.object_id, "g", "ok", location=here[line.key][0], checksum=here[line.key][1])
         if line.key in here
-        else Delivery(line.object_id, "g", "absent", reason="not there")
-        for line in LINES
+        else Cutout(line.object_id, "g", "absent", reason="not there")
+        for line in REQUESTS
     ]
     tar = folder / "chunk.tar"
     write_chunk(deliveries, objects, ["g"], tar, folder / "chunk.ledger.parquet")
-    return tar, here[LINES[0].key][0].tar
+    return tar, here[REQUESTS[0].key][0].tar
 
 
 def contents(tar: Path) -> list[bytes]:
     with ChunkTar(tar) as chunk:
-        return [chunk.read(line.object_id, "g") for line in LINES if line.key in chunk]
+        return [chunk.read(line.object_id, "g") for line in REQUESTS if line.key in chunk]
 
 
 def settled(folder: Path) -> list[int]:
-    with Received(folder, LINES) as received:
-        return [line.object_id for line in LINES if received.settled(line)]
+    with DownloadJournal(folder, REQUESTS) as received:
+        return [line.object_id for line in REQUESTS if received.is_final(line)]
 
 
 def test_what_came_in_order_becomes_the_chunks_tar_without_a_copy(tmp_path: Path) -> None:
@@ -98,14 +99,14 @@ def test_a_kill_between_a_new_tar_and_its_journal_loses_nothing(tmp_path: Path) 
 
 
 def test_of_several_tracts_the_lowest_is_kept_until_the_line_is_settled(tmp_path: Path) -> None:
-    with Received(tmp_path / "received", LINES) as received:
-        received.add(member(0, 9001), settled=False)
-        received.add(member(0, 9002), settled=False)
+    with DownloadJournal(tmp_path / "received", REQUESTS) as received:
+        received.add(member(0, 9001), final=False)
+        received.add(member(0, 9002), final=False)
         received.flush()
     assert settled(tmp_path / "received") == []
-    with Received(tmp_path / "received", LINES) as received:
-        received.add(member(0, 9000), settled=True)
-        received.add(member(0, 8000), settled=True)
+    with DownloadJournal(tmp_path / "received", REQUESTS) as received:
+        received.add(member(0, 9000), final=True)
+        received.add(member(0, 8000), final=True)
         received.flush()
     assert settled(tmp_path / "received") == [0]
     assert contents(make_chunk(tmp_path)[0]) == [member(0, 9000).content]
@@ -113,8 +114,8 @@ def test_of_several_tracts_the_lowest_is_kept_until_the_line_is_settled(tmp_path
 
 def test_what_is_absent_is_known_until_the_chunk_is_finished(tmp_path: Path) -> None:
     store(tmp_path / "received", [0])
-    with Received(tmp_path / "received", LINES) as received:
-        received.miss(LINES[1:3])
+    with DownloadJournal(tmp_path / "received", REQUESTS) as received:
+        received.mark_absent(REQUESTS[1:3])
     assert settled(tmp_path / "received") == [0, 1, 2]
     make_chunk(tmp_path)
     assert settled(tmp_path / "received") == [0]
@@ -156,12 +157,12 @@ def test_a_torn_journal_costs_what_it_does_not_name(tmp_path: Path, kept: int) -
 
 def test_a_tar_of_something_else_is_not_taken_over(tmp_path: Path) -> None:
     store(tmp_path / "received", [0, 1])
-    with Received(tmp_path / "received", LINES) as received:
-        here = received.finish(LINES)
+    with DownloadJournal(tmp_path / "received", REQUESTS) as received:
+        here = received.finish(REQUESTS)
     objects = pd.DataFrame({"object_id": [0, 1]})
-    first, second = (Delivery(number, "g", "ok", packed=here[number, "g"][0], checksum="") for number in (0, 1))
-    absent, sent = Delivery(0, "g", "absent", reason="not there"), Delivery(0, "g", "ok", b"sent")
+    first, second = (Cutout(number, "g", "ok", location=here[number, "g"][0], checksum="") for number in (0, 1))
+    absent, sent = Cutout(0, "g", "absent", reason="not there"), Cutout(0, "g", "ok", b"sent")
     for deliveries in ([absent, second], [first, absent._replace(object_id=1)], [sent, second]):
-        with pytest.raises(TidalkinError, match=r"is no tar of a chunk|itself, but not all"):
+        with pytest.raises(TidalkinError, match=r"is not the tar of a chunk|itself, but not all"):
             write_chunk(deliveries, objects, ["g"], tmp_path / "chunk.tar", tmp_path / "chunk.ledger.parquet")
     assert not (tmp_path / "chunk.tar").exists()

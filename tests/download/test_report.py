@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from servers.hsc_run import Fetched, fetch, galaxies, ordered_lines, serve, settings
+from servers.hsc_run import Fetched, fetch, galaxies, ordered_requests, serve, settings
 from servers.hsc_server import HscServer
 from tidalkin.download.report import download_report, print_report, write_report
 from tidalkin.errors import TidalkinError
@@ -32,10 +32,10 @@ def test_the_report_tells_how_far_a_run_is_and_why_something_failed(tmp_path: Pa
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server, attempts=2)
-        poison, once = (ordered_lines(chunks["00000"], cutouts)[number].text for number in (3, 30))
+        poison, once = (ordered_requests(chunks["00000"], cutouts)[number].text for number in (3, 30))
         service.faults = {poison: ["not-fits"] * 1000, once: ["503"]}
         first = fetch(chunks["00000"], cutouts, tmp_path)
-        second = ordered_lines(chunks["00001"], cutouts)
+        second = ordered_requests(chunks["00001"], cutouts)
         service.faults = {second[-1].text: ["401"]}
         small = settings(server, lines_per_request=50)
         with pytest.raises(TidalkinError):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.cutouts.base import Delivery, Packed
+from tidalkin.cutouts.base import Cutout, TarLocation
 from tidalkin.download.ledger import checksum, read_ledger
 from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
@@ -20,10 +20,10 @@ from tidalkin.errors import TidalkinError
 BANDS = ("g", "r")
 OBJECTS = pd.DataFrame({"object_id": [7, 43160169307177141], "ra": [1.0, 2.0], "dec": [0.0, 0.0]})
 DELIVERIES = (
-    Delivery(7, "g", "ok", b"first"),
-    Delivery(7, "r", "absent", reason="the archive has none"),
-    Delivery(43160169307177141, "g", "failed", reason="cut short"),
-    Delivery(43160169307177141, "r", "ok", b"second" * 200),
+    Cutout(7, "g", "ok", b"first"),
+    Cutout(7, "r", "absent", reason="the archive has none"),
+    Cutout(43160169307177141, "g", "failed", reason="cut short"),
+    Cutout(43160169307177141, "r", "ok", b"second" * 200),
 )
 
 
@@ -60,12 +60,12 @@ def test_any_tar_program_reads_the_tar(tmp_path):
 @pytest.mark.parametrize(
     ("deliveries", "sentence"),
     [
-        (DELIVERIES[:3], "delivered nothing where object 43160169307177141 in r was due"),
-        ((*DELIVERIES, DELIVERIES[0]), "object 7 in g, which was not asked for"),
+        (DELIVERIES[:3], "gave nothing where object 43160169307177141 in r was due"),
+        ((*DELIVERIES, DELIVERIES[0]), "object 7 in g, which was not requested"),
         ((DELIVERIES[0], DELIVERIES[0], *DELIVERIES[2:]), "object 7 in g where object 7 in r was due"),
         ((DELIVERIES[1], DELIVERIES[0], *DELIVERIES[2:]), "object 7 in r where object 7 in g was due"),
-        ((Delivery(7, "g", "ok"), *DELIVERIES[1:]), "'ok' with 0 bytes"),
-        ((Delivery(7, "g", "absent"), *DELIVERIES[1:]), "'absent' with 0 bytes and the reason ''"),
+        ((Cutout(7, "g", "ok"), *DELIVERIES[1:]), "'ok' with 0 bytes"),
+        ((Cutout(7, "g", "absent"), *DELIVERIES[1:]), "'absent' with 0 bytes and the reason ''"),
     ],
 )
 def test_a_source_that_misbehaves_leaves_nothing(tmp_path, deliveries, sentence):
@@ -89,7 +89,7 @@ def test_a_source_that_breaks_midway_keeps_the_earlier_chunk(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
-    large = (Delivery(7, "g", "ok", bytes(300_000)), *DELIVERIES[1:])
+    large = (Cutout(7, "g", "ok", bytes(300_000)), *DELIVERIES[1:])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
@@ -102,7 +102,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
 
 def test_cutouts_are_read_in_any_order_by_many_threads(tmp_path):
     objects = pd.DataFrame({"object_id": range(200)})
-    deliveries = [Delivery(i, band, "ok", f"{i}{band}".encode() * 500) for i in range(200) for band in BANDS]
+    deliveries = [Cutout(i, band, "ok", f"{i}{band}".encode() * 500) for i in range(200) for band in BANDS]
     write_chunk(deliveries, objects, BANDS, tmp_path / "0.tar", tmp_path / "0.parquet")
     with ChunkTar(tmp_path / "0.tar") as chunk, ThreadPoolExecutor(8) as threads:
         assert len(chunk) == 400
@@ -129,7 +129,7 @@ def test_a_damaged_header_is_no_end_of_the_tar(tmp_path, position, flipped):
     content = bytearray(path.read_bytes())
     content[1024 + position] ^= flipped  # the header of the second cutout
     path.write_bytes(content)
-    with pytest.raises(TidalkinError, match=r"00000.tar is cut short or no tar of cutouts \(.*\): delete it"):
+    with pytest.raises(TidalkinError, match=r"00000.tar is cut short or not a tar of cutouts \(.*\): delete it"):
         ChunkTar(path)
 
 
@@ -150,11 +150,11 @@ def test_files_that_are_no_chunk_are_refused(tmp_path):
     with pytest.raises(TidalkinError, match=r"nowhere.tar cannot be read"):
         ChunkTar(tmp_path / "nowhere.tar")
     (tmp_path / "text.tar").write_bytes(b"hello " * 1000 + bytes(2048))
-    with pytest.raises(TidalkinError, match=r"text.tar is cut short or no tar of cutouts"):
+    with pytest.raises(TidalkinError, match=r"text.tar is cut short or not a tar of cutouts"):
         ChunkTar(tmp_path / "text.tar")
     with tarfile.open(tmp_path / "other.tar", "w") as tar:
         tar.add(tmp_path / "text.tar", arcname="../evil-g.fits")
-    with pytest.raises(TidalkinError, match=r"'../evil-g\.fits', which is no cutout"):
+    with pytest.raises(TidalkinError, match=r"'../evil-g\.fits', which is not a cutout"):
         ChunkTar(tmp_path / "other.tar")
 
 
@@ -163,7 +163,7 @@ def test_files_that_are_no_chunk_are_refused(tmp_path):
 def test_what_is_written_is_read(tmp_path_factory, contents):
     folder = tmp_path_factory.mktemp("chunk")
     deliveries = [
-        Delivery(i, "g", "ok", content) if content else Delivery(i, "g", "absent", reason="empty")
+        Cutout(i, "g", "ok", content) if content else Cutout(i, "g", "absent", reason="empty")
         for i, content in enumerate(contents)
     ]
     objects = pd.DataFrame({"object_id": pd.Series(range(len(contents)), dtype="int64")})
@@ -179,9 +179,9 @@ def test_what_a_killed_job_of_the_same_process_id_left_does_not_empty_the_tar_of
     content = packed.read_bytes()
     left = tmp_path / f".00000.{os.getpid()}.partial.tar"
     left.hardlink_to(packed)
-    places = (Packed(packed, 512, 5), Packed(packed, 1536, 1200))
+    places = (TarLocation(packed, 512, 5), TarLocation(packed, 1536, 1200))
     deliveries = [
-        delivery._replace(content=b"", packed=places[delivery.object_id != 7]) if delivery.content else delivery
+        delivery._replace(content=b"", location=places[delivery.object_id != 7]) if delivery.content else delivery
         for delivery in DELIVERIES
     ]
     write(tmp_path, deliveries)

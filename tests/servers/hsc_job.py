@@ -31,13 +31,13 @@ def fetch_chunk(
     cutouts: Cutouts,
     folder: Path,
     account: Account | None,
-    slots: Path | None = None,
+    lock_folder: Path | None = None,
     chunk: str = "00000",
 ) -> Fetched:
     """Fetch a chunk, as the workflow's job does."""
     tar = folder / "cutouts" / f"{chunk}.tar"
     ledger_path = tar.with_suffix(".ledger.parquet")
-    ledger = fetch_files(objects, cutouts, 0, tar, ledger_path, account, slots or folder / "slots")
+    ledger = fetch_files(objects, cutouts, 0, tar, ledger_path, account, lock_folder or folder / "locks")
     return Fetched(tar.read_bytes(), ledger)
 
 
@@ -49,5 +49,5 @@ if __name__ == "__main__":
         Cutouts.model_validate_json((chosen / "cutouts.json").read_text()),
         chosen,
         account=None,
-        slots=Path(sys.argv[2]),
+        lock_folder=Path(sys.argv[2]),
     )

@@ -16,8 +16,8 @@ from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, HscSe
 from tidalkin.config import Cutouts, HscDas, HscDasTransport
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.download.credentials import Account
-from tidalkin.download.request import Line
-from tidalkin.sources.hsc.das import chunk_lines, server_order
+from tidalkin.download.request import CutoutRequest
+from tidalkin.sources.hsc.das import cutout_requests, in_server_order
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 
@@ -48,9 +48,9 @@ def settings(server: HscServer, **changes: object) -> Cutouts:
     return Cutouts(source="hsc_das", size_arcsec=8 * PIXEL_SCALE_ARCSEC, hsc_das=das)
 
 
-def ordered_lines(objects: pd.DataFrame, cutouts: Cutouts) -> list[Line]:
+def ordered_requests(objects: pd.DataFrame, cutouts: Cutouts) -> list[CutoutRequest]:
     """The lines of a chunk in the order they are asked for."""
-    return server_order(chunk_lines(objects, cutouts.bands, cutouts.hsc_das, cutouts.size_pixels))
+    return in_server_order(cutout_requests(objects, cutouts.bands, cutouts.hsc_das, cutouts.size_pixels))
 
 
 def fetch(
@@ -58,19 +58,21 @@ def fetch(
     cutouts: Cutouts,
     folder: Path,
     account: Account = ACCOUNT,
-    slots: Path | None = None,
+    lock_folder: Path | None = None,
     chunk: str = "00000",
 ) -> Fetched:
     """Fetch a chunk in this process."""
-    return fetch_chunk(objects, cutouts, folder, account, slots, chunk)
+    return fetch_chunk(objects, cutouts, folder, account, lock_folder, chunk)
 
 
-def start_fetch(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, slots: Path | None = None) -> subprocess.Popen:
+def start_fetch(
+    objects: pd.DataFrame, cutouts: Cutouts, folder: Path, lock_folder: Path | None = None
+) -> subprocess.Popen:
     """The same in a process of its own, with the credentials in its environment; it logs everything to ``folder``."""
     folder.mkdir(exist_ok=True)
     objects.to_parquet(folder / "objects.parquet")
     (folder / "cutouts.json").write_text(cutouts.model_dump_json())
     environment = os.environ | {"HSC_SSP_USER": USER, "HSC_SSP_PASSWORD": PASSWORD}
     with (folder / "log").open("a") as log:
-        command = [sys.executable, "-m", "servers.hsc_job", str(folder), str(slots or folder / "slots")]
+        command = [sys.executable, "-m", "servers.hsc_job", str(folder), str(lock_folder or folder / "locks")]
         return subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log, env=environment)

@@ -12,7 +12,7 @@ from servers.hsc_server import PASSWORD, USER, HscServer
 from servers.patch_service import TREE_PATH
 from tidalkin.config import Cutouts, HscPatches, HscPatchesTransport
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.download.credentials import Account
 from tidalkin.sources.hsc.patches import HscPatchesSource
 
@@ -36,8 +36,8 @@ def source(server: HscServer, folder: Path, account: Account | None = ACCOUNT, *
     quick |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.02}
     patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(**(quick | changes)))
     cutouts = Cutouts(source="hsc_patches", size_arcsec=16 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
-    return HscPatchesSource(cutouts, account, folder / "slots")
+    return HscPatchesSource(cutouts, account, folder / "locks")
 
 
-def delivered(opened: HscPatchesSource, objects: pd.DataFrame) -> list[Delivery]:
-    return list(opened.deliver(objects, BANDS))
+def delivered(opened: HscPatchesSource, objects: pd.DataFrame) -> list[Cutout]:
+    return list(opened.fetch(objects, BANDS))

@@ -46,7 +46,7 @@ def multi_extension(path, primary_keys, bands="GR"):
 def test_one_file_per_object_and_band_is_delivered_byte_for_byte(tmp_path):
     (tmp_path / "1-HSC-G.fits").write_bytes(cutout(1))
     (tmp_path / "2-HSC-R.fits").write_bytes(cutout(2, "r"))
-    found = list(FolderSource(Folder(path=str(tmp_path))).deliver(OBJECTS, ["g", "r"]))
+    found = list(FolderSource(Folder(path=str(tmp_path))).fetch(OBJECTS, ["g", "r"]))
     assert [(row.object_id, row.band, row.status) for row in found] == [
         (1, "g", "ok"),
         (1, "r", "absent"),
@@ -70,7 +70,7 @@ def test_a_malformed_file_fails_with_its_reason_and_harms_no_other(tmp_path, con
     (tmp_path / "1.g.fits").write_bytes(content)
     (tmp_path / "2.g.fits").write_bytes(cutout(2))
     source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.{band}.fits"))
-    bad, good = source.deliver(OBJECTS, ["g"])
+    bad, good = source.fetch(OBJECTS, ["g"])
     assert bad.status == "failed"
     assert reason in bad.reason
     assert good.status == "ok"
@@ -78,7 +78,7 @@ def test_a_malformed_file_fails_with_its_reason_and_harms_no_other(tmp_path, con
 
 def test_a_folder_in_the_place_of_a_file_fails(tmp_path):
     (tmp_path / "1-HSC-G.fits").mkdir()
-    bad, _ = FolderSource(Folder(path=str(tmp_path))).deliver(OBJECTS, ["g"])
+    bad, _ = FolderSource(Folder(path=str(tmp_path))).fetch(OBJECTS, ["g"])
     assert bad.status == "failed"
     assert "cannot be read" in bad.reason
 
@@ -91,7 +91,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 def test_one_file_of_all_bands_is_repacked_band_by_band(tmp_path):
     multi_extension(tmp_path / "1.fits", {"FLUXMAG0": 10 ** (31.4 / 2.5), "PSF_FWHM": 0.6})
     source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits"))
-    g, r, y = source.deliver(OBJECTS[:1], ["g", "r", "y"])
+    g, r, y = source.fetch(OBJECTS[:1], ["g", "r", "y"])
     assert y.status == "absent"
     assert "has no HDU named 'Y'" in y.reason
     first = read_cutout(g.content, "g", ("BAD",), ())
@@ -101,12 +101,12 @@ def test_one_file_of_all_bands_is_repacked_band_by_band(tmp_path):
     np.testing.assert_allclose(first.flux, np.where(np.eye(6, 5) == 1, np.nan, 1.0), rtol=1e-6)
     np.testing.assert_allclose(first.variance, 4.0, rtol=1e-6)
     np.testing.assert_allclose(read_cutout(r.content, "r").flux, 2.0, rtol=1e-6)
-    assert next(source.deliver(OBJECTS[:1], ["g"])).content == g.content
+    assert next(source.fetch(OBJECTS[:1], ["g"])).content == g.content
 
 
 def test_one_file_of_all_bands_in_nanojansky_needs_no_zero_point(tmp_path):
     multi_extension(tmp_path / "1.fits", {"BUNIT": "nJy"})
-    (g,) = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).deliver(OBJECTS[:1], ["g"])
+    (g,) = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).fetch(OBJECTS[:1], ["g"])
     assert read_cutout(g.content, "g").flux[0, 0] == 1.0
 
 
@@ -115,7 +115,7 @@ def test_a_broken_file_of_all_bands_fails_in_every_band_or_in_those_cut_off(tmp_
     multi_extension(tmp_path / "2.fits", {"BUNIT": "nJy"})
     whole = (tmp_path / "2.fits").read_bytes()
     (tmp_path / "2.fits").write_bytes(whole[: 2880 * 8 + 20])  # in the data of R
-    found = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).deliver(OBJECTS, ["g", "r"])
+    found = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).fetch(OBJECTS, ["g", "r"])
     statuses = [(row.object_id, row.band, row.status) for row in found]
     assert statuses == [(1, "g", "failed"), (1, "r", "failed"), (2, "g", "ok"), (2, "r", "failed")]
 
@@ -124,7 +124,7 @@ def test_real_hsc_files_come_through_whole(tmp_path):
     if not HSC.is_dir():
         pytest.skip("the real HSC images are not on this machine")
     objects = read_catalog(HSC / "catalog.csv")[:12]
-    deliveries = FolderSource(Folder(path=str(HSC / "cutouts"))).deliver(objects, ["g", "r", "i", "z", "y"])
+    deliveries = FolderSource(Folder(path=str(HSC / "cutouts"))).fetch(objects, ["g", "r", "i", "z", "y"])
     ledger = write_chunk(deliveries, objects, ["g", "r", "i", "z", "y"], tmp_path / "0.tar", tmp_path / "0.parquet")
     assert (ledger["status"] == "ok").all()
     with ChunkTar(tmp_path / "0.tar") as chunk:

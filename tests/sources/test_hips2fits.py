@@ -13,7 +13,7 @@ from servers.hips_service import HIPS_PATH, HipsService
 from servers.hsc_server import HscServer
 from tidalkin.config import Cutouts, Hips2fits, Hips2fitsTransport, load_settings
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.grid import place_on_grid
 from tidalkin.cutouts.read import NANOJANSKY_OF_MAGNITUDE_ZERO, read_cutout
 from tidalkin.download.tar import write_chunk
@@ -40,22 +40,22 @@ def source(server: HscServer, folder: Path, size: int = 16, **changes: object) -
     quick = Hips2fitsTransport(attempts=3, timeout_seconds=0.5, backoff_seconds=0.01, backoff_maximum_seconds=0.02)
     hips2fits = {"url": server.url(HIPS_PATH), "zero_point": 27.0, "transport": quick} | changes
     cutouts = Cutouts(source="hips2fits", size_arcsec=size * PIXEL_SCALE_ARCSEC, hips2fits=Hips2fits(**hips2fits))
-    return Hips2fitsSource(cutouts, folder / "received", folder / "slots")
+    return Hips2fitsSource(cutouts, folder / "received", folder / "locks")
 
 
-def delivered(opened: Hips2fitsSource, objects: pd.DataFrame = OBJECTS) -> list[Delivery]:
+def delivered(opened: Hips2fitsSource, objects: pd.DataFrame = OBJECTS) -> list[Cutout]:
     """What was delivered, with its content in hand and without its place."""
     return [
-        image._replace(content=content_of(image), packed=None, checksum="") for image in opened.deliver(objects, BANDS)
+        image._replace(content=content_of(image), location=None, checksum="") for image in opened.fetch(objects, BANDS)
     ]
 
 
-def content_of(image: Delivery) -> bytes:
-    if image.packed is None:
+def content_of(image: Cutout) -> bytes:
+    if image.location is None:
         return b""
-    with image.packed.tar.open("rb") as tar:
-        tar.seek(image.packed.offset)
-        return tar.read(image.packed.size)
+    with image.location.tar.open("rb") as tar:
+        tar.seek(image.location.offset)
+        return tar.read(image.location.size)
 
 
 @pytest.mark.parametrize("size", [15, 16])

@@ -13,7 +13,7 @@ import zarr
 
 from tidalkin.catalog.read import read_catalog
 from tidalkin.config import Cutouts, MmuHsc, Settings, load_settings
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.grid import place_on_grid
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.download.tar import write_chunk
@@ -65,8 +65,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pdr3_dud_22.5"
 
 
-def delivered(folder: Path, objects: pd.DataFrame, bands: tuple[str, ...] = BANDS) -> list[Delivery]:
-    return list(MmuHscSource(MmuHsc(path=str(folder))).deliver(objects, bands))
+def delivered(folder: Path, objects: pd.DataFrame, bands: tuple[str, ...] = BANDS) -> list[Cutout]:
+    return list(MmuHscSource(MmuHsc(path=str(folder))).fetch(objects, bands))
 
 
 def test_the_set_is_its_own_catalog(folder: Path) -> None:

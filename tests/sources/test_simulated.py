@@ -252,9 +252,9 @@ def test_the_noise_in_the_pixels_is_the_one_the_variance_names():
 def test_an_object_is_drawn_the_same_whatever_is_drawn_beside_it():
     catalog = simulate_catalog(SURVEY, SEED)
     source = SimulatedSource(SURVEY, 64, SEED)
-    together = {(d.object_id, d.band): d.content for d in source.deliver(catalog[:6], BANDS)}
+    together = {(d.object_id, d.band): d.content for d in source.fetch(catalog[:6], BANDS)}
     assert list(together) == [(number, band) for number in range(1, 7) for band in BANDS]
-    alone = list(source.deliver(catalog[3:4], ("y", "g")))
+    alone = list(source.fetch(catalog[3:4], ("y", "g")))
     assert [d.band for d in alone] == ["y", "g"]
     assert all(d.content == together[d.object_id, d.band] for d in alone)
 
@@ -262,7 +262,7 @@ def test_an_object_is_drawn_the_same_whatever_is_drawn_beside_it():
 def test_a_cutout_has_the_layout_of_hsc():
     catalog = simulate_catalog(SURVEY, SEED)
     row = catalog.iloc[0]
-    delivery = next(SimulatedSource(SURVEY, 96, SEED).deliver(catalog[:1], ("r",)))
+    delivery = next(SimulatedSource(SURVEY, 96, SEED).fetch(catalog[:1], ("r",)))
     assert (delivery.object_id, delivery.band, delivery.status) == (1, "r", "ok")
     with fits.open(io.BytesIO(delivery.content)) as file:
         file.verify("exception")

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from tidalkin.cli import _with_cores
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.download.tar import write_chunk
 
 TIDALKIN = str(Path(sys.executable).with_name("tidalkin"))
@@ -45,8 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "results" / "waiting" / "chunks").mkdir(parents=True)
     objects = pd.DataFrame({"object_id": [1], "ra": [150.0], "dec": [2.0]})
     for run, delivery in {
-        "whole": Delivery(1, "g", "ok", b"FITS"),
-        "holed": Delivery(1, "g", "failed", reason="HTTP 500"),
+        "whole": Cutout(1, "g", "ok", b"FITS"),
+        "holed": Cutout(1, "g", "failed", reason="HTTP 500"),
     }.items():
         cutouts, chunks = (folder / "results" / run / name for name in ("cutouts", "chunks"))
         cutouts.mkdir(parents=True)

@@ -28,7 +28,7 @@ from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, Handl
 from tidalkin.config import load_settings
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.download.ledger import read_ledger
-from tidalkin.sources.hsc.das import chunk_lines
+from tidalkin.sources.hsc.das import cutout_requests
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +115,7 @@ class Survey:
         """The lines that ask for some rows of the catalog, by object and band."""
         cutouts = load_settings(self.config).cutouts
         objects = pd.read_csv(StringIO(table())).iloc[list(rows)]
-        return {line.key: line.text for line in chunk_lines(objects, BANDS, cutouts.hsc_das, cutouts.size_pixels)}
+        return {line.key: line.text for line in cutout_requests(objects, BANDS, cutouts.hsc_das, cutouts.size_pixels)}
 
     def faulty_lines(self) -> list[str]:
         return sorted([self.lines(HOLED)[FIRST_ID + HOLED, "i"], *self.lines(LOST).values()])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tidalkin.errors import TidalkinError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a file system that is full or where a quota is used up."""
 
 
 @contextmanager
@@ -22,3 +28,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: str | Path) -> Iterator[None]:
+    """Turn an error of the file system into one sentence that names the path and the fix.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file or folder that the block writes.
+
+    Raises
+    ------
+    TidalkinError
+        In place of an `OSError`, such as a full disk or a folder that cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        fix = "free some space and run again" if error.errno in FULL else "check that the folder can be written to"
+        raise TidalkinError(f"{path} cannot be written ({error.strerror or error}): {fix}") from error

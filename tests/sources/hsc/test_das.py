@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from servers.hsc_run import ACCOUNT, Fetched, fetch, galaxies, ordered_lines, serve, settings, start_fetch
+from servers.hsc_run import ACCOUNT, Fetched, fetch, galaxies, ordered_requests, serve, settings, start_fetch
 from servers.hsc_server import PASSWORD, USER, CutoutService, HscServer
 from tidalkin.config import Cutouts, HscDas
 from tidalkin.download.credentials import find_account
-from tidalkin.download.journal import Received
+from tidalkin.download.journal import DownloadJournal
 from tidalkin.download.report import failed_chunks
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc.das import HscDasSource, chunk_lines, server_order
+from tidalkin.sources.hsc.das import HscDasSource, cutout_requests, in_server_order
 
 BANDS = ("g", "r", "i", "z", "y")
 
@@ -40,7 +40,7 @@ def delete_outputs(folder: Path) -> None:
 
 def test_a_line_asks_for_one_object_in_one_band_with_a_pixel_to_spare_on_each_side() -> None:
     objects = pd.DataFrame({"object_id": [7], "ra": [30.25], "dec": [-1.5]})
-    (line,) = chunk_lines(objects, ("i",), HscDas(rerun="pdr3_dud_rev", image_type="coadd/bg", variance=False), 128)
+    (line,) = cutout_requests(objects, ("i",), HscDas(rerun="pdr3_dud_rev", image_type="coadd/bg", variance=False), 128)
     assert line.text == (
         "pdr3_dud_rev coadd/bg HSC-I any 30.2500000000 -1.5000000000 0.00303333 0.00303333 true true false"
     )
@@ -49,7 +49,7 @@ def test_a_line_asks_for_one_object_in_one_band_with_a_pixel_to_spare_on_each_si
 
 def test_a_catalog_that_knows_the_tract_asks_for_it() -> None:
     objects = pd.DataFrame({"object_id": [7], "ra": [30.25], "dec": [-1.5], "tract": [9812]})
-    (line,) = chunk_lines(objects, ("i",), HscDas(), 128)
+    (line,) = cutout_requests(objects, ("i",), HscDas(), 128)
     assert line.text.split()[3] == "9812"
 
 
@@ -57,7 +57,7 @@ def test_lines_are_asked_in_the_order_of_the_public_client() -> None:
     objects = pd.DataFrame(
         {"object_id": [1, 2, 3], "ra": [33.0, 31.0, 32.0], "dec": [0.0, 0.0, 0.0], "tract": [9000, 10000, 9000]}
     )
-    order = [line.key for line in server_order(chunk_lines(objects, ("r", "g"), HscDas(), 128))]
+    order = [line.key for line in in_server_order(cutout_requests(objects, ("r", "g"), HscDas(), 128))]
     assert order == [(3, "g"), (1, "g"), (3, "r"), (1, "r"), (2, "g"), (2, "r")]
 
 
@@ -78,8 +78,10 @@ def test_every_cutout_is_the_one_asked_for_from_the_lowest_tract(image_type: str
         service = serve(server, absent_every=20, overlap_every=3)
         cutouts = settings(server, image_type=image_type)
         result = fetch(objects, cutouts, tmp_path)
-        lines = chunk_lines(objects, BANDS, cutouts.hsc_das, cutouts.size_pixels)
-        expected = {f"{line.object_id}-{line.band}.fits": service.expected(line.text) for line in server_order(lines)}
+        lines = cutout_requests(objects, BANDS, cutouts.hsc_das, cutouts.size_pixels)
+        expected = {
+            f"{line.object_id}-{line.band}.fits": service.expected(line.text) for line in in_server_order(lines)
+        }
     assert members(result) == {name: content for name, content in expected.items() if content}
     assert list(members(result)) == [name for name, content in expected.items() if content]
     absent = result.ledger[result.ledger["status"] == "absent"]
@@ -129,7 +131,7 @@ def test_a_change_of_the_size_asks_for_everything_again(tmp_path: Path) -> None:
         larger = cutouts.model_copy(update={"size_arcsec": 2 * cutouts.size_arcsec})
         result = fetch(objects, larger, tmp_path)
         assert len(asked(service)) == 100
-        line = chunk_lines(objects, BANDS, larger.hsc_das, larger.size_pixels)[0]
+        line = cutout_requests(objects, BANDS, larger.hsc_das, larger.size_pixels)[0]
         assert members(result)[f"{line.object_id}-{line.band}.fits"] == service.expected(line.text)
 
 
@@ -138,7 +140,7 @@ def test_failed_cutouts_are_asked_for_again_and_nothing_else(tmp_path: Path) -> 
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server)
-        poison = [ordered_lines(objects, cutouts)[number].text for number in (0, 50, 99)]
+        poison = [ordered_requests(objects, cutouts)[number].text for number in (0, 50, 99)]
         service.faults = {text: ["corrupt-fits"] * 1000 for text in poison}
         assert fetch(objects, cutouts, tmp_path).statuses == {"ok": 97, "failed": 3}
         assert failed_chunks(tmp_path) == ["00000"]
@@ -156,7 +158,7 @@ def test_damage_on_disk_is_noticed_and_asked_for_again(tmp_path: Path) -> None:
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server, lines_per_request=50)
-        lines = ordered_lines(objects, cutouts)
+        lines = ordered_requests(objects, cutouts)
         service.faults[lines[60].text] = ["401"]
         with pytest.raises(TidalkinError):
             fetch(objects, cutouts, tmp_path)
@@ -165,11 +167,11 @@ def test_damage_on_disk_is_noticed_and_asked_for_again(tmp_path: Path) -> None:
         (folder / "0.tar").write_bytes(data)
         journal = (folder / "journal.tsv").read_bytes()
         (folder / "journal.tsv").write_bytes(journal[:-20])
-        with Received(folder, lines) as received:
-            here = [line.text for line in lines if received.settled(line)]
+        with DownloadJournal(folder, lines) as received:
+            here = [line.text for line in lines if received.is_final(line)]
         assert len(here) == 48
         n_requests = len(service.requests)
-        for refusal in (tmp_path / "slots").rglob("refused.json"):
+        for refusal in (tmp_path / "locks").rglob("refused.json"):
             refusal.unlink()
         result = fetch(objects, cutouts, tmp_path)
         assert not set(here) & set(asked(service, n_requests))
@@ -179,7 +181,11 @@ def test_damage_on_disk_is_noticed_and_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_two_processes_at_one_chunk_are_refused(tmp_path: Path) -> None:
-    with Received(tmp_path, []), pytest.raises(TidalkinError, match="another process"), Received(tmp_path, []):
+    with (
+        DownloadJournal(tmp_path, []),
+        pytest.raises(TidalkinError, match="another process"),
+        DownloadJournal(tmp_path, []),
+    ):
         pass
 
 
@@ -188,7 +194,7 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server)
-        service.faults[ordered_lines(objects, cutouts)[0].text] = ["429-retry-after"]
+        service.faults[ordered_requests(objects, cutouts)[0].text] = ["429-retry-after"]
         began = time.monotonic()
         assert fetch(objects, cutouts, tmp_path).statuses == {"ok": 20}
         assert time.monotonic() - began >= 1.0
@@ -213,7 +219,7 @@ def test_refused_credentials_stop_at_once_and_say_where_they_are_looked_for(tmp_
             fetch(galaxies(50), cutouts, tmp_path, wrong)
         assert len(service.requests) == 1
         with pytest.raises(TidalkinError, match="were refused"):
-            fetch(galaxies(50), cutouts, tmp_path / "another job", wrong, tmp_path / "slots")
+            fetch(galaxies(50), cutouts, tmp_path / "another job", wrong, tmp_path / "locks")
         assert len(service.requests) == 1
         assert fetch(galaxies(50), cutouts, tmp_path, ACCOUNT).statuses == {"ok": 250}
 
@@ -223,7 +229,7 @@ def test_forbidden_twice_stops(tmp_path: Path) -> None:
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server)
-        service.faults[ordered_lines(objects, cutouts)[0].text] = ["403", "403"]
+        service.faults[ordered_requests(objects, cutouts)[0].text] = ["403", "403"]
         with pytest.raises(TidalkinError, match=r"pdr3_wide \(HTTP 403, twice\)"):
             fetch(objects, cutouts, tmp_path)
         assert len(service.requests) == 2
@@ -235,7 +241,7 @@ def test_no_file_a_run_writes_holds_the_credentials(tmp_path: Path) -> None:
         service = serve(server, stall_seconds=1.0)
         cutouts = settings(server, attempts=20)
         kinds = ["500", "reset", "stalled", "html", "truncated", "corrupt-fits", "401"]
-        service.faults = {ordered_lines(objects, cutouts)[10].text: kinds}
+        service.faults = {ordered_requests(objects, cutouts)[10].text: kinds}
         assert start_fetch(objects, cutouts, tmp_path / "run").wait(60) != 0
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"log", "refused.json", "journal.tsv", "requests.csv"} <= {path.name for path in files}

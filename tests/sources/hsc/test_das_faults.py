@@ -11,11 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from servers.hsc_run import Fetched, fetch, galaxies, ordered_lines, serve, settings, start_fetch
+from servers.hsc_run import Fetched, fetch, galaxies, ordered_requests, serve, settings, start_fetch
 from servers.hsc_server import ANSWER_FAULTS, MEMBER_FAULTS, STREAM_FAULTS, HscServer
-from tidalkin.download.journal import Received
+from tidalkin.download.journal import DownloadJournal
+from tidalkin.download.journal_file import JOURNAL, count_stored
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc.das import chunk_lines
+from tidalkin.sources.hsc.das import cutout_requests
 
 EVERY_FAULT = (*ANSWER_FAULTS, *STREAM_FAULTS, *MEMBER_FAULTS)
 SKY = {"absent_every": 40, "overlap_every": 6}
@@ -49,7 +50,7 @@ def check_fault(kind: str, objects: pd.DataFrame, expected: Fetched, folder: Pat
     with HscServer() as server:
         service = serve(server, stall_seconds=1.0, **SKY)
         cutouts = settings(server)
-        lines = ordered_lines(objects, cutouts)
+        lines = ordered_requests(objects, cutouts)
         size = cutouts.hsc_das.transport.lines_per_request
         batches = [lines[start : start + size] for start in range(0, len(lines), size)]
         for batch in (batches[0], batches[len(batches) // 2], batches[-1]):
@@ -72,7 +73,7 @@ def check_fault(kind: str, objects: pd.DataFrame, expected: Fetched, folder: Pat
         "cutouts/.received/00000/journal.tsv",
         "cutouts/.received/00000/lock",
         "cutouts/.received/00000/requests.csv",
-        f"slots/{server.host.replace(':', '_')}/0.lock",
+        f"locks/{server.host.replace(':', '_')}/0.lock",
     }
 
 
@@ -105,7 +106,7 @@ def test_all_faults_in_one_run_leave_the_result_unchanged(faultless_300: Fetched
     with HscServer() as server:
         service = serve(server, stall_seconds=1.0, **SKY)
         cutouts = settings(server, lines_per_request=50, attempts=20)
-        there = [line.text for line in ordered_lines(objects, cutouts) if service.expected(line.text)]
+        there = [line.text for line in ordered_requests(objects, cutouts) if service.expected(line.text)]
         # Left out are a second 403 in a row, which stops the run, and a member missing twice, which is absent.
         kinds = [kind for kind in EVERY_FAULT if kind not in ("403", "missing-member")] * 2
         service.faults = {text: [kind] for text, kind in zip(generator.sample(there, len(kinds)), kinds, strict=True)}
@@ -123,7 +124,7 @@ def test_a_line_the_server_always_stumbles_over_costs_only_itself(kind: str, tmp
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server)
-        poison = ordered_lines(objects, cutouts)[40]
+        poison = ordered_requests(objects, cutouts)[40]
         service.faults[poison.text] = [kind] * 1000
         result = fetch(objects, cutouts, tmp_path)
     failed = result.ledger[result.ledger["status"] == "failed"]
@@ -137,7 +138,7 @@ def test_bad_lines_side_by_side_cost_only_themselves(tmp_path: Path) -> None:
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server)
-        poison = ordered_lines(objects, cutouts)[40:43]
+        poison = ordered_requests(objects, cutouts)[40:43]
         service.faults = {line.text: ["500"] * 1000 for line in poison}
         result = fetch(objects, cutouts, tmp_path)
     failed = result.ledger[result.ledger["status"] == "failed"]
@@ -150,7 +151,7 @@ def test_a_server_that_stays_away_fails_what_is_left_in_bounded_time(tmp_path: P
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server)
-        service.faults = {line.text: ["503"] * 1000 for line in ordered_lines(objects, cutouts)[100:]}
+        service.faults = {line.text: ["503"] * 1000 for line in ordered_requests(objects, cutouts)[100:]}
         result = fetch(objects, cutouts, tmp_path)
         assert len(service.requests) == 1 + cutouts.hsc_das.transport.attempts
     assert result.statuses == {"ok": 100, "failed": 50}
@@ -161,7 +162,7 @@ def test_what_is_missing_twice_is_absent_and_the_ledger_says_so(tmp_path: Path) 
     with HscServer() as server:
         service = serve(server)
         cutouts = settings(server)
-        lines = ordered_lines(objects, cutouts)
+        lines = ordered_requests(objects, cutouts)
         service.faults[lines[10].text] = ["missing-member"]
         service.faults[lines[20].text] = ["missing-member"] * 2
         result = fetch(objects, cutouts, tmp_path)
@@ -179,19 +180,22 @@ def check_kills(number: int, kills: int, seconds_per_member: float, folder: Path
     with HscServer() as server:
         service = serve(server, seconds_per_member=seconds_per_member, **SKY)
         cutouts = settings(server, lines_per_request=200, timeout_seconds=30)
-        lines = chunk_lines(objects, cutouts.bands, cutouts.hsc_das, cutouts.size_pixels)
+        lines = cutout_requests(objects, cutouts.bands, cutouts.hsc_das, cutouts.size_pixels)
         killed_while_downloading, safe_after = 0, []
         for _ in range(kills):
             process = start_fetch(objects, cutouts, run)
             n_requests = len(service.requests)
             while len(service.requests) == n_requests and process.poll() is None:
                 time.sleep(0.01)
+            # However slow the machine is, the kills come when something is on disk.
+            while not count_stored(run / "cutouts" / ".received" / "00000" / JOURNAL) and process.poll() is None:
+                time.sleep(0.01)
             time.sleep(generator.uniform(0, 0.4 * 200 * seconds_per_member * 4))
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             killed_while_downloading += not (run / "cutouts" / "00000.tar").exists()
-            with Received(run / "cutouts" / ".received" / "00000", lines) as received:
-                safe = {line.text for line in lines if received.settled(line)}
+            with DownloadJournal(run / "cutouts" / ".received" / "00000", lines) as received:
+                safe = {line.text for line in lines if received.is_final(line)}
             safe_after.append((len(service.requests), safe))
         assert killed_while_downloading == kills
         service.seconds_per_member = 0

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from servers.hsc_server import USER, HscServer
 from servers.patch_run import NAME, delivered, galaxies, source
 from servers.patch_service import PatchService, address_of
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.download.credentials import Account
 from tidalkin.errors import TidalkinError
 
@@ -28,7 +28,7 @@ def test_a_patch_is_downloaded_once_for_all_its_objects_and_chunks(
 
 def test_two_jobs_at_one_patch_download_it_once(server: HscServer, service: PatchService, tmp_path: Path) -> None:
     objects = galaxies()
-    results: list[list[Delivery]] = []
+    results: list[list[Cutout]] = []
     jobs = [
         threading.Thread(target=lambda: results.append(delivered(source(server, tmp_path), objects))) for _ in range(2)
     ]
@@ -112,7 +112,7 @@ def test_the_cache_keeps_to_its_size(server: HscServer, patches: dict[str, bytes
     service.mount(server)
     bound = 2.5 * len(plain) / 1e9
     for x in range(5):
-        list(source(server, tmp_path, cache_gigabytes=bound).deliver(galaxies().assign(patch=100 * x + 5), ["g"]))
+        list(source(server, tmp_path, cache_gigabytes=bound).fetch(galaxies().assign(patch=100 * x + 5), ["g"]))
     kept = sorted(path.name for path in (tmp_path / "patches").rglob("*.fits"))
     assert kept == ["calexp-HSC-G-9813-3,5.fits", "calexp-HSC-G-9813-4,5.fits"]
 

@@ -55,7 +55,7 @@ def test_pixels_of_a_compressed_patch_are_those_of_a_plain_one(server: HscServer
     for number, compressed in enumerate((False, True)):
         service = PatchService({address: patch_file("g", RA, DEC, SIZE, compressed=compressed)})
         service.mount(server)
-        cuts = list(source(server, tmp_path / str(number)).deliver(galaxies(), ["g"]))
+        cuts = list(source(server, tmp_path / str(number)).fetch(galaxies(), ["g"]))
         contents.append([cut.content for cut in cuts])
     assert contents[0] == contents[1]
 
@@ -90,7 +90,7 @@ def test_the_chunk_is_byte_identical_when_made_again(server: HscServer, service:
     for number in range(2):
         tar = tmp_path / f"{number}.tar"
         objects = galaxies()
-        cuts = source(server, tmp_path / str(number)).deliver(objects, BANDS)
+        cuts = source(server, tmp_path / str(number)).fetch(objects, BANDS)
         write_chunk(cuts, objects, BANDS, tar, tar.with_suffix(".ledger.parquet"))
         tars.append(tar.read_bytes())
         with ChunkTar(tar) as chunk:

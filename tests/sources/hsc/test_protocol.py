@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidalkin.download.faults import Fault
-from tidalkin.download.request import Line, Member
+from tidalkin.download.request import CutoutRequest, VerifiedCutout
 from tidalkin.sources.hsc.protocol import fits_fault, read_answer
 
 
@@ -51,17 +51,19 @@ def stream_of(n_members: int, tar_format: int = tarfile.PAX_FORMAT) -> bytes:
     return buffer.getvalue()
 
 
-LINES = [Line(number, "g", "HSC-G", f"line {number}") for number in range(4)]
+REQUESTS = [CutoutRequest(number, "g", "HSC-G", f"line {number}") for number in range(4)]
 
 
-def read(stream: bytes, piece: int = 65536) -> list[Member]:
+def read(stream: bytes, piece: int = 65536) -> list[VerifiedCutout]:
     pieces = (stream[start : start + piece] for start in range(0, len(stream), piece))
-    return list(read_answer(pieces, LINES, image_type="coadd", rerun="pdr3_wide", largest=20_000))
+    return list(read_answer(pieces, REQUESTS, image_type="coadd", rerun="pdr3_wide", largest=20_000))
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_every_common_kind_of_tar_is_read(tar_format: int) -> None:
-    assert read(stream_of(4, tar_format)) == [Member(line, 9000, small_fits(line.object_id)) for line in LINES]
+    assert read(stream_of(4, tar_format)) == [
+        VerifiedCutout(line, 9000, small_fits(line.object_id)) for line in REQUESTS
+    ]
 
 
 @given(piece=st.integers(1, 30_000), cut=st.integers(0, len(stream_of(4)) - 1))
@@ -74,8 +76,8 @@ def test_a_stream_cut_anywhere_gives_whole_members_and_then_a_fault(piece: int, 
     taken = []
     pieces = (stream[:cut][start : start + piece] for start in range(0, cut, piece))
     with pytest.raises(Fault):
-        taken.extend(read_answer(pieces, LINES, image_type="coadd", rerun="pdr3_wide", largest=20_000))
-    assert taken == [Member(line, 9000, small_fits(line.object_id)) for line in LINES[: len(taken)]]
+        taken.extend(read_answer(pieces, REQUESTS, image_type="coadd", rerun="pdr3_wide", largest=20_000))
+    assert taken == [VerifiedCutout(line, 9000, small_fits(line.object_id)) for line in REQUESTS[: len(taken)]]
 
 
 @given(cut=st.integers(0, 3 * 2880 - 1))

@@ -1,8 +1,8 @@
-"""Types of a delivered cutout, and the interface that every source implements.
+"""Types of a fetched cutout, and the interface that every source implements.
 
-A source turns catalog rows into deliveries, one per object and band, in the requested order. Each holds the bytes of
-one FITS file in the HSC layout (see `tidalkin.cutouts.read`), or its place on disk, or the reason why there is none.
-`tidalkin.download.tar` packs the deliveries of one chunk into a tar and a ledger, in the same way for all sources.
+A source turns catalog rows into cutouts, one per object and band, in the requested order. Each cutout holds the bytes
+of one FITS file in the HSC layout (see `tidalkin.cutouts.read`), or its location on disk, or the reason why there is
+no file. `tidalkin.download.tar` packs the cutouts of one chunk into a tar and a ledger. It does so for all sources.
 """
 
 from __future__ import annotations
@@ -16,50 +16,62 @@ import pandas as pd
 Status = Literal["ok", "absent", "failed"]
 
 
-class Packed(NamedTuple):
-    """Where a cutout is in a tar that the source packed itself, to be the chunk's as it is.
+class TarLocation(NamedTuple):
+    """Location of a cutout in a tar that the source has packed itself.
 
-    Such a tar holds the chunk's cutouts and nothing else, in the layout of `tidalkin.download.tar`, in any order.
+    Such a tar holds the chunk's cutouts and nothing else, in the layout of `tidalkin.download.tar`, in any order. It
+    becomes the chunk's tar without a copy.
     """
 
     tar: Path
     offset: int
-    """Where the FITS file begins, bytes."""
+    """First byte of the FITS file."""
     size: int
-    """Bytes of the FITS file."""
+    """Size of the FITS file, bytes."""
 
 
-class Delivery(NamedTuple):
-    """What became of one object in one band."""
+class Cutout(NamedTuple):
+    """One object in one band: a FITS file, or the reason why there is none."""
 
     object_id: int
     band: str
     status: Status
     content: bytes = b""
-    """The FITS file, as the archive sent it, where ``status`` is `ok` and it is not packed yet."""
+    """The FITS file as the archive sent it. Empty if ``status`` is not `ok` or ``location`` is set."""
     reason: str = ""
-    """Why there is no file: empty where ``status`` is `ok`."""
-    packed: Packed | None = None
-    """Where the FITS file is, in place of ``content``; a source packs all that it delivers, or nothing."""
+    """Why there is no file. Empty if ``status`` is `ok`."""
+    location: TarLocation | None = None
+    """Location of the FITS file, in place of ``content``. A source sets it for all of its cutouts or for none."""
     checksum: str = ""
-    """Of the FITS file, where the source knows it already: see `tidalkin.download.ledger.checksum`."""
+    """Checksum of the FITS file, if the source knows it: see `tidalkin.download.ledger.checksum`."""
 
     @property
     def size(self) -> int:
-        """Bytes of the FITS file; 0 without one."""
-        return self.packed.size if self.packed else len(self.content)
+        """Size of the FITS file in bytes; 0 without one."""
+        return self.location.size if self.location else len(self.content)
 
 
 class Source(Protocol):
-    """Anything that delivers cutouts."""
+    """Anything that provides cutouts."""
 
-    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
-        """Deliver each object of the catalog rows ``objects`` in each of ``bands``: object by object, band by band.
+    def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
+        """Fetch each object of ``objects`` in each of ``bands``, object by object and band by band.
+
+        Parameters
+        ----------
+        objects : pandas.DataFrame
+            Catalog rows with at least `object_id`, `ra` and `dec` (degrees, ICRS).
+        bands : sequence of str
+            Bands, lower case.
+
+        Yields
+        ------
+        Cutout
+            A problem with one object's file gives a cutout of status `failed`.
 
         Raises
         ------
         TidalkinError
-            Only where nothing at all can be delivered (no such folder, credentials refused). What is wrong with one
-            object's file is a delivery of status `failed`.
+            If nothing at all can be fetched: there is no such folder, or the server refuses the credentials.
         """
         ...

@@ -70,7 +70,7 @@ class GeneralProjection:
 
 
 @dataclass(frozen=True)
-class BandCutout:
+class CutoutImage:
     """One object in one band."""
 
     flux: npt.NDArray[np.float32]

@@ -22,7 +22,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS, Header, _Cards, _integer, _line, _number, _Plane, _planes
-from tidalkin.cutouts.grid import BandCutout, GeneralProjection, PixelFinder, TangentPlane
+from tidalkin.cutouts.grid import CutoutImage, GeneralProjection, PixelFinder, TangentPlane
 from tidalkin.errors import TidalkinError
 
 NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (31.4 / 2.5)  # AB: Oke & Gunn 1983, ApJ 266, 713
@@ -33,7 +33,7 @@ def read_cutout(
     name: str,
     bad_mask_planes: Collection[str] = (),
     bad_mask_bits: Collection[int] = (),
-) -> BandCutout:
+) -> CutoutImage:
     """Read one cutout.
 
     Parameters
@@ -51,7 +51,7 @@ def read_cutout(
 
     Returns
     -------
-    BandCutout
+    CutoutImage
         In nanojansky, by FLUXMAG0 or else by BUNIT. Pixels that are bad or not finite are NaN; an image without any
         good pixel is a valid one.
 
@@ -71,7 +71,7 @@ def read_cutout(
     if mask is not None:
         missing |= _is_bad(mask, bad_mask_planes, bad_mask_bits, name)
     flux[missing] = np.nan
-    return BandCutout(
+    return CutoutImage(
         flux=flux,
         variance=None if variance is None else variance.pixels.astype(np.float32) * np.float32(to_nanojansky**2),
         wcs=_wcs(image.header, name),

@@ -1,9 +1,9 @@
-"""A limit on connections that holds over processes: all jobs of a run, and all workflows of one user on one machine.
+"""A limit on connections per server, shared by all processes of one user on one machine.
 
-Each connection a user may have to a server is a slot, a file in the user's cache directory; a job holds the lock of one
-of them while it talks to that server. The operating system lets go of a dead job's lock. Jobs on several machines share
-the limit only where they share that directory and its file system keeps locks; otherwise the workflow's own resource
-limits the jobs.
+Each allowed connection is a lock file in the user's cache directory. A job holds one of these locks while it talks to
+the server. The operating system releases the lock of a dead job. Jobs on several machines share the limit only if they
+share the directory and its file system supports locks. Otherwise the resource `hsc_connections` of the workflow limits
+the jobs.
 """
 
 from __future__ import annotations
@@ -19,37 +19,61 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-logger = logging.getLogger("tidalkin.download")
+from tidalkin.errors import TidalkinError
+
+logger = logging.getLogger(__name__)
 
 
-def slots_folder(host: str, directory: Path | None = None) -> Path:
-    """The folder, made if needed, of what this user's processes tell each other about ``host``.
+def host_folder(host: str, directory: Path | None = None) -> Path:
+    """Return the folder in which this user's processes share state about a server.
 
-    It is in ``directory``, or in the user's cache directory if that is not given.
+    Parameters
+    ----------
+    host : str
+        The server, with its port if it is not the usual one.
+    directory : Path, optional
+        Where the folder is; by default, in the user's cache directory.
+
+    Raises
+    ------
+    TidalkinError
+        If the folder cannot be made.
     """
     directory = directory or platformdirs.user_cache_path("tidalkin") / "connections"
     folder = directory / re.sub(r"[^\w.-]", "_", host)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _unusable(folder, error) from None
     return folder
 
 
-def _free_slot(directory: Path, connections: int) -> FileLock | None:
-    """A slot whose lock could be taken, if there is one."""
+def _unusable(folder: Path, error: OSError) -> TidalkinError:
+    return TidalkinError(
+        f"{folder}, which holds the locks of the connections, cannot be written to ({error.strerror or error}): "
+        "make it writable, or let XDG_CACHE_HOME name another cache directory"
+    )
+
+
+def _free_lock(folder: Path, connections: int) -> FileLock | None:
+    """Acquire one of the locks, if one is free."""
     for number in range(connections):
-        slot = FileLock(directory / f"{number}.lock")
+        lock = FileLock(folder / f"{number}.lock")
         try:
-            slot.acquire(blocking=False)
+            lock.acquire(blocking=False)
         except Timeout:
             continue
-        return slot
+        except OSError as error:
+            raise _unusable(folder, error) from None
+        return lock
     return None
 
 
 @contextmanager
-def connection_slot(
+def connection_lock(
     host: str, connections: int, directory: Path | None = None, poll_seconds: float = 0.2
 ) -> Iterator[None]:
-    """Hold one of the ``connections`` this user has to ``host``; wait until one is free.
+    """Hold one of this user's connections to a server; wait until one is free.
 
     Parameters
     ----------
@@ -58,19 +82,24 @@ def connection_slot(
     connections : int
         Most connections at once.
     directory : Path, optional
-        Where the slots are; the user's cache directory if not given.
+        Where the lock files are; by default, in the user's cache directory.
     poll_seconds : float
-        How often to look for a free slot, seconds.
+        Time between two looks for a free connection, seconds.
+
+    Raises
+    ------
+    TidalkinError
+        If the lock files cannot be written.
     """
-    directory = slots_folder(host, directory)
-    slot = _free_slot(directory, connections)
-    if slot is None:
+    folder = host_folder(host, directory)
+    lock = _free_lock(folder, connections)
+    if lock is None:
         logger.info("waiting for one of the %d connections to %s", connections, host)
-    while slot is None:
-        # Unequal waits, so that waiting jobs do not look all at the same moment. Nothing else depends on them.
+    while lock is None:
+        # Random waits keep the waiting jobs from looking at the same moment. No result depends on them.
         time.sleep(poll_seconds * random.uniform(0.5, 1.5))
-        slot = _free_slot(directory, connections)
+        lock = _free_lock(folder, connections)
     try:
         yield
     finally:
-        slot.release()
+        lock.release()

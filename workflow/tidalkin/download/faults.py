@@ -1,20 +1,20 @@
-"""The fault of one request that is worth another try."""
+"""The failure of one request that is worth another try."""
 
 from __future__ import annotations
 
 
 class Fault(Exception):
-    """Something went wrong with one request, which is worth another try.
+    """A failed request that is worth another try.
 
     Attributes
     ----------
-    server_away : bool
-        The server did not answer at all or asked to come later, whatever was in the request.
+    server_unavailable : bool
+        Whether the server did not answer at all or asked to come later, whatever the request was.
     retry_after : float
-        How long the server asked to wait, seconds; 0 if it did not.
+        Wait that the server asked for, seconds; 0 if it did not.
     """
 
-    def __init__(self, message: str, *, server_away: bool = False, retry_after: float = 0.0) -> None:
+    def __init__(self, message: str, *, server_unavailable: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(message)
-        self.server_away = server_away
+        self.server_unavailable = server_unavailable
         self.retry_after = retry_after

@@ -21,7 +21,7 @@ from tidalkin.errors import TidalkinError
 logger = logging.getLogger("tidalkin.download")
 
 USER_AGENT = f"tidalkin/{tidalkin.__version__}"
-AWAY_STATUS = {408, 425, 429, 500, 502, 503, 504}
+UNAVAILABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}
 """The server's own troubles, which pass."""
 LONGEST_WAIT_SECONDS = 6 * 3600.0
 """The longest ``Retry-After`` that is honoured."""
@@ -89,7 +89,7 @@ def refused_credentials(account: Account, host: str) -> TidalkinError:
 def status_fault(response: httpx.Response) -> Fault:
     """A status that is worth another try, as a fault."""
     status = response.status_code
-    return Fault(f"HTTP {status}", server_away=status in AWAY_STATUS, retry_after=retry_after(response))
+    return Fault(f"HTTP {status}", server_unavailable=status in UNAVAILABLE_STATUS, retry_after=retry_after(response))
 
 
 def transport_fault(error: httpx.HTTPError) -> Fault:
@@ -101,7 +101,7 @@ def retrying(
     attempts: int,
     first_seconds: float,
     longest_seconds: float,
-    worth_it: Callable[[BaseException], bool] = lambda error: isinstance(error, Fault),
+    is_retryable: Callable[[BaseException], bool] = lambda error: isinstance(error, Fault),
 ) -> tenacity.Retrying:
     """Try again after a `Fault`: waits double, with jitter, and are no shorter than the server asks.
 
@@ -120,6 +120,6 @@ def retrying(
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
         wait=wait,
-        retry=tenacity.retry_if_exception(worth_it),
+        retry=tenacity.retry_if_exception(is_retryable),
         reraise=True,
     )

@@ -1,20 +1,20 @@
-"""What one chunk's download has safely on disk, whatever kills it.
+"""The cutouts of one chunk that are safely on disk, whatever ends the download.
 
-A folder per chunk holds
+The folder of a chunk holds
 
-- ``0.tar``, ``1.tar``, …: the cutouts, packed as the chunk's tar has them, in the order they came;
-- ``journal.tsv``: one line per event, appended after the bytes it speaks of; the last line may be torn.
+- ``0.tar``, ``1.tar``, …: the cutouts, packed as in the chunk's tar, in the order of their arrival;
+- ``journal.tsv``: the events, see `tidalkin.download.journal_file`.
 
-When the chunk is finished, one of these tars holds all cutouts in the order they are asked for, and the chunk's tar is
-a hard link to it: nothing is copied or on disk twice, and it outlives the chunk's tar when Snakemake deletes that to
-make the chunk anew, so that only what is missing is asked for again. A tar with a second link is never written to; what
-comes after is kept in a new one. The tars are packed into one anew only where cutouts came out of order, as those do
-that were rejected at first.
+When the chunk is finished, one of these tars holds all cutouts in the order of the requests, and the chunk's tar is a
+hard link to it. Nothing is copied, and nothing is on disk twice. The tar stays when Snakemake deletes the chunk's tar
+to make the chunk again, so that only missing cutouts are requested again. A tar with a second link is never written to.
+Later cutouts go to a new tar. The tars are packed again into one only if cutouts arrived out of order, as a cutout does
+that was rejected at first.
 
-Nothing is trusted on restart that is not whole: a cutout counts if the journal names it, it answers the line that would
-be asked now, and its bytes have the journal's checksum. That is why nothing needs to be forced to the disk on the way.
+On restart, a cutout counts only if the journal names it, it answers the request that would be sent now, and its bytes
+have the journal's checksum. For this reason nothing is synced to disk during the download.
 
-A line is *settled* once nothing more can come for it: see `tidalkin.sources.hsc.das`.
+A cutout is *final* if no other answer to its request can come. See `tidalkin.sources.hsc.das`.
 """
 
 from __future__ import annotations
@@ -25,96 +25,73 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, Self
+from typing import IO, Self
 
-import xxhash
 from filelock import FileLock, Timeout
 
-from tidalkin.atomic import atomic_path
-from tidalkin.cutouts.base import Delivery, Packed
+from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.cutouts.base import Cutout, TarLocation
+from tidalkin.download.journal_file import (
+    ABSENT,
+    FINAL,
+    FINISHED,
+    JOURNAL,
+    PROVISIONAL,
+    Event,
+    StoredCutout,
+    read_event,
+    request_digest,
+    write_event,
+)
 from tidalkin.download.ledger import checksum
-from tidalkin.download.request import Line, Member
+from tidalkin.download.request import CutoutRequest, Key, VerifiedCutout
 from tidalkin.download.tar import member_name
 from tidalkin.download.tar_members import BLOCK, TAR_END, padding, write_header
 from tidalkin.errors import TidalkinError
 
-logger = logging.getLogger("tidalkin.download")
+logger = logging.getLogger(__name__)
 
-Key = tuple[int, str]
-"""Object and band."""
-
-JOURNAL = "journal.tsv"
-FINISHED = "finished\n"
-HELD_BYTES = 1 << 18
-"""Cutouts are written together once they are so many bytes, which costs half the time of one after the other…"""
-HELD_CUTOUTS = 64
-"""…or so many cutouts."""
+BUFFER_BYTES = 1 << 18
+"""Cutouts are written once this many bytes are buffered. One by one, writing takes twice as long."""
+BUFFER_EVENTS = 64
+"""Cutouts are also written once this many events are buffered."""
 
 
-class Stored(NamedTuple):
-    """Where a cutout is."""
-
-    part: int
-    """Number of the tar."""
-    offset: int
-    size: int
-    checksum: str
-    tract: int
-
-    @property
-    def end(self) -> int:
-        """Where the next member begins."""
-        return self.offset + self.size + padding(self.size)
-
-
-def line_digest(line: Line) -> str:
-    """What tells whether a stored cutout answers the line that would be asked now."""
-    return xxhash.xxh3_64_hexdigest(line.text.encode())
-
-
-def on_disk(journal: Path) -> int:
-    """Cutouts that a journal names, of a chunk that may be under way."""
-    if not journal.exists():
-        return 0
-    with journal.open() as events:
-        fields = (event.split("\t") for event in events if event.endswith("\n"))
-        return len({tuple(columns[1:3]) for columns in fields if columns[0] in ("settled", "unsettled")})
-
-
-class Received:
+class DownloadJournal:
     """The cutouts of one chunk that are on disk.
 
     Parameters
     ----------
     folder : Path
-        The chunk's own folder, made if it is not there.
-    lines : iterable of Line
-        The lines of the whole chunk. What answers other lines is not used.
+        The chunk's own folder; created if it is missing.
+    requests : iterable of CutoutRequest
+        The requests of the whole chunk. Stored answers to other requests are not used.
 
     Raises
     ------
     TidalkinError
-        If another process is at this chunk.
+        If another process works on this chunk, or the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, lines: Iterable[Line]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, requests: Iterable[CutoutRequest]) -> None:
         self.folder = folder
         self._absent: set[Key] = set()
-        self._digests = {line.key: line_digest(line) for line in lines}
-        self._stored: dict[Key, Stored] = {}
-        self._settled: set[Key] = set()
+        self._digests = {request.key: request_digest(request) for request in requests}
+        self._stored: dict[Key, StoredCutout] = {}
+        self._final: set[Key] = set()
         self._part, self._end = -1, 0
         self._tar = self._journal = -1
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._buffer: list[bytes] = []
+        self._buffered_bytes = 0
         self._events: list[str] = []
         self._lock = FileLock(folder / "lock")
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise TidalkinError(f"another process is downloading into {folder}: wait for it or end it") from None
-        self._load()
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(blocking=False)
+            except Timeout:
+                raise TidalkinError(f"another process is downloading into {folder}: wait for it or end it") from None
+            self._load()
 
     def __enter__(self) -> Self:
         return self
@@ -128,141 +105,157 @@ class Received:
     def __contains__(self, key: Key) -> bool:
         return key in self._stored
 
-    def settled(self, line: Line) -> bool:
-        """Whether ``line`` needs no more asking."""
-        return line.key in self._settled or line.key in self._absent
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def is_final(self, request: CutoutRequest) -> bool:
+        """Return whether the request need not be sent again."""
+        return request.key in self._final or request.key in self._absent
 
     # --- events, in the order they happen ----------------------------------------------------------------------------
 
-    def add(self, member: Member, *, settled: bool) -> None:
-        """Store a checked cutout, unless one of a lower tract is here. It may be held in memory until `flush`.
+    def add(self, cutout: VerifiedCutout, *, final: bool) -> None:
+        """Store a cutout, unless one of a lower tract is stored; it may be buffered until `flush`.
 
         Parameters
         ----------
-        member : Member
+        cutout : VerifiedCutout
             The cutout.
-        settled : bool
-            Whether nothing more can come for its line.
+        final : bool
+            Whether no other answer to its request can come.
         """
-        key, content = member.line.key, member.content
+        key, content = cutout.request.key, cutout.content
         stored = self._stored.get(key)
-        if stored is None or (member.tract < stored.tract and key not in self._settled):
+        if stored is None or (cutout.tract < stored.tract and key not in self._final):
             if self._tar < 0:
-                self._open_tar()
+                with disk_errors(self.folder):
+                    self._open_tar()
             size = len(content)
-            stored = Stored(self._part, self._end + BLOCK, size, checksum(content), member.tract)
-            self._held += write_header(member_name(*key), size), content, bytes(padding(size))
-            self._held_bytes += size
+            stored = StoredCutout(self._part, self._end + BLOCK, size, checksum(content), cutout.tract)
+            self._buffer += write_header(member_name(*key), size), content, bytes(padding(size))
+            self._buffered_bytes += size
             self._end = stored.end
             self._stored[key] = stored
-        elif not settled or key in self._settled:
+        elif not final or key in self._final:
             return
-        if settled:
-            self._settled.add(key)
+        if final:
+            self._final.add(key)
         self._events.append(self._event(key))
-        if self._held_bytes >= HELD_BYTES or len(self._events) >= HELD_CUTOUTS:
+        if self._buffered_bytes >= BUFFER_BYTES or len(self._events) >= BUFFER_EVENTS:
             self.flush()
 
-    def settle(self, key: Key) -> None:
-        """Nothing more comes for the line of a stored cutout."""
-        self._settled.add(key)
+    def mark_final(self, key: Key) -> None:
+        """Note that no other answer can come for a stored cutout."""
+        self._final.add(key)
         self._events.append(self._event(key))
 
-    def miss(self, lines: Iterable[Line]) -> None:
-        """The archive has no data for ``lines``."""
-        for line in lines:
-            self._absent.add(line.key)
-            self._events.append(self._event(line.key))
+    def mark_absent(self, requests: Iterable[CutoutRequest]) -> None:
+        """Note that the archive has no data for these requests."""
+        for request in requests:
+            self._absent.add(request.key)
+            self._events.append(self._event(request.key))
         self.flush()
 
     def flush(self) -> None:
-        """Bring to disk what is held in memory.
+        """Write the buffer to disk.
 
         Raises
         ------
         TidalkinError
             If the disk is full, or the folder cannot be written to.
         """
-        held, events = self._held, self._events
-        self._held, self._held_bytes, self._events = [], 0, []
-        try:
-            if held:
-                size = sum(map(len, held))
-                if os.pwritev(self._tar, held, self._end - size) < size:
-                    raise TidalkinError(f"cannot write {self._path(self._part)}: the disk or your quota is full")
+        buffer, events = self._buffer, self._events
+        self._buffer, self._buffered_bytes, self._events = [], 0, []
+        with disk_errors(self.folder):
+            if buffer:
+                size = sum(map(len, buffer))
+                if os.pwritev(self._tar, buffer, self._end - size) < size:
+                    raise TidalkinError(
+                        f"{self._path(self._part)} cannot be written: the disk or your quota is full: free some space "
+                        "and run again"
+                    )
             if events:
                 if self._journal < 0:
                     self._journal = os.open(self.folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
                 os.write(self._journal, "".join(events).encode())
-        except OSError as error:
-            raise TidalkinError(f"cannot write to {self.folder}: {error.strerror}") from None
 
     def _event(self, key: Key) -> str:
-        """What is known of an object and band, as a line of the journal."""
-        begin = f"{key[0]}\t{key[1]}\t{self._digests[key]}"
+        """Return what is known of an object and band, as a line of the journal."""
         if key in self._absent:
-            return f"absent\t{begin}\n"
-        kind = "settled" if key in self._settled else "unsettled"
-        part, offset, size, digest, tract = self._stored[key]
-        return f"{kind}\t{begin}\t{part}\t{offset}\t{size}\t{digest}\t{tract}\n"
+            return write_event(Event(ABSENT, key, self._digests[key]))
+        state = FINAL if key in self._final else PROVISIONAL
+        return write_event(Event(state, key, self._digests[key], self._stored[key]))
 
     # --- the tars ----------------------------------------------------------------------------------------------------
 
-    def finish(self, lines: Sequence[Line]) -> dict[Key, tuple[Packed, str]]:
-        """See that one tar holds all stored cutouts, in the order of ``lines``, and nothing else.
+    def finish(self, requests: Sequence[CutoutRequest]) -> dict[Key, tuple[TarLocation, str]]:
+        """Bring all stored cutouts, and nothing else, into one tar in the order of the requests.
 
-        What is absent is forgotten, so that it is asked for when the chunk is made anew.
+        Absent cutouts are forgotten, so that they are requested when the chunk is fetched again.
 
         Parameters
         ----------
-        lines : sequence of Line
-            All lines of the chunk, in the order they are asked for.
+        requests : sequence of CutoutRequest
+            All requests of the chunk, in the order they are sent.
 
         Returns
         -------
         dict
-            For each object and band that is here: where its cutout is, and its checksum.
+            Location and checksum of each stored cutout, by object and band.
+
+        Raises
+        ------
+        TidalkinError
+            If the disk is full, or the folder cannot be written to.
         """
-        keys = [line.key for line in lines if line.key in self._stored]
-        if keys and not self._is_packed(keys):
-            self._pack(keys)
+        keys = [request.key for request in requests if request.key in self._stored]
+        with disk_errors(self.folder):
+            if keys and not self._is_packed(keys):
+                self._pack(keys)
         if self._absent:
             self._absent.clear()
-            self._events.append(FINISHED)
+            self._events.append(f"{FINISHED}\n")
             self.flush()
         if not keys:
             return {}
         tar = self._path(self._stored[keys[0]].part)
-        return {key: (Packed(tar, offset, size), digest) for key, (_, offset, size, digest, _) in self._stored.items()}
+        return {
+            key: (TarLocation(tar, offset, size), digest) for key, (_, offset, size, digest, _) in self._stored.items()
+        }
 
-    def deliveries(
-        self, lines: Sequence[Line], order: Sequence[Line], failed: Mapping[Key, str], absent: Callable[[Line], str]
-    ) -> Iterator[Delivery]:
-        """Finish the chunk and deliver it, line by line.
+    def cutouts(
+        self,
+        requests: Sequence[CutoutRequest],
+        order: Sequence[CutoutRequest],
+        failed: Mapping[Key, str],
+        absent: Callable[[CutoutRequest], str],
+    ) -> Iterator[Cutout]:
+        """Finish the chunk and yield its cutouts, request by request.
 
         Parameters
         ----------
-        lines : sequence of Line
-            All lines of the chunk, in the order they are delivered.
-        order : sequence of Line
-            The same, in the order they are asked for.
+        requests : sequence of CutoutRequest
+            All requests of the chunk, in the order of the output.
+        order : sequence of CutoutRequest
+            The same requests, in the order they are sent.
         failed : mapping
-            Why cutouts are neither here nor known to be absent.
+            Reason of each failure, by object and band.
         absent : callable
-            Why there is none where nothing failed.
+            Returns the reason for a cutout that is neither stored nor failed.
         """
-        here = self.finish(order)
-        for line in lines:
-            if line.key in here:
-                packed, digest = here[line.key]
-                yield Delivery(line.object_id, line.band, "ok", packed=packed, checksum=digest)
-            elif line.key in failed:
-                yield Delivery(line.object_id, line.band, "failed", reason=failed[line.key])
+        stored = self.finish(order)
+        for request in requests:
+            object_id, band = request.key
+            if request.key in stored:
+                location, digest = stored[request.key]
+                yield Cutout(object_id, band, "ok", location=location, checksum=digest)
+            elif request.key in failed:
+                yield Cutout(object_id, band, "failed", reason=failed[request.key])
             else:
-                yield Delivery(line.object_id, line.band, "absent", reason=absent(line))
+                yield Cutout(object_id, band, "absent", reason=absent(request))
 
     def _is_packed(self, keys: Sequence[Key]) -> bool:
-        """Whether these cutouts fill one tar in this order; if so, it gets its end."""
+        """Return whether these cutouts fill one tar in this order; if they do, end the tar."""
         part, end = self._stored[keys[0]].part, 0
         for key in keys:
             stored = self._stored[key]
@@ -280,7 +273,7 @@ class Received:
         return True
 
     def _pack(self, keys: Sequence[Key]) -> None:
-        """Pack cutouts into a new tar, which takes the place of all others."""
+        """Pack the cutouts into a new tar, and delete the others."""
         parts = {stored.part for stored in self._stored.values()}
         new, end = max(parts) + 1, 0
         packed = {}
@@ -302,7 +295,7 @@ class Received:
             self._path(part).unlink()
 
     def _open_tar(self) -> None:
-        """Open the newest tar to append to it, or a new one if that is the chunk's tar as well."""
+        """Open the newest tar to append to it, or a new one if it is also the chunk's tar."""
         parts = {stored.part for stored in self._stored.values()}
         self._part, self._end = max(parts, default=-1), 0
         if parts and self._path(self._part).stat().st_nlink == 1:
@@ -310,7 +303,7 @@ class Received:
         else:
             self._part += 1
         self._tar = os.open(self._path(self._part), os.O_WRONLY | os.O_CREAT, 0o666)
-        # A new file is left alone: what was once cut to nothing, ext4 writes out as soon as it is closed.
+        # A new file is not truncated: ext4 writes a file out on close if it was ever truncated to zero.
         if os.fstat(self._tar).st_size > self._end:
             os.ftruncate(self._tar, self._end)
 
@@ -326,58 +319,46 @@ class Received:
     # --- restart -----------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
+        """Read the journal, and check every cutout that it names."""
         journal = self.folder / JOURNAL
         if journal.exists():
             os.truncate(journal, sum(map(len, self._replayed(journal))))
         damaged = self._damaged()
         for key in damaged:
             del self._stored[key]
-            self._settled.discard(key)
+            self._final.discard(key)
         if self._stored or self._absent:
-            logger.info("%d cutouts are already here, %d are known to be absent", len(self._stored), len(self._absent))
+            logger.info("%d cutouts are already on disk, %d are absent", len(self._stored), len(self._absent))
         if damaged:
-            logger.warning("%d cutouts on disk are damaged and will be asked for again", len(damaged))
+            logger.warning("%d cutouts on disk are damaged; they are requested again", len(damaged))
         used = {self._path(stored.part) for stored in self._stored.values()}
         for path in set(self.folder.glob("*.tar")) - used:
             path.unlink()
 
     def _replayed(self, journal: Path) -> Iterator[bytes]:
-        """The journal's whole lines, each when it was taken in."""
-        with journal.open("rb") as events:
-            for event in events:
+        """Replay the journal, and yield its whole lines."""
+        with journal.open("rb") as lines:
+            for line in lines:
                 try:
-                    self._replay(event)
+                    self._replay(read_event(line))
                 except ValueError:
                     return
-                yield event
+                yield line
 
-    def _replay(self, event: bytes) -> None:
-        """Take in a line of the journal.
-
-        Raises
-        ------
-        ValueError
-            If it is torn.
-        """
-        if not event.endswith(b"\n"):
-            raise ValueError(event)
-        if event.decode() == FINISHED:
+    def _replay(self, event: Event | None) -> None:
+        if event is None:
             self._absent.clear()
+        elif event.request != self._digests.get(event.key):
             return
-        kind, object_id, band, line, *place = event.decode().rstrip("\n").split("\t")
-        key = (int(object_id), band)
-        if line != self._digests.get(key):
-            return
-        if kind == "absent":
-            self._absent.add(key)
-            return
-        part, offset, size, digest, tract = place
-        self._stored[key] = Stored(int(part), int(offset), int(size), digest, int(tract))
-        if kind == "settled":
-            self._settled.add(key)
+        elif event.stored is None:
+            self._absent.add(event.key)
+        else:
+            self._stored[event.key] = event.stored
+            if event.state == FINAL:
+                self._final.add(event.key)
 
     def _damaged(self) -> list[Key]:
-        """Cutouts that are not on disk as the journal says."""
+        """List the cutouts whose bytes on disk do not match the journal."""
         damaged = []
         for part in {stored.part for stored in self._stored.values()}:
             members = sorted((stored.offset, key) for key, stored in self._stored.items() if stored.part == part)

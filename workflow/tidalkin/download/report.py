@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tidalkin.atomic import atomic_path
-from tidalkin.download.journal import JOURNAL, on_disk
+from tidalkin.download.journal_file import JOURNAL, count_stored
 from tidalkin.download.ledger import read_ledger
-from tidalkin.download.tar import received_folder
+from tidalkin.download.tar import journal_folder
 from tidalkin.errors import TidalkinError
 
 REQUESTS = "requests.csv"
@@ -129,7 +129,7 @@ def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
     tar = run / "cutouts" / f"{name}.tar"
     ledger_path = tar.with_suffix(".ledger.parquet")
     if not ledger_path.exists():
-        n_here = on_disk(received_folder(tar) / JOURNAL)
+        n_here = count_stored(journal_folder(tar) / JOURNAL)
         return ChunkReport(name, "under way" if n_here else "waiting", n_objects, 0, n_here, 0, 0, 0)
     ledger = read_ledger(ledger_path)
     counts = ledger["status"].value_counts()
@@ -141,7 +141,7 @@ def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
 
 def _requests(run: Path, names: Sequence[str]) -> pd.DataFrame:
     """The requests of all chunks."""
-    paths = [received_folder(run / "cutouts" / f"{name}.tar") / REQUESTS for name in names]
+    paths = [journal_folder(run / "cutouts" / f"{name}.tar") / REQUESTS for name in names]
     tables = [pd.read_csv(path, dtype={"fault": "str"}) for path in paths if path.exists()]
     if not tables:
         return pd.DataFrame({name: [] for name in ("started", "seconds", "received", "bytes", "fault")})

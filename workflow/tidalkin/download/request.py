@@ -1,4 +1,4 @@
-"""One requested cutout, and the cutout that answered it."""
+"""Types of a requested cutout and of the verified answer to it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+Key = tuple[int, str]
+"""Object and band."""
+
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a request: one object in one band."""
+class CutoutRequest:
+    """Request for one object in one band."""
 
     object_id: int
     band: str
     filter: str
     text: str
-    """The line as it is sent, without its end."""
+    """The request as it is sent: one line of a list, or the query of an address."""
 
     @cached_property
-    def key(self) -> tuple[int, str]:
-        """What names this line within a chunk."""
+    def key(self) -> Key:
+        """Object and band, which identify the request within a chunk."""
         return self.object_id, self.band
 
 
-class Member(NamedTuple):
+class VerifiedCutout(NamedTuple):
     """A cutout that passed every check."""
 
-    line: Line
+    request: CutoutRequest
     tract: int
     content: bytes

@@ -1,13 +1,12 @@
 """The tar of a chunk: the FITS files of some hundred objects.
 
-A tar member is named `<object_id>-<band>.fits`. Tar and ledger are byte-identical when the same deliveries are written
-again: the members have no times and no owners. Members are in the order delivered. A source that has already packed
-what it received hands its tar over without a copy.
+A tar member is named `<object_id>-<band>.fits`. Members are in the order in which the source yields them. They have
+neither times nor owners, so that tar and ledger are byte-identical when the same cutouts are written again. A source
+that has already packed its cutouts hands its tar over without a copy.
 """
 
 from __future__ import annotations
 
-import errno
 import itertools
 import logging
 import os
@@ -15,7 +14,6 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
@@ -25,48 +23,60 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidalkin.atomic import atomic_path
-from tidalkin.cutouts.base import Delivery, Packed
+from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.cutouts.base import Cutout, TarLocation
 from tidalkin.download.ledger import LEDGER_SCHEMA, LedgerRow, checksum
 from tidalkin.download.tar_members import BLOCK, TAR_END, MemberHeader, padding, read_header, write_header
 from tidalkin.errors import TidalkinError
 
 logger = logging.getLogger(__name__)
 
-PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE)  # times and owners, of a tar that was packed again
+PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE)  # times and owners, in a tar that another program packed again
 MEMBER_NAME = re.compile(r"(-?\d+)-([a-z]+)\.fits")
 
 
 def member_name(object_id: int, band: str) -> str:
-    """Name of a cutout in a chunk's tar."""
+    """Return the name of a cutout in a chunk's tar.
+
+    Examples
+    --------
+    >>> member_name(42, "g")
+    '42-g.fits'
+    """
     return f"{object_id}-{band}.fits"
 
 
-def received_folder(tar_path: str | Path) -> Path:
-    """Where the job of a chunk keeps what it receives: beside the tars, out of sight."""
+def journal_folder(tar_path: str | Path) -> Path:
+    """Return the hidden folder beside the tars in which the download of a chunk keeps its journal.
+
+    Examples
+    --------
+    >>> journal_folder("cutouts/00000.tar").as_posix()
+    'cutouts/.received/00000'
+    """
     tar_path = Path(tar_path)
     return tar_path.parent / ".received" / tar_path.stem
 
 
 def write_chunk(
-    deliveries: Iterable[Delivery],
+    cutouts: Iterable[Cutout],
     objects: pd.DataFrame,
     bands: Sequence[str],
     tar_path: str | Path,
     ledger_path: str | Path,
 ) -> pd.DataFrame:
-    """Write the deliveries of one chunk as they come; one is in memory at a time.
+    """Write the cutouts of one chunk to a tar and a ledger, one at a time.
 
     Parameters
     ----------
-    deliveries : iterable of Delivery
+    cutouts : iterable of Cutout
         One for each object and band, in the order of ``objects`` and ``bands``.
     objects : pandas.DataFrame
         Catalog rows of the chunk.
     bands : sequence of str
         Bands, lower case.
     tar_path, ledger_path : str or Path
-        Files to write. Neither is there before both are whole, unless from an earlier run.
+        Files to write. They appear when both are complete. An earlier version stays until then.
 
     Returns
     -------
@@ -76,14 +86,18 @@ def write_chunk(
     Raises
     ------
     TidalkinError
-        If the source leaves out, repeats or invents a delivery, or the disk is full.
+        If the source leaves out, repeats or invents a cutout, or the disk is full.
     """
     expected = itertools.product(objects["object_id"].tolist(), bands)
-    # The tar is renamed first: where there is a ledger, there is its tar.
-    with atomic_path(ledger_path) as ledger_partial, atomic_path(tar_path) as tar_partial:
-        with _disk_faults(tar_path):
-            rows = _write_tar(_checked(deliveries, expected), tar_partial)
-        with _disk_faults(ledger_path):
+    # The tar is renamed first, so that a ledger never exists without its tar.
+    with (
+        disk_errors(ledger_path),
+        atomic_path(ledger_path) as ledger_partial,
+        disk_errors(tar_path),
+        atomic_path(tar_path) as tar_partial,
+    ):
+        rows = _write_tar(_checked(cutouts, expected), tar_partial)
+        with disk_errors(ledger_path):
             columns = zip(*rows, strict=True) if rows else [()] * len(LEDGER_SCHEMA)
             ledger = pa.table(
                 [pa.array(column, field.type) for column, field in zip(columns, LEDGER_SCHEMA, strict=True)],
@@ -93,68 +107,57 @@ def write_chunk(
     return ledger.to_pandas()
 
 
-@contextmanager
-def _disk_faults(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        mend = "free some space and run again" if full else "check that the folder can be written to"
-        raise TidalkinError(f"{path} cannot be written ({error.strerror or error}): {mend}") from error
-
-
-def _checked(deliveries: Iterable[Delivery], expected: Iterable[tuple[int, str]]) -> Iterator[Delivery]:
-    """The deliveries, as long as they are the expected ones."""
-    remaining = iter(deliveries)
+def _checked(cutouts: Iterable[Cutout], expected: Iterable[tuple[int, str]]) -> Iterator[Cutout]:
+    """Yield the cutouts; raise at the first that is not the expected one."""
+    remaining = iter(cutouts)
     for object_id, band in expected:
-        delivery = _next(remaining)
-        if delivery is None or (delivery.object_id, delivery.band) != (object_id, band):
-            what = "nothing" if delivery is None else f"object {delivery.object_id} in {delivery.band}"
+        cutout = _next(remaining)
+        if cutout is None or (cutout.object_id, cutout.band) != (object_id, band):
+            found = "nothing" if cutout is None else f"object {cutout.object_id} in {cutout.band}"
+            raise TidalkinError(f"the source of the cutouts gave {found} where object {object_id} in {band} was due")
+        is_ok = cutout.status == "ok"
+        if is_ok != (cutout.size > 0) or is_ok == bool(cutout.reason):
             raise TidalkinError(
-                f"the source of the cutouts delivered {what} where object {object_id} in {band} was due"
+                f"the source of the cutouts gave object {object_id} in {band} as {cutout.status!r} "
+                f"with {cutout.size} bytes and the reason {cutout.reason!r}"
             )
-        is_ok = delivery.status == "ok"
-        if is_ok != (delivery.size > 0) or is_ok == bool(delivery.reason):
-            raise TidalkinError(
-                f"the source of the cutouts delivered object {object_id} in {band} as {delivery.status!r} "
-                f"with {delivery.size} bytes and the reason {delivery.reason!r}"
-            )
-        yield delivery
+        yield cutout
     extra = _next(remaining)
     if extra is not None:
         raise TidalkinError(
-            f"the source of the cutouts delivered object {extra.object_id} in {extra.band}, which was not asked for"
+            f"the source of the cutouts gave object {extra.object_id} in {extra.band}, which was not requested"
         )
 
 
-def _next(deliveries: Iterator[Delivery]) -> Delivery | None:
-    # A source's own fault must not be taken for one of the disk we write to.
+def _next(cutouts: Iterator[Cutout]) -> Cutout | None:
+    # An error of the source must not be mistaken for one of the disk that the tar is written to.
     try:
-        return next(deliveries, None)
+        return next(cutouts, None)
     except OSError as error:
         raise TidalkinError(f"the source of the cutouts failed: {error}") from error
 
 
-def _write_tar(deliveries: Iterable[Delivery], path: Path) -> list[LedgerRow]:
+def _write_tar(cutouts: Iterable[Cutout], path: Path) -> list[LedgerRow]:
+    """Write the tar, and return the rows of its ledger."""
     rows: list[LedgerRow] = []
-    packed: list[Packed] = []
-    # One that a killed job left can be a link to the source's own tar, which is not to be emptied.
+    locations: list[TarLocation] = []
+    # A killed job may have left a hard link to the source's own tar here. That tar must not be truncated.
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
-        for delivery in deliveries:
-            digest = delivery.checksum
-            if delivery.packed:
-                packed.append(delivery.packed)
-            elif delivery.content:
-                _write_member(file, member_name(delivery.object_id, delivery.band), delivery.content)
-                digest = digest or checksum(delivery.content)
-            rows.append((delivery.object_id, delivery.band, delivery.status, delivery.reason, delivery.size, digest))
+        for cutout in cutouts:
+            digest = cutout.checksum
+            if cutout.location:
+                locations.append(cutout.location)
+            elif cutout.content:
+                _write_member(file, member_name(cutout.object_id, cutout.band), cutout.content)
+                digest = digest or checksum(cutout.content)
+            rows.append((cutout.object_id, cutout.band, cutout.status, cutout.reason, cutout.size, digest))
         is_empty = not file.tell()
         file.write(TAR_END)
-    if packed:
+    if locations:
         if not is_empty:
             raise TidalkinError(f"the source of the cutouts packed some of those for {path} itself, but not all")
-        _take_over(packed, path)
+        _link_tar(locations, path)
     return rows
 
 
@@ -164,31 +167,37 @@ def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
     file.write(bytes(padding(len(content))))
 
 
-def _take_over(members: Sequence[Packed], path: Path) -> None:
-    """Let ``path`` be the source's own tar of exactly these members: by a hard link, so that no byte is copied."""
-    tar, end = members[0].tar, 0
-    for member in sorted(members, key=attrgetter("offset")):
-        if member.tar != tar or member.offset != end + BLOCK:
-            raise TidalkinError(f"{member.tar} is no tar of a chunk: at byte {end} it has no cutout of the chunk")
-        end = member.offset + member.size + padding(member.size)
+def _link_tar(locations: Sequence[TarLocation], path: Path) -> None:
+    """Make ``path`` a hard link to the source's own tar of exactly these cutouts; no byte is copied."""
+    tar, end = locations[0].tar, 0
+    for location in sorted(locations, key=attrgetter("offset")):
+        if location.tar != tar or location.offset != end + BLOCK:
+            raise TidalkinError(
+                f"{location.tar} is not the tar of a chunk: it has no cutout of the chunk at byte {end}"
+            )
+        end = location.offset + location.size + padding(location.size)
     if tar.stat().st_size != end + len(TAR_END):
-        raise TidalkinError(f"{tar} is no tar of a chunk: it does not end at byte {end}")
+        raise TidalkinError(f"{tar} is not the tar of a chunk: it does not end at byte {end}")
     path.unlink()
     try:
         path.hardlink_to(tar)
     except OSError as error:
-        logger.warning("no hard link to %s (%s): made anew, this chunk is downloaded again", tar, error)
+        logger.warning(
+            "%s cannot be hard-linked (%s) and is moved: if this chunk is fetched again, all of it is downloaded again",
+            tar,
+            error.strerror or error,
+        )
         shutil.move(tar, path)
     os.utime(path)
 
 
 class ChunkTar:
-    """The cutouts of one chunk, read in any order by any number of threads.
+    """The cutouts of one chunk, readable in any order by any number of threads.
 
     Parameters
     ----------
     path : str or Path
-        The tar. It is kept open until `close`; a process opens its own.
+        The tar. It stays open until `close`; each process opens its own.
 
     Raises
     ------
@@ -214,7 +223,7 @@ class ChunkTar:
             raise
 
     def _index(self) -> dict[tuple[int, str], tuple[int, int]]:
-        """Offset and size in bytes of each cutout, from the headers alone."""
+        """Read offset and size in bytes of each cutout from the headers."""
         size = os.fstat(self._descriptor).st_size
         cut_short = f"{self.path} is cut short at {size} bytes: delete it to fetch the chunk again"
         if size < len(TAR_END) or os.pread(self._descriptor, len(TAR_END), size - len(TAR_END)) != TAR_END:
@@ -229,7 +238,9 @@ class ChunkTar:
             if member.kind not in PAX_HEADERS:
                 parts = MEMBER_NAME.fullmatch(member.name)
                 if parts is None or member.kind not in tarfile.REGULAR_TYPES:
-                    raise TidalkinError(f"{self.path} holds {member.name!r}, which is no cutout: fetch the chunk again")
+                    raise TidalkinError(
+                        f"{self.path} holds {member.name!r}, which is not a cutout: fetch the chunk again"
+                    )
                 found[int(parts[1]), parts[2]] = (offset, member.size)
             offset += member.size + padding(member.size)
         return found
@@ -239,8 +250,8 @@ class ChunkTar:
             return read_header(block)
         except ValueError:
             raise TidalkinError(
-                f"{self.path} is cut short or no tar of cutouts (no header at byte {offset}): "
-                "delete it to fetch it again"
+                f"{self.path} is cut short or not a tar of cutouts (no header at byte {offset}): "
+                "delete it to fetch the chunk again"
             ) from None
 
     def __contains__(self, cutout: tuple[int, str]) -> bool:
@@ -250,7 +261,7 @@ class ChunkTar:
         return len(self._members)
 
     def read(self, object_id: int, band: str) -> bytes:
-        """The FITS file of one object in one band.
+        """Read the FITS file of one object in one band.
 
         Raises
         ------

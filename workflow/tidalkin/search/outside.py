@@ -92,7 +92,7 @@ def _outside_files(template: str, bands: Sequence[str]) -> Iterator[tuple[str, b
     # Not validated: unlike a folder of many, the name of one file need not hold the object's id.
     folder = config.Folder.model_construct(path=str(path.parent), template=path.name)
     one = pd.DataFrame({"object_id": [0]})
-    for delivery in FolderSource(folder).deliver(one, bands):
+    for delivery in FolderSource(folder).fetch(one, bands):
         if delivery.status != "ok":
             raise TidalkinError(
                 f"cutout {template}: band {delivery.band} is {delivery.status} ({delivery.reason}): the encoder needs "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tidalkin.config import Cutouts
-from tidalkin.download.tar import received_folder, write_chunk
+from tidalkin.download.tar import journal_folder, write_chunk
 from tidalkin.sources.registry import open_source
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def fetch_chunk(
     tar: Path,
     ledger: Path,
     account: Account | None = None,
-    slots: Path | None = None,
+    lock_folder: Path | None = None,
 ) -> pd.DataFrame:
     """Deliver a chunk's cutouts to disk.
 
@@ -36,7 +36,7 @@ def fetch_chunk(
         Of the simulated survey.
     tar, ledger : Path
         The files to write.
-    account, slots : optional
+    account, lock_folder : optional
         See `tidalkin.sources.registry.open_source`.
 
     Returns
@@ -49,5 +49,5 @@ def fetch_chunk(
     TidalkinError
         If nothing at all can be delivered, or the files cannot be written.
     """
-    source = open_source(cutouts, seed, received_folder(tar), account, slots)
-    return write_chunk(source.deliver(objects, cutouts.bands), objects, cutouts.bands, tar, ledger)
+    source = open_source(cutouts, seed, journal_folder(tar), account, lock_folder)
+    return write_chunk(source.fetch(objects, cutouts.bands), objects, cutouts.bands, tar, ledger)

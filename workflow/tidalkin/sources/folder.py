@@ -16,7 +16,7 @@ import pandas as pd
 from astropy.io import fits
 
 from tidalkin.config import Folder
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.errors import TidalkinError
@@ -47,7 +47,7 @@ class FolderSource:
                 f"cutouts.folder.path {folder.path!r} is not a folder: name the one with your FITS files"
             )
 
-    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+    def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Deliver each object in each band; a missing file is `absent`, one that cannot be read `failed`."""
         one_per_band = "{band}" in self.folder.template or "{BAND}" in self.folder.template
         for object_id in objects["object_id"].tolist():
@@ -60,21 +60,21 @@ class FolderSource:
     def _path(self, object_id: int, band: str) -> Path:
         return self.root / _filled(self.folder.template, object_id, band)
 
-    def _file_of_band(self, object_id: int, band: str) -> Delivery:
+    def _file_of_band(self, object_id: int, band: str) -> Cutout:
         path = self._path(object_id, band)
         if not path.exists():
-            return Delivery(object_id, band, "absent", reason=f"there is no file {path}")
+            return Cutout(object_id, band, "absent", reason=f"there is no file {path}")
         try:
             content = path.read_bytes()
         except OSError as error:
-            return Delivery(object_id, band, "failed", reason=f"{path} cannot be read: {error.strerror}")
+            return Cutout(object_id, band, "failed", reason=f"{path} cannot be read: {error.strerror}")
         return _judged(object_id, band, content, str(path))
 
-    def _file_of_all_bands(self, object_id: int, bands: Sequence[str]) -> Iterator[Delivery]:
+    def _file_of_all_bands(self, object_id: int, bands: Sequence[str]) -> Iterator[Cutout]:
         path = self._path(object_id, "")
         if not path.exists():
             for band in bands:
-                yield Delivery(object_id, band, "absent", reason=f"there is no file {path}")
+                yield Cutout(object_id, band, "absent", reason=f"there is no file {path}")
             return
         try:
             with warnings.catch_warnings():
@@ -82,20 +82,20 @@ class FolderSource:
                 hdus = fits.open(io.BytesIO(path.read_bytes()), memmap=False, lazy_load_hdus=False)
         except ASTROPY_FAULTS as error:
             for band in bands:
-                yield Delivery(object_id, band, "failed", reason=f"{path} cannot be read as FITS: {error}")
+                yield Cutout(object_id, band, "failed", reason=f"{path} cannot be read as FITS: {error}")
             return
         with hdus:
             for band in bands:
                 yield self._band_of(hdus, object_id, band, path)
 
-    def _band_of(self, hdus: fits.HDUList, object_id: int, band: str, path: Path) -> Delivery:
+    def _band_of(self, hdus: fits.HDUList, object_id: int, band: str, path: Path) -> Cutout:
         name = _filled(self.folder.hdu_template, object_id, band)
         if name not in hdus:
-            return Delivery(object_id, band, "absent", reason=f"{path} has no HDU named {name!r}")
+            return Cutout(object_id, band, "absent", reason=f"{path} has no HDU named {name!r}")
         try:
             content = _repacked(hdus, name, band)
         except ASTROPY_FAULTS as error:
-            return Delivery(object_id, band, "failed", reason=f"{path}: HDU {name!r} cannot be read: {error}")
+            return Cutout(object_id, band, "failed", reason=f"{path}: HDU {name!r} cannot be read: {error}")
         return _judged(object_id, band, content, f"{path}: HDU {name!r}")
 
 
@@ -103,15 +103,15 @@ def _filled(template: str, object_id: int, band: str) -> str:
     return template.format(object_id=object_id, band=band, BAND=band.upper())
 
 
-def _judged(object_id: int, band: str, content: bytes, name: str) -> Delivery:
+def _judged(object_id: int, band: str, content: bytes, name: str) -> Cutout:
     """The content as it is, if it can be read as a cutout of that band."""
     try:
         found = read_cutout(content, name).band
     except TidalkinError as error:
-        return Delivery(object_id, band, "failed", reason=str(error))
+        return Cutout(object_id, band, "failed", reason=str(error))
     if found not in (None, band):
-        return Delivery(object_id, band, "failed", reason=f"{name}: is of band {found} by its key FILTER, not {band}")
-    return Delivery(object_id, band, "ok", content)
+        return Cutout(object_id, band, "failed", reason=f"{name}: is of band {found} by its key FILTER, not {band}")
+    return Cutout(object_id, band, "ok", content)
 
 
 def _repacked(hdus: fits.HDUList, name: str, band: str) -> bytes:

@@ -28,14 +28,14 @@ from astropy.io import fits
 
 from tidalkin.config import Cutouts
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
 from tidalkin.cutouts.read import read_cutout
-from tidalkin.download.connections import connection_slot
+from tidalkin.download.connections import connection_lock
 from tidalkin.download.faults import Fault
 from tidalkin.download.http import client, retrying, safe_address, status_fault, transport_fault
-from tidalkin.download.journal import Key, Received
-from tidalkin.download.request import Line, Member
+from tidalkin.download.journal import DownloadJournal
+from tidalkin.download.request import CutoutRequest, Key, VerifiedCutout
 from tidalkin.errors import TidalkinError
 
 PLACE_KEYS = ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "CUNIT1", "CUNIT2")
@@ -50,23 +50,23 @@ class Hips2fitsSource:
     cutouts : Cutouts
         The configuration's section: size, and ``hips2fits``.
     folder : Path
-        Where this chunk keeps what it received.
-    slots : Path, optional
+        Where this chunk keeps what it journal.
+    lock_folder : Path, optional
         Where the connection limit is kept, if not in the user's cache directory.
     """
 
-    def __init__(self, cutouts: Cutouts, folder: Path, slots: Path | None = None) -> None:
+    def __init__(self, cutouts: Cutouts, folder: Path, lock_folder: Path | None = None) -> None:
         self._settings = cutouts.hips2fits
         self._transport = self._settings.transport
         self._size = cutouts.size_pixels
         self._folder = Path(folder)
-        self._slots = slots
+        self._lock_folder = lock_folder
         self._address = safe_address(self._settings.url, "cutouts.hips2fits.url")
         if self._settings.zero_point is None:
             raise TidalkinError("config: source hips2fits needs `cutouts.hips2fits.zero_point`: 27.0 for HSC's coadds")
         self._fluxmag0 = 10 ** (0.4 * self._settings.zero_point)
 
-    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+    def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Ask for each object in each band that is not here yet; where the HiPS has no pixels, the cutout is `absent`.
 
         Raises
@@ -74,19 +74,21 @@ class Hips2fitsSource:
         TidalkinError
             If the service does not know the HiPS, another process is at this chunk, or the disk is full.
         """
-        lines = list(self._lines(objects, bands))
-        with Received(self._folder, lines) as received:
-            failed = self._download(lines, received)
-            yield from received.deliveries(lines, lines, failed, lambda line: f"{line.filter} has no pixels there")
+        requests = list(self._requests(objects, bands))
+        with DownloadJournal(self._folder, requests) as journal:
+            failed = self._download(requests, journal)
+            yield from journal.cutouts(
+                requests, requests, failed, lambda request: f"{request.filter} has no pixels there"
+            )
 
-    def _lines(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Line]:
+    def _requests(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[CutoutRequest]:
         """What is asked, object by object, band by band; with the zero point, which becomes part of the cutout."""
         for object_id, ra, dec in zip(
             objects["object_id"].tolist(), objects["ra"].tolist(), objects["dec"].tolist(), strict=True
         ):
             for band in bands:
                 hips = self._settings.hips.format(band=band, BAND=band.upper())
-                question = {
+                parameters = {
                     "hips": hips,
                     "ra": f"{ra:.8f}",
                     "dec": f"{dec:.8f}",
@@ -97,26 +99,28 @@ class Hips2fitsSource:
                     "coordsys": "icrs",
                     "format": "fits",
                 }
-                yield Line(object_id, band, hips, f"{httpx.QueryParams(question)}#{self._settings.zero_point}")
+                yield CutoutRequest(
+                    object_id, band, hips, f"{httpx.QueryParams(parameters)}#{self._settings.zero_point}"
+                )
 
-    def _download(self, lines: Sequence[Line], received: Received) -> dict[Key, str]:
+    def _download(self, requests: Sequence[CutoutRequest], journal: DownloadJournal) -> dict[Key, str]:
         """Ask for what is not here; return why images are neither here nor known to be absent."""
         failed: dict[Key, str] = {}
         host = self._address.netloc.decode()
-        wanted = [line for line in lines if not received.settled(line)]
+        wanted = [request for request in requests if not journal.is_final(request)]
         # One keep-alive connection for the chunk, given back between two objects so that jobs take turns.
         with client(self._transport.timeout_seconds) as connection:
             for _, of_object in itertools.groupby(wanted, attrgetter("object_id")):
-                with connection_slot(host, self._transport.connections, self._slots, poll_seconds=0.1):
-                    for line in of_object:
+                with connection_lock(host, self._transport.connections, self._lock_folder, poll_seconds=0.1):
+                    for request in of_object:
                         try:
-                            content = self._retrying()(self._ask, connection, line)
-                            received.add(Member(line, 0, content), settled=True)
+                            content = self._retrying()(self._ask, connection, request)
+                            journal.add(VerifiedCutout(request, 0, content), final=True)
                         except _Blank:
-                            received.miss([line])
+                            journal.mark_absent([request])
                         except Fault as fault:
-                            failed[line.key] = f"{self._transport.attempts} tries without result, the last: {fault}"
-                received.flush()
+                            failed[request.key] = f"{self._transport.attempts} tries without result, the last: {fault}"
+                journal.flush()
         return failed
 
     def _retrying(self) -> tenacity.Retrying:
@@ -125,21 +129,21 @@ class Hips2fitsSource:
             self._transport.attempts, self._transport.backoff_seconds, self._transport.backoff_maximum_seconds
         )
 
-    def _ask(self, connection: httpx.Client, line: Line) -> bytes:
+    def _ask(self, connection: httpx.Client, request: CutoutRequest) -> bytes:
         try:
-            response = connection.get(self._address, params=httpx.QueryParams(line.text.partition("#")[0]))
+            response = connection.get(self._address, params=httpx.QueryParams(request.text.partition("#")[0]))
         except httpx.HTTPError as error:
             raise transport_fault(error) from None
         if response.status_code in (400, 404):
             raise TidalkinError(
-                f"{self._address.host} does not know {line.filter} or refuses the question "
+                f"{self._address.host} does not know {request.filter} or refuses the parameters "
                 f"(HTTP {response.status_code}: {' '.join(response.text.split())[:200]}): "
                 "check `cutouts.hips2fits.hips` and `cutouts.bands`"
             )
         if response.status_code != 200:
             raise status_fault(response)
-        content = self._as_cutout(response.content, line.band)
-        if not np.isfinite(read_cutout(content, line.filter).flux).any():
+        content = self._as_cutout(response.content, request.band)
+        if not np.isfinite(read_cutout(content, request.filter).flux).any():
             raise _Blank("the image is blank")
         return content
 

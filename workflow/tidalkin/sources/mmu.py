@@ -30,7 +30,7 @@ import pandas as pd
 from tidalkin.catalog.read import check_catalog
 from tidalkin.config import Band, MmuHsc
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.errors import TidalkinError
 
@@ -112,7 +112,7 @@ class MmuHscSource:
         self._files = mmu_files(settings.path)
         self._fluxmag0 = 10 ** (0.4 * settings.zero_point)
 
-    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+    def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Deliver each object in each band; an object that is not in the set is `absent`.
 
         Raises
@@ -128,12 +128,12 @@ class MmuHscSource:
             ):
                 if object_id not in rows:
                     for band in bands:
-                        yield Delivery(object_id, band, "absent", reason="the set has no such object")
+                        yield Cutout(object_id, band, "absent", reason="the set has no such object")
                     continue
                 file, row = rows[object_id]
                 if file not in opened:
                     opened[file] = stack.enter_context(h5py.File(file, "r"))
-                yield from self._deliver(opened[file], file, row, object_id, ra, dec, bands)
+                yield from self._fetch_object(opened[file], file, row, object_id, ra, dec, bands)
 
     def _find(self, wanted: set[int]) -> dict[int, tuple[Path, int]]:
         """File and row of each object."""
@@ -147,20 +147,20 @@ class MmuHscSource:
             found |= {object_id: (file, row) for row, object_id in enumerate(ids) if object_id in wanted}
         return found
 
-    def _deliver(
+    def _fetch_object(
         self, data: h5py.File, file: Path, row: int, object_id: int, ra: float, dec: float, bands: Sequence[str]
-    ) -> Iterator[Delivery]:
+    ) -> Iterator[Cutout]:
         for band in bands:
             try:
                 numbers = {name: number for number, name in enumerate(_bands(data, file, row))}
                 if band not in numbers:
-                    yield Delivery(object_id, band, "absent", reason=f"the set has no {band} image of this object")
+                    yield Cutout(object_id, band, "absent", reason=f"the set has no {band} image of this object")
                     continue
                 content = self._cutout(data, file, row, numbers[band], band, ra, dec)
             except HDF5_FAULTS as error:
-                yield Delivery(object_id, band, "failed", reason=str(_unreadable(file, error)))
+                yield Cutout(object_id, band, "failed", reason=str(_unreadable(file, error)))
                 continue
-            yield Delivery(object_id, band, "ok", content)
+            yield Cutout(object_id, band, "ok", content)
 
     def _cutout(self, data: h5py.File, file: Path, row: int, number: int, band: Band, ra: float, dec: float) -> bytes:
         scale = float(data["image_scale"][row, number])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def open_source(
-    cutouts: Cutouts, seed: int, received: Path, account: Account | None = None, slots: Path | None = None
+    cutouts: Cutouts, seed: int, received: Path, account: Account | None = None, lock_folder: Path | None = None
 ) -> Source:
     """The source that the configuration names.
 
@@ -27,7 +27,7 @@ def open_source(
         Folder of this chunk, where a download keeps what it has, so that an interrupted one goes on from there.
     account : Account, optional
         Credentials; looked for, by a source that needs them, if not given.
-    slots : Path, optional
+    lock_folder : Path, optional
         Where a limit on connections is kept, if not in the user's cache directory.
     """
     # Imported here: each source brings its own libraries, and a run uses one of them.
@@ -38,15 +38,15 @@ def open_source(
     if cutouts.source == "hsc_das":
         from tidalkin.sources.hsc.das import HscDasSource
 
-        return HscDasSource(cutouts, received, account, slots)
+        return HscDasSource(cutouts, received, account, lock_folder)
     if cutouts.source == "hsc_patches":
         from tidalkin.sources.hsc.patches import HscPatchesSource
 
-        return HscPatchesSource(cutouts, account, slots)
+        return HscPatchesSource(cutouts, account, lock_folder)
     if cutouts.source == "hips2fits":
         from tidalkin.sources.hips2fits import Hips2fitsSource
 
-        return Hips2fitsSource(cutouts, received, slots)
+        return Hips2fitsSource(cutouts, received, lock_folder)
     if cutouts.source == "mmu_hsc":
         from tidalkin.sources.mmu import MmuHscSource
 

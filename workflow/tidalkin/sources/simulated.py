@@ -20,7 +20,7 @@ import pandas as pd
 
 from tidalkin.config import Band, SimulatedSurvey
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
-from tidalkin.cutouts.base import Delivery
+from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.seeds import derived_seed, generator
 from tidalkin.simulation.galaxy import SEEING_ARCSEC, Galaxy, draw_galaxy
@@ -79,7 +79,7 @@ class SimulatedSource:
     size_pixels: int
     seed: int
 
-    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+    def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Draw each object in each band; only its object_id and position are looked at."""
         # More threads than one lose more time in waiting than they save: a chunk is one job of many.
         galsim.utilities.set_omp_threads(1)
@@ -100,7 +100,7 @@ class SimulatedSource:
                     mask_planes=MASK_PLANES,
                     psf_fwhm=galaxy.psf_fwhm[band],
                 )
-                yield Delivery(galaxy.object_id, band, "ok", content)
+                yield Cutout(galaxy.object_id, band, "ok", content)
 
     def expose(self, galaxy: Galaxy, bands: Sequence[Band]) -> Iterator[Exposure]:
         """One galaxy in each band, as the camera and its pipeline give it."""

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from tidalkin.config import HscPatches
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
-from tidalkin.download.connections import connection_slot, slots_folder
+from tidalkin.download.connections import connection_lock, host_folder
 from tidalkin.download.credentials import Account, Refusals, find_account
 from tidalkin.download.faults import Fault
 from tidalkin.download.http import client, refused_credentials, retrying, safe_address, status_fault, transport_fault
@@ -80,18 +80,18 @@ class PatchCache:
         Where the patches are kept.
     account : Account, optional
         Credentials; looked for if not given, when the first patch is downloaded.
-    slots : Path, optional
+    lock_folder : Path, optional
         Where the connection limit is kept, if not in the user's cache directory.
     """
 
     def __init__(
-        self, settings: HscPatches, folder: Path, account: Account | None = None, slots: Path | None = None
+        self, settings: HscPatches, folder: Path, account: Account | None = None, lock_folder: Path | None = None
     ) -> None:
         self._settings = settings
         self._transport = settings.transport
         self._folder = folder
         self._account = account
-        self._slots = slots
+        self._lock_folder = lock_folder
         self._address = safe_address(settings.url, "cutouts.hsc_patches.url")
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -144,14 +144,14 @@ class PatchCache:
     def _download(self, patch: Patch, path: Path) -> None:
         account = self._account = self._account or find_account(self._address.host)
         host = self._address.netloc.decode()
-        refusals = Refusals(slots_folder(host, self._slots), account)
+        refusals = Refusals(host_folder(host, self._lock_folder), account)
         asking = retrying(
             self._transport.attempts, self._transport.backoff_seconds, self._transport.backoff_maximum_seconds
         )
         began = time.monotonic()
         part = _Part(path)
         with (
-            connection_slot(host, self._transport.connections, self._slots),
+            connection_lock(host, self._transport.connections, self._lock_folder),
             client(self._transport.timeout_seconds, account.auth()) as connection,
         ):
             asking(self._until_stuck, connection, patch, part, refusals)

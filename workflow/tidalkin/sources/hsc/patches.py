@@ -24,7 +24,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from tidalkin.config import Cutouts
-from tidalkin.cutouts.base import Delivery, Status
+from tidalkin.cutouts.base import Cutout, Status
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
 from tidalkin.cutouts.grid import PIXEL_TOLERANCE
 from tidalkin.cutouts.read import read_cutout
@@ -58,7 +58,7 @@ Key = tuple[int, str]
 class _Cut:
     """Where a cutout is in the spool, or why there is none."""
 
-    delivery: Delivery
+    delivery: Cutout
     offset: int = 0
     size: int = 0
 
@@ -72,18 +72,18 @@ class HscPatchesSource:
         The configuration's section: size, and ``hsc_patches``.
     account : Account, optional
         Credentials; looked for if not given.
-    slots : Path, optional
+    lock_folder : Path, optional
         Where the connection limit is kept, if not in the user's cache directory.
     """
 
-    def __init__(self, cutouts: Cutouts, account: Account | None = None, slots: Path | None = None) -> None:
+    def __init__(self, cutouts: Cutouts, account: Account | None = None, lock_folder: Path | None = None) -> None:
         self._settings = cutouts.hsc_patches
         self._side = cutouts.size_pixels + 2
         chosen = self._settings.transport.cache
         self._folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("tidalkin") / "patches"
-        self._cache = PatchCache(self._settings, self._folder, account, slots)
+        self._cache = PatchCache(self._settings, self._folder, account, lock_folder)
 
-    def deliver(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Delivery]:
+    def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Cut patch by patch into a file, then deliver object by object, band by band.
 
         Raises
@@ -101,7 +101,7 @@ class HscPatchesSource:
                         yield cut.delivery
                         continue
                     spool.seek(cut.offset)
-                    yield Delivery(object_id, band, "ok", spool.read(cut.size))
+                    yield Cutout(object_id, band, "ok", spool.read(cut.size))
 
     def _cut_all(self, objects: pd.DataFrame, bands: Sequence[str], spool: IO[bytes]) -> dict[Key, _Cut]:
         cuts: dict[Key, _Cut] = {}
@@ -114,14 +114,14 @@ class HscPatchesSource:
                     size = len(delivery.content)
                     offset = spool.tell()
                     spool.write(delivery.content)
-                    kept = Delivery(delivery.object_id, band, delivery.status, reason=delivery.reason)
+                    kept = Cutout(delivery.object_id, band, delivery.status, reason=delivery.reason)
                     cuts[delivery.object_id, band] = _Cut(kept, offset, size)
             logger.info(
                 "%d of %d patches, %d of %d objects", number, len(groups), len(cuts) // len(bands), len(objects)
             )
         return cuts
 
-    def _cut_patch(self, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Delivery]:
+    def _cut_patch(self, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Cutout]:
         status: Status
         try:
             with self._cache.opened(patch) as hdus:
@@ -136,9 +136,9 @@ class HscPatchesSource:
             )
             logger.warning("%d cutouts failed: %s", len(members), reason)
         for object_id in members["object_id"].tolist():
-            yield Delivery(object_id, band, status, reason=reason)
+            yield Cutout(object_id, band, status, reason=reason)
 
-    def _cut_members(self, hdus: fits.HDUList, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Delivery]:
+    def _cut_members(self, hdus: fits.HDUList, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Cutout]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keys that astropy mends by itself
             wcs = WCS(hdus[IMAGE].header, naxis=2)
@@ -146,15 +146,15 @@ class HscPatchesSource:
         for object_id, column, row in zip(members["object_id"].tolist(), x.tolist(), y.tolist(), strict=True):
             height, width = hdus[IMAGE].shape
             if not (-0.5 <= column < width - 0.5 and -0.5 <= row < height - 0.5):
-                yield Delivery(object_id, band, "failed", reason=f"its position is not on the {patch} of the catalog")
+                yield Cutout(object_id, band, "failed", reason=f"its position is not on the {patch} of the catalog")
                 continue
             try:
                 content = cut(hdus, column, row, self._side, band)
                 read_cutout(content, f"cut from the {patch}")
             except (TidalkinError, *ASTROPY_FAULTS) as error:
-                yield Delivery(object_id, band, "failed", reason=" ".join(str(error).split()))
+                yield Cutout(object_id, band, "failed", reason=" ".join(str(error).split()))
                 continue
-            yield Delivery(object_id, band, "ok", content)
+            yield Cutout(object_id, band, "ok", content)
 
 
 def check_patches(objects: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 The server is not trusted. No file is written under a name that the server chose, no read is unbounded, and a stream is
 complete only when its end-of-archive block has arrived. Names and order are those of downloadCutout.py in HSC's
 data-access-tools (pdr3), of which the newest public copy is in lincc-frameworks/hyrax: there, members of type `coadd`
-are called ``<line>-cutout-…``, those of type `coadd/bg` ``<line>-coadd+bg-…``. Line numbers count from 2, since line 1
+are called ``<line>-cutout-…``, those of type `coadd/bg` ``<line>-coadd+bg-…``. Lines count from 2, since line 1
 of the list is its header.
 """
 
@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tidalkin.download.faults import Fault
-from tidalkin.download.request import Line, Member
+from tidalkin.download.request import CutoutRequest, VerifiedCutout
 from tidalkin.download.tar_members import BLOCK, MemberHeader, padding, read_header
 
 FITS_BLOCK = 2880
@@ -35,8 +35,8 @@ _MEMBER = re.compile(r"arch-\d+-\d+/(\d{1,6})-([a-z+]+)-([A-Za-z0-9-]+)-(\d{1,7}
 class Rejected(NamedTuple):
     """A member that was not taken."""
 
-    line: Line | None
-    """The line it claims to answer, if that could be told."""
+    request: CutoutRequest | None
+    """The request that it claims to answer, if the name tells."""
     why: str
 
 
@@ -78,16 +78,16 @@ class _Stream:
 
 
 def read_answer(
-    pieces: Iterator[bytes], asked: Sequence[Line], *, image_type: str, rerun: str, largest: int
-) -> Iterator[Member | Rejected]:
+    pieces: Iterator[bytes], requests: Sequence[CutoutRequest], *, image_type: str, rerun: str, largest: int
+) -> Iterator[VerifiedCutout | Rejected]:
     """Read a tar stream, and hand on each member when it is complete and checked.
 
     Parameters
     ----------
     pieces : iterator of bytes
         The body of the response.
-    asked : sequence of Line
-        The lines of the request, in order.
+    requests : sequence of CutoutRequest
+        The requests of the list that was sent, in order.
     image_type, rerun : str
         What was asked for.
     largest : int
@@ -113,23 +113,25 @@ def read_answer(
         behind = padding(header.size)
         # Extended headers hold times, and names and sizes larger than a cutout's can be.
         if not is_extended and header.kind != tarfile.DIRTYPE:
-            yield _checked(header, content, asked, kind, rerun)
+            yield _checked(header, content, requests, kind, rerun)
     stream.drain(_LARGEST_EXTENDED)
 
 
-def _checked(header: MemberHeader, content: bytes, asked: Sequence[Line], kind: str, rerun: str) -> Member | Rejected:
-    """The member, if it is a regular file, answers a line that was asked, and is a whole FITS file."""
+def _checked(
+    header: MemberHeader, content: bytes, requests: Sequence[CutoutRequest], kind: str, rerun: str
+) -> VerifiedCutout | Rejected:
+    """The member, if it is a regular file, answers one of the requests, and is a whole FITS file."""
     name = _MEMBER.fullmatch(header.name)
     index = int(name[1]) - 2 if name else -1
-    if name is None or not 0 <= index < len(asked):
+    if name is None or not 0 <= index < len(requests):
         return Rejected(None, f"foreign member {header.name[:80]!r}")
-    line = asked[index]
+    request = requests[index]
     if header.kind not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-        return Rejected(line, "the member is no regular file")
-    if (name[2], name[3], name[5]) != (kind, line.filter, rerun):
-        return Rejected(line, f"member {header.name[-60:]!r} answers another question")
-    fault = fits_fault(content, line.filter)
-    return Rejected(line, fault) if fault else Member(line, int(name[4]), content)
+        return Rejected(request, "the member is no regular file")
+    if (name[2], name[3], name[5]) != (kind, request.filter, rerun):
+        return Rejected(request, f"member {header.name[-60:]!r} answers another question")
+    fault = fits_fault(content, request.filter)
+    return Rejected(request, fault) if fault else VerifiedCutout(request, int(name[4]), content)
 
 
 def fits_fault(content: bytes, filter_name: str) -> str:
