@@ -9,6 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no fault of the code: an example may take as long as it needs.
+settings.register_profile("tidalkin", deadline=None)
+settings.load_profile("tidalkin")
 
 ROOT = Path(__file__).resolve().parents[1]
 
