@@ -73,7 +73,7 @@ def children_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def test_an_example_is_answered_from_the_newest_run_in_under_two_seconds(folder):
+def test_a_search_by_id_of_the_newest_run_takes_under_two_seconds(folder):
     before = children_seconds()  # of the processor, so that it holds on a busy machine too
     done = tidalkin(folder, "search", "--like", 42, "--k", 24)
     assert children_seconds() - before < 2.0
@@ -82,7 +82,7 @@ def test_an_example_is_answered_from_the_newest_run_in_under_two_seconds(folder)
     assert done.stdout.count("shell") == 24
 
 
-def test_an_example_is_answered_without_the_heavy_libraries(folder):
+def test_a_search_by_id_imports_no_heavy_library(folder):
     code = (
         "import sys; from tidalkin.cli import app; app(['search', '--like', '42'], standalone_mode=False);"
         "print({'torch', 'snakemake', 'matplotlib', 'pandas', 'sklearn', 'zarr', 'dask', 'astropy'} & set(sys.modules))"
@@ -123,7 +123,7 @@ def test_the_version_is_printed(folder):
         (["--cutout", "mine-{band}.fits"], "--configfile config/config.yaml: cannot be read"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_in_one_sentence(folder, arguments, sentence):
+def test_a_query_that_cannot_be_run_is_refused_in_one_sentence(folder, arguments, sentence):
     assert sentence in refused(folder, "search", *arguments)
 
 

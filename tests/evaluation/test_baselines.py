@@ -1,28 +1,24 @@
-"""The baselines see the same galaxies as the encoder, and what they measure is what it is called."""
+"""The baselines: the galaxies they describe, and their files."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-import galsim
 import numpy as np
 import pandas as pd
 import pytest
-import statmorph
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from surveys.round_galaxies import SIZE, galaxy
 from tidalkin import config
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.baselines import comparable, morphology_baseline, pca_baseline, random_baseline, sample_rows
 from tidalkin.evaluation.evaluate import Evaluation, evaluate
 from tidalkin.evaluation.labels import read_baseline
-from tidalkin.evaluation.morphology import MEASUREMENTS, QuickMorphology, central_source, measure
 from tidalkin.images.store import ImageStore, Shard
 
-SIZE = 48
 BANDS = ("g", "i")
 N_GALAXIES = 60
 FEW = config.EvaluationSettings(sample=24)
@@ -31,27 +27,12 @@ AUGMENT = config.Augment(crop=32, jitter_pixels=4)
 STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
 
 
-def galaxy(sersic_n: float, *, size: int = SIZE, blob: bool = False, noise_seed: int | None = 0) -> np.ndarray:
-    """A round galaxy of 40,000 nJy, half of it within 5 pixels, in noise of 5 nJy per pixel and a PSF of 3 pixels."""
-    y, x = np.mgrid[:size, :size]
-    middle = size // 2
-    model = galsim.Convolve(galsim.Sersic(sersic_n, half_light_radius=5, flux=4e4), galsim.Gaussian(fwhm=3))
-    # An odd number of pixels, so that the centre is on the pixel size // 2 and not between four.
-    image = model.drawImage(nx=size + 1, ny=size + 1, scale=1).array[:size, :size].astype(float)
-    if blob:  # a fifth of the light in one arm
-        image += 1e4 / (2 * np.pi * 4) * np.exp(-((x - middle - 7) ** 2 + (y - middle - 3) ** 2) / (2 * 4))
-    if noise_seed is not None:
-        image += np.random.default_rng(noise_seed).normal(0, 5, image.shape)
-    return image.astype(np.float32)
-
-
-def measured(image: np.ndarray) -> pd.Series:
-    return pd.Series(measure(image, 5.0, 3.0), index=MEASUREMENTS)
-
-
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
-    """Sixty galaxies in a store, a third of them with an arm and labelled so; object 5 has no i image, 6 no label."""
+    """The store and the catalog of sixty galaxies, a third of them with an arm.
+
+    Object 5 has no i image, and object 6 no label.
+    """
     path = tmp_path_factory.mktemp("survey") / "images.zarr"
     object_id = np.arange(N_GALAXIES, dtype=np.int64) * 3 + 100
     has_arm = np.arange(N_GALAXIES) % 3 == 0
@@ -85,9 +66,6 @@ def make(baseline: str, survey: tuple[Path, pd.DataFrame], output: Path, seed: i
         compute = config.Compute(device="cpu")
         network = {"stretch_settings": STRETCH, "encoder": encoder, "augment": AUGMENT, "compute": compute}
         random_baseline(images, catalog, output, seed=seed, **network, **common)
-
-
-# --- the files ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("baseline", ["random", "pca", "morphology"])
@@ -162,114 +140,6 @@ def test_a_store_without_an_image_of_a_labelled_galaxy_is_refused_in_a_sentence(
             seed=1,
         )
     assert not list(tmp_path.iterdir())
-
-
-# --- morphology --------------------------------------------------------------------------------------------------
-
-
-def test_a_de_vaucouleurs_galaxy_is_more_concentrated_than_a_disc():
-    disc, bulge = measured(galaxy(1.0, size=96)), measured(galaxy(4.0, size=96))
-    assert bulge["concentration"] > disc["concentration"] + 0.3
-    assert bulge["gini"] > disc["gini"]
-    assert disc["sersic_n"] == pytest.approx(1.0, abs=0.1)
-    assert bulge["sersic_n"] > 2
-
-
-def test_an_unknown_psf_leaves_the_profile_blurred_and_all_else_as_it_is():
-    image = galaxy(2.0, size=96)
-    known, unknown = measured(image), pd.Series(measure(image, 5.0, np.nan), index=MEASUREMENTS)
-    assert unknown["sersic_n"] < known["sersic_n"]
-    profile = known.index.str.startswith("sersic")
-    pd.testing.assert_series_equal(known[~profile], unknown[~profile])
-
-
-def test_a_disturbed_galaxy_is_more_asymmetric_than_an_undisturbed_one():
-    undisturbed, disturbed = measured(galaxy(1.0)), measured(galaxy(1.0, blob=True))
-    assert abs(undisturbed["asymmetry"]) < 0.05
-    assert disturbed["asymmetry"] > undisturbed["asymmetry"] + 0.1
-    assert disturbed["shape_asymmetry"] > undisturbed["shape_asymmetry"]
-
-
-def test_a_faster_search_measures_what_statmorph_measures():
-    image = galaxy(1.0, blob=True).astype(float)
-    inside, others = central_source(image, 5.0)
-    reference = statmorph.SourceMorphology(
-        image, inside.astype(np.int64), 1, mask=others, weightmap=np.full(image.shape, 5.0)
-    )
-    ours = pd.Series(measure(image, 5.0, np.nan), index=MEASUREMENTS)
-    for name in MEASUREMENTS:
-        # Of two clumps of nearly equal area, a finer grid of thresholds finds another second one.
-        tolerance = 0.2 if name == "multimode" else 0.005
-        assert ours[name] == pytest.approx(getattr(reference, name), rel=0.01, abs=tolerance), name
-
-
-@given(seed=st.integers(0, 10**6), masked=st.floats(0, 1))
-@settings(max_examples=25, deadline=None)
-def test_the_square_of_empty_sky_is_that_of_statmorph(seed, masked):
-    image = galaxy(1.0).astype(float)
-    inside, _ = central_source(image, 5.0)
-    others = (np.random.default_rng(seed).random(image.shape) < masked**4) & ~inside
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of statmorph, that much is masked and that there is no sky
-        morphology = QuickMorphology(image, inside.astype(np.int64), 1, mask=others, gain=1.0)
-        expected = statmorph.SourceMorphology._slice_skybox.fget(morphology)
-    assert morphology._slice_skybox == expected
-
-
-def test_a_neighbour_is_left_out_of_the_galaxy():
-    y, x = np.mgrid[:96, :96]
-    alone = galaxy(1.0, size=96)
-    neighbour = alone + 400 * np.exp(-((x - 75) ** 2 + (y - 60) ** 2) / 8).astype(np.float32)
-    inside, others = central_source(neighbour, 5.0)
-    assert inside[48, 48]
-    assert others[60, 75]
-    assert not inside[60, 75]
-    assert measured(neighbour)["asymmetry"] == pytest.approx(measured(alone)["asymmetry"], abs=0.05)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.full((SIZE, SIZE), np.nan),
-        np.zeros((SIZE, SIZE)),
-        np.random.default_rng(0).normal(0, 5, (SIZE, SIZE)),
-        -galaxy(1.0),
-    ],
-    ids=["missing", "empty", "noise", "negative"],
-)
-def test_where_there_is_no_galaxy_nothing_is_measured(image):
-    assert np.isnan(measure(image, 5.0, 3.0)).all()
-
-
-@pytest.mark.parametrize("sky_sigma", [0.0, np.nan, -1.0])
-def test_without_a_known_noise_nothing_is_measured(sky_sigma):
-    assert np.isnan(measure(galaxy(1.0), sky_sigma, 3.0)).all()
-
-
-@given(seed=st.integers(0, 10**6), missing=st.floats(0, 0.6), scale=st.floats(0.01, 30))
-@settings(max_examples=12, deadline=None)
-def test_bad_images_give_numbers_or_nan_but_never_a_sentinel(seed, missing, scale):
-    random = np.random.default_rng(seed)
-    image = scale * galaxy(random.uniform(0.5, 5), blob=bool(seed % 2), noise_seed=seed)
-    image[random.random(image.shape) < missing] = np.nan
-    found = measure(image, 5.0, np.nan)
-    assert found.shape == (len(MEASUREMENTS),)
-    assert not np.isinf(found).any()
-    assert not (found == -99).any()
-
-
-def test_real_galaxies_are_measured(real_hsc_cutouts):
-    from astropy.io import fits
-
-    found = []
-    for path in sorted(real_hsc_cutouts.glob("cutouts/*-HSC-I.fits"))[:12]:
-        with fits.open(path) as hdus:
-            image, variance = hdus[1].data.astype(float), hdus[3].data
-        found.append(measure(image, float(np.sqrt(np.median(variance))), np.nan))
-    assert np.isfinite(found).all(axis=1).mean() >= 0.5
-
-
-# --- comparable numbers ------------------------------------------------------------------------------------------
 
 
 @given(st.integers(0, 1000), st.floats(0.1, 1e4), st.floats(-1e3, 1e3))

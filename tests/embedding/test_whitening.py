@@ -35,7 +35,7 @@ def test_whitened_features_are_uncorrelated_and_the_vectors_have_length_one():
 
 
 def test_the_views_direct_the_whitening_to_what_they_agree_in():
-    """Two loud features, one of which changes from view to view; a quiet third one that stays."""
+    # Two features have a large variance, and one of them changes from view to view; a third, of small variance, stays.
     random = np.random.default_rng(5)
     features = random.normal(size=(400, 3)).astype(np.float32) * [5, 5, 1]
     between_views = np.diag([25.0, 0.5, 0.01])
@@ -49,7 +49,10 @@ def test_the_views_direct_the_whitening_to_what_they_agree_in():
 
 
 def crowd_and_loners(seed=7):
-    """Galaxies in two tight crowds, and some strewn about; the first feature, by far the loudest, is the host's."""
+    """Draw galaxies in two tight crowds and some that are isolated.
+
+    The first feature, by far the one of largest variance, is the host's.
+    """
     random = np.random.default_rng(seed)
     is_loner = np.arange(400) % 20 == 0
     crowds = np.where(np.arange(400) % 2, 4, -4)[:, None] * np.ones(4) + 0.3 * random.normal(size=(400, 4))

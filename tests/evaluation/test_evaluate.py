@@ -1,0 +1,145 @@
+"""The tables of an evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from surveys.labelled import FEW, catalog_of, figure, vectors_of
+from tidalkin import config
+from tidalkin.evaluation.evaluate import evaluate, write_evaluation
+from tidalkin.evaluation.labels import MethodVectors
+from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
+
+
+def test_all_methods_rank_the_same_galaxies_in_the_same_halves():
+    catalog = catalog_of(30, 60)
+    full = vectors_of(catalog, 1.0)
+    # The second method knows fewer galaxies, in another order, and has the same vectors of them.
+    some = np.random.default_rng(1).permutation(len(catalog))[:80]
+    fewer = MethodVectors(full.object_id[some], full.vectors[some])
+    table = evaluate({"full": full, "fewer": fewer}, catalog, FEW).metrics
+    of_full, of_fewer = (table[table["method"] == method] for method in ("full", "fewer"))
+    pd.testing.assert_frame_equal(
+        of_full.drop(columns="method").reset_index(drop=True), of_fewer.drop(columns="method").reset_index(drop=True)
+    )
+    known = catalog.set_index("object_id").loc[fewer.object_id, "label"]
+    assert of_full["n_objects"].unique().tolist() == [sum(-(-count // 2) for count in known.value_counts())]
+
+
+def test_a_perfect_embedding_scores_one_in_every_task():
+    catalog = catalog_of(40, 60)
+    direction = np.where(catalog["label"] == "none", -1.0, 1.0)[:, None] * np.ones(4)
+    perfect = MethodVectors(catalog["object_id"].to_numpy(), direction)
+    table = evaluate({"encoder": perfect}, catalog, FEW).metrics
+    contamination = table["metric"].str.startswith("contamination")
+    assert table.loc[~contamination & (table["metric"] != "precision_at_20"), "mean"].eq(1).all()
+    assert table.loc[table["metric"] == "precision_at_20", "mean"].eq(1).all()
+    assert table.loc[contamination, "mean"].eq(0).all()
+    assert table["std"].eq(0).all()
+
+
+def test_a_random_embedding_scores_the_chance_that_is_reported():
+    catalog = catalog_of(150, 450)
+    settings_ = config.EvaluationSettings(probe_labels=(20,), repeats=8, precision_at=20)
+    table = evaluate({"encoder": vectors_of(catalog, 0.0)}, catalog, settings_).metrics
+    off = (table["mean"] - table["chance"]).abs()
+    # The halves overlap, so that the mean scatters nearly as much as the value of one.
+    assert (off < 3 * table["std"].clip(lower=0.01)).all(), table
+    assert table.loc[table["metric"] == "roc_auc", "mean"].between(0.45, 0.55).all()
+    assert table.loc[table["metric"] == "average_precision", "chance"].eq(0.25).all()
+    assert table["n_objects"].eq(300).all()
+    assert table["n_positive"].eq(75).all()
+
+
+def test_more_labels_and_more_examples_find_more():
+    catalog = catalog_of(150, 450)
+    settings_ = config.EvaluationSettings(probe_labels=(10, 50), repeats=5, set_size=20)
+    table = evaluate({"encoder": vectors_of(catalog, 0.6)}, catalog, settings_).metrics
+    probe = table[(table["task"] == "probe") & (table["metric"] == "roc_auc")].set_index("n_labels")["mean"]
+    assert probe[10] < probe[50] < probe[probe.index.max()]
+    assert figure(table, "single", "roc_auc")["mean"] < figure(table, "set", "roc_auc")["mean"]
+
+
+def test_dimensions_count_as_their_importance_says():
+    catalog = catalog_of(150, 450)
+    vectors = vectors_of(catalog, 0.6)
+    importance = np.ones(16)
+    importance[0] = 9  # the one that knows
+    methods = {"encoder": vectors, "told": MethodVectors(vectors.object_id, vectors.vectors, importance)}
+    table = evaluate(methods, catalog, FEW).metrics
+    table = table[(table["metric"] == "roc_auc") & table["n_labels"].isin([1, 5, 20])]
+    found = table.pivot_table(index=["task", "n_labels"], columns="method", values="mean")
+    assert found.index.get_level_values("task").unique().tolist() == ["probe", "set", "single"]
+    assert (found["told"] > found["encoder"] + 0.03).all(), found
+
+
+def test_numbers_do_not_depend_on_the_number_of_processes():
+    catalog = catalog_of(30, 60)
+    vectors = {"encoder": vectors_of(catalog, 0.5)}
+    one, two = (evaluate(vectors, catalog, FEW, processes=processes) for processes in (1, 2))
+    pd.testing.assert_frame_equal(one.metrics, two.metrics)
+    pd.testing.assert_frame_equal(one.curves, two.curves)
+    pd.testing.assert_frame_equal(one.completeness, two.completeness)
+
+
+def test_morphology_is_also_probed_with_a_forest_that_sees_what_no_plane_divides():
+    catalog = catalog_of(150, 250)
+    random = np.random.default_rng(3)
+    numbers = random.normal(size=(400, 3))
+    radius = np.where(catalog["label"] == "none", 0.5, 2.0)
+    numbers *= (radius / np.linalg.norm(numbers, axis=1))[:, None]  # a shell around a ball
+    morphology = MethodVectors(catalog["object_id"].to_numpy(), numbers)
+    table = evaluate({"morphology": morphology}, catalog, FEW).metrics
+    assert figure(table, "probe", "roc_auc", "morphology (random forest)")["mean"] > 0.95
+    assert figure(table, "probe", "roc_auc", "morphology")["mean"] < 0.7
+
+
+def test_completeness_falls_where_features_are_too_faint_to_see():
+    catalog = catalog_of(200, 300)
+    vectors = vectors_of(catalog, 0.0, dimensions=4).vectors
+    vectors[:, 0] += 4 * (catalog["tidal_surface_brightness"] < 26).to_numpy()
+    table = evaluate({"encoder": MethodVectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).completeness
+    by_brightness = table[table["by"] == "surface_brightness"].sort_values("group")
+    assert by_brightness["mean"].iloc[0] > 0.9
+    assert by_brightness["mean"].iloc[-1] < 0.4
+    assert set(table.loc[table["by"] == "kind", "group"]) == {"stream", "shell", "tail"}
+
+
+def test_bright_examples_find_others_and_faint_ones_what_a_random_draw_does():
+    catalog = catalog_of(200, 300)
+    vectors = vectors_of(catalog, 0.0, dimensions=4).vectors
+    bright = (catalog["tidal_surface_brightness"] < 26).to_numpy()
+    vectors[:, 0] += 4 * bright
+    table = evaluate({"encoder": MethodVectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).examples
+    by_brightness = table[table["by"] == "surface_brightness"].sort_values("group")
+    assert by_brightness["mean"].iloc[0] > 0.8
+    assert by_brightness["mean"].iloc[-1] < 0.5
+    assert set(table.loc[table["by"] == "kind", "group"]) == {"stream", "shell", "tail"}
+
+
+def test_the_same_evaluation_is_written_byte_for_byte_the_same(tmp_path):
+    catalog = catalog_of(30, 60)
+    contents = []
+    for name in ("first", "second"):
+        evaluation = evaluate({"encoder": vectors_of(catalog, 0.5), "pca": vectors_of(catalog, 0.0)}, catalog, FEW)
+        write_evaluation(evaluation, tmp_path / name)
+        draw_roc(evaluation.curves, evaluation.metrics, tmp_path / name / "roc.png")
+        draw_precision_recall(evaluation.curves, evaluation.metrics, tmp_path / name / "precision_recall.png")
+        draw_probe(evaluation.metrics, tmp_path / name / "probe.png")
+        draw_completeness(evaluation.completeness, tmp_path / name / "completeness.png")
+        draw_examples(evaluation.examples, evaluation.metrics, tmp_path / name / "examples.png")
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {
+        *("metrics.csv", "curves.csv", "completeness.csv", "examples.csv"),
+        *("roc.png", "precision_recall.png", "probe.png", "completeness.png", "examples.png"),
+    }
+    for name in contents[0]:
+        if name.endswith(".png"):
+            pixels = np.asarray(Image.open(tmp_path / "first" / name).convert("L"))
+            assert pixels.std() > 10, f"{name} is blank"
+    assert pd.read_csv(tmp_path / "first" / "metrics.csv").columns.tolist() == [
+        *("method", "task", "n_labels", "metric", "mean", "std", "repeats", "n_objects", "n_positive", "chance")
+    ]
