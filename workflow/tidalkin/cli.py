@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tidalkin import __version__, config
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 if TYPE_CHECKING:
     from tidalkin.search.outside import CutoutSettings
@@ -164,7 +164,7 @@ def retry_failed(
     # Their names after the options that take many values would be read as such values, so they stand behind `--`.
     status = _run_to_its_end([*command, "--directory", str(folder), "--forcerun", *tars, "--", *tars])
     if status:
-        print("not done: give the same command again, when what stopped it is mended", file=sys.stderr)
+        print("not done: correct what stopped it, then give the same command again", file=sys.stderr)
         raise typer.Exit(status)
     if {"-n", "--dry-run", "--dryrun"} & set(context.args):
         return
@@ -257,7 +257,7 @@ def _settings(configfile: Path, run: Path) -> config.Settings:
     try:
         content = yaml.safe_load(configfile.read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise TidalkinError(
             f"--configfile {configfile}: cannot be read ({reason}): name the configuration that {run} was made with"
         ) from None

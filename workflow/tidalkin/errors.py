@@ -1,9 +1,24 @@
-"""The one kind of error a user is meant to read: a sentence, not a traceback."""
+"""Errors that a user can correct: one sentence, without a traceback."""
 
 
 class TidalkinError(Exception):
-    """Something the user can mend.
+    """An error that the user can correct.
 
-    The message is one sentence that names the file, key or object, what is wrong with it, and the mend.
-    Stages and the command line print it without a traceback and exit non-zero.
+    The message is one sentence: the file, key or object, its value, what was expected, and the fix. Stages and the
+    command line print it without a traceback and exit with a non-zero status.
     """
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's message, or the error's name if it has no message.
+
+    Libraries add details in further lines. A sentence for the user quotes the first one only.
+
+    Examples
+    --------
+    >>> first_line(ValueError("Couldn't deserialize thrift\nDeserializing page header failed"))
+    "Couldn't deserialize thrift"
+    >>> first_line(KeyError())
+    'KeyError'
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

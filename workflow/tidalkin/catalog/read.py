@@ -27,7 +27,7 @@ import tidalkin
 from tidalkin.atomic import atomic_path
 from tidalkin.catalog.partition import chunk_names
 from tidalkin.config import BANDS
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 logger = logging.getLogger("tidalkin.catalog.read")
 
@@ -80,8 +80,7 @@ def read_catalog(path: str | Path, columns: Mapping[str, str] = MappingProxyType
     try:
         table = _read_table(path, columns)
     except UNREADABLE as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TidalkinError(f"catalog {path} cannot be read: {reason}") from None
+        raise TidalkinError(f"catalog {path} cannot be read: {first_line(error)}") from None
     found = _find_columns(list(table.columns), columns, str(path))
     shadowed = {name: f"{name}_in_file" for name in found if name in table.columns and found[name] != name}
     table = table.rename(columns=shadowed).rename(columns={theirs: ours for ours, theirs in found.items()})

@@ -91,7 +91,7 @@ def _from_netrc(host: str, environment: Mapping[str, str], user: str) -> Account
         entry = netrc.netrc(path).authenticators(host)
     except netrc.NetrcParseError as error:
         # The parser's own message quotes the token it stumbled over, which may be the password.
-        raise TidalkinError(f"{path} cannot be read as a netrc file: mend its line {error.lineno}") from None
+        raise TidalkinError(f"{path} cannot be read as a netrc file: correct its line {error.lineno}") from None
     except UnicodeDecodeError:
         raise TidalkinError(f"{path} cannot be read as a netrc file: it is not UTF-8 text") from None
     if entry is None or (user and entry[0] != user):
@@ -104,8 +104,8 @@ def _from_netrc(host: str, environment: Mapping[str, str], user: str) -> Account
 class Refusals:
     """What jobs tell each other when the server refused the credentials: the others stop before they ask too.
 
-    Only a salted scrypt hash of the credentials is kept, in the user's own cache directory, so that mended credentials
-    are used at once.
+    Only a salted scrypt hash of the credentials is kept, in the user's own cache directory, so that corrected
+    credentials are used at once.
 
     Parameters
     ----------
@@ -149,6 +149,6 @@ class Refusals:
         seconds = time.time() - refused["time"]
         if seconds < self.VALID_SECONDS and self._hash(bytes.fromhex(refused["salt"])) == refused["hash"]:
             raise TidalkinError(
-                f"the credentials found in {self.account.found_in} were refused {seconds:.0f} s ago: mend them, or try "
-                f"again in a minute"
+                f"the credentials found in {self.account.found_in} were refused {seconds:.0f} s ago: correct "
+                "them, or try again in a minute"
             )

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 import tidalkin
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -50,8 +50,9 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
     try:
         ledger = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise TidalkinError(f"ledger {path} cannot be read ({reason}): delete it to fetch the chunk again") from None
+        raise TidalkinError(
+            f"ledger {path} cannot be read ({first_line(error)}): delete it to fetch the chunk again"
+        ) from None
     if ledger.column_names != LEDGER_SCHEMA.names:
         raise TidalkinError(f"{path} is not a ledger of cutouts: its columns are {', '.join(ledger.column_names)}")
     return ledger.to_pandas()

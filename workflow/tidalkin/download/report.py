@@ -54,7 +54,7 @@ class DownloadReport:
     reasons: dict[str, int]
     """Why cutouts failed, and how many for each reason."""
     faults: dict[str, int]
-    """Faults of requests, most of which a later request mended."""
+    """Faults of requests, most of which a later request made good."""
     cutouts_per_second: float
     bytes_per_second: float
     seconds_left: float | None

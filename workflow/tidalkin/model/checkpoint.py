@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from tidalkin import __version__, config
 from tidalkin.atomic import atomic_path
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 from tidalkin.model.simsiam import Encoder
 from tidalkin.model.stretch import channel_count
 from tidalkin.seeds import derived_seed
@@ -125,20 +125,20 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
     TidalkinError
         If the file is not there, is no encoder of this version, lacks weights, or has another architecture.
     """
-    mend = "make it again with `snakemake --forcerun train`"
+    hint = "make it again with `snakemake --forcerun train`"
     if not Path(path).is_file():
-        raise TidalkinError(f"{path}: no encoder is here: {mend}")
+        raise TidalkinError(f"{path}: no encoder is here: {hint}")
     content = Path(path).read_bytes()
     try:
         saved = torch_loaded(content)
     except ValueError as error:
-        raise TidalkinError(f"{path}: {error}: {mend}") from None
+        raise TidalkinError(f"{path}: {error}: {hint}") from None
     if not isinstance(saved, dict) or "tidalkin_encoder" not in saved:
-        raise TidalkinError(f"{path}: is a torch checkpoint, but not an encoder of tidalkin: {mend}")
+        raise TidalkinError(f"{path}: is a torch checkpoint, but not an encoder of tidalkin: {hint}")
     if saved["tidalkin_encoder"] != ENCODER_VERSION:
         raise TidalkinError(
             f"{path}: is an encoder of version {saved['tidalkin_encoder']}, but this tidalkin reads version "
-            f"{ENCODER_VERSION}: {mend}"
+            f"{ENCODER_VERSION}: {hint}"
         )
     try:
         meta = json.loads(saved["meta"])
@@ -147,14 +147,14 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
         bands, sigma, image_size = tuple(meta["bands"]), np.array(meta["sigma"], np.float32), int(meta["image_size"])
         weights = saved["state"]
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise TidalkinError(f"{path}: lacks what belongs to an encoder ({_first_line(error)}): {mend}") from None
+        raise TidalkinError(f"{path}: lacks what belongs to an encoder ({first_line(error)}): {hint}") from None
     if expected is not None and expected != settings:
-        raise TidalkinError(f"{path}: was trained with another network ({_difference(settings, expected)}): {mend}")
+        raise TidalkinError(f"{path}: was trained with another network ({_difference(settings, expected)}): {hint}")
     encoder = Encoder(channel_count(len(bands), stretch), settings)
     try:
         encoder.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise TidalkinError(f"{path}: its weights do not fit its architecture ({_first_line(error)}): {mend}") from None
+        raise TidalkinError(f"{path}: its weights do not fit its architecture ({first_line(error)}): {hint}") from None
     return LoadedEncoder(encoder.eval(), bands, sigma, stretch, settings, image_size, _digest(content))
 
 
@@ -193,15 +193,11 @@ def torch_loaded(content: bytes) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"is damaged or no torch checkpoint ({_first_line(error)})") from None
+        raise ValueError(f"is damaged or no torch checkpoint ({first_line(error)})") from None
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _difference(found: config.Network, expected: config.Network) -> str:

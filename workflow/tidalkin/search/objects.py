@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 from tidalkin.index.query import OpenIndex
 
 
@@ -51,8 +51,9 @@ def _open_catalog(catalog: str | Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(catalog) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise TidalkinError(f"{catalog}: cannot be read ({reason}): make it with `snakemake --until catalog`") from None
+        raise TidalkinError(
+            f"{catalog}: cannot be read ({first_line(error)}): make it with `snakemake --until catalog`"
+        ) from None
 
 
 def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:

@@ -140,7 +140,7 @@ class HscPatchesSource:
 
     def _cut_members(self, hdus: fits.HDUList, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Cutout]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of keys that astropy mends by itself
+            warnings.simplefilter("ignore")  # of keys that astropy corrects by itself
             wcs = WCS(hdus[IMAGE].header, naxis=2)
         x, y = wcs.all_world2pix(members["ra"].to_numpy(), members["dec"].to_numpy(), 0)
         for object_id, column, row in zip(members["object_id"].tolist(), x.tolist(), y.tolist(), strict=True):
