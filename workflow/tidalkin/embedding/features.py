@@ -15,6 +15,7 @@ from tidalkin import config
 from tidalkin.atomic import atomic_path
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
+from tidalkin.images.crop import central_crop
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.augment import Views
 from tidalkin.model.checkpoint import LoadedEncoder, load_encoder
@@ -66,8 +67,8 @@ def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, co
     found = np.empty((len(flux), encoder.readout_dim), np.float32)
     with torch.inference_mode(), precision:
         for start in range(0, len(flux), compute.embed_batch_size):
-            part = torch.from_numpy(_centre(flux[start : start + compute.embed_batch_size], settings.crop)).to(device)
-            images = stretch(part, sigma, loaded.stretch)
+            part = central_crop(flux[start : start + compute.embed_batch_size], settings.crop)
+            images = stretch(torch.from_numpy(part).to(device), sigma, loaded.stretch)
             readouts = [
                 encoder.readout(image.contiguous(memory_format=torch.channels_last))
                 for image in _symmetric_copies(images, settings.symmetries)
@@ -129,14 +130,6 @@ def _on_device(loaded: LoadedEncoder, compute: config.Compute) -> tuple[Encoder,
     precision = choose_precision(compute.precision, device)
     encoder = loaded.encoder.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return encoder, device, torch.autocast(device.type, precision, enabled=precision != torch.float32)
-
-
-def _centre(flux: Floats, crop: int | None) -> Floats:
-    """The central ``crop`` pixels of images; all of them if none."""
-    if crop is None:
-        return flux
-    first = (flux.shape[-1] - crop) // 2
-    return np.ascontiguousarray(flux[..., first : first + crop, first : first + crop])
 
 
 def _symmetric_copies(images: Tensor, symmetries: int) -> Iterator[Tensor]:

@@ -20,6 +20,7 @@ from tidalkin import __version__
 from tidalkin.atomic import atomic_path
 from tidalkin.config import Augment, Stretch
 from tidalkin.errors import TidalkinError
+from tidalkin.images.crop import central_crop
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.augment import Views
 from tidalkin.model.stretch import band_sigma
@@ -52,8 +53,7 @@ def _telling_galaxy(shard: Shard, crop: int) -> int:
     """
     whole = np.nan_to_num(shard.good_fraction).min(axis=1)
     rows = np.flatnonzero(whole >= min(0.99, whole.max()))
-    start = max(0, (shard.flux.shape[-1] - crop) // 2)
-    centre = shard.flux[rows, :, start : start + crop, start : start + crop]
+    centre = central_crop(shard.flux[rows], crop)
     significant = (centre > 3 * shard.sky_sigma[rows, :, None, None]).sum(axis=(1, 2, 3))
     return int(rows[np.argsort(significant, kind="stable")[int(0.9 * (len(rows) - 1))]])
 
