@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidalkin.config import BANDS, Augment, Stretch
-from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
 from tidalkin.model.augment import (
     EXTINCTION_COEFFICIENTS,
-    FWHM_PER_SIGMA,
     Views,
     disc_mask,
     extinction_factor,

@@ -26,7 +26,7 @@ from servers.catalog_service import CATALOG_PATH, CatalogService
 from servers.hsc_run import serve
 from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, Handler, HscServer
 from tidalkin.config import load_settings
-from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.download.ledger import read_ledger
 from tidalkin.sources.hsc.das import cutout_requests
 
@@ -208,7 +208,7 @@ def test_the_ledger_names_what_failed_and_the_run_goes_on_with_the_rest(faulty):
 
 def test_the_seeing_of_the_query_is_in_the_store(faulty):
     seeing = zarr.open_group(faulty.results / "images.zarr", mode="r")["psf_fwhm"][:]
-    assert seeing[:, 0] == pytest.approx(2.355 * 0.3)
+    assert seeing[:, 0] == pytest.approx(FWHM_PER_SIGMA * 0.3)
     assert np.isnan(seeing[:, 1:]).all()
 
 

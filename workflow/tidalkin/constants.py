@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 PIXEL_SCALE_ARCSEC = 0.168
 """Pixel scale of HSC coadds, arcsec (Aihara et al. 2022, PASJ 74, 247)."""
+
+ZERO_POINT_AB = 31.4
+"""AB magnitude of 1 nJy (Oke & Gunn 1983, ApJ 266, 713)."""
+
+MAD_TO_SIGMA = 1.4826022
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian over its standard deviation."""
 
 SHARDS_ADDED_TOGETHER = 8
 """Shards whose vectors are added to an index at once; a part of an index holds a multiple of them."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tidalkin.constants import FWHM_PER_SIGMA
 from tidalkin.sources.hsc.sql import counting, with_psf_fwhm
 
 BANDS = "grizy"
@@ -62,5 +63,5 @@ def test_a_ready_query_selects_clean_galaxies_with_their_psf(root: Path, name: s
     assert {"ra", "dec", "tract", "patch"} <= set(found.columns)
     with_psf = with_psf_fwhm(found)
     for band in BANDS:
-        assert with_psf[f"psf_fwhm_{band}"].tolist() == pytest.approx([2.355 * 0.25] * 2)
+        assert with_psf[f"psf_fwhm_{band}"].tolist() == pytest.approx([FWHM_PER_SIGMA * 0.25] * 2)
     assert database.execute(counting(sql)).fetchone() == (2,)

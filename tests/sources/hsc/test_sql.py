@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from servers.catalog_service import CATALOG_PATH, CatalogService
 from servers.hsc_server import PASSWORD, USER, HscServer
 from tidalkin.config import Catalog, CatalogServer
+from tidalkin.constants import FWHM_PER_SIGMA
 from tidalkin.download.credentials import Account
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.hsc.sql import counting, psf_fwhm, query_catalog, with_psf_fwhm
@@ -60,7 +61,7 @@ def test_a_query_gives_the_checked_catalog_with_the_psf_of_each_galaxy(server: H
     catalog = query_catalog(settings(server, tmp_path), tmp_path / "hsc.csv.gz", ACCOUNT)
     assert catalog["object_id"].tolist() == [40000000000000001, 40000000000000003, 40000000000000007]
     assert catalog["object_id"].dtype == np.int64
-    assert catalog["psf_fwhm_i"].tolist()[:2] == pytest.approx([2.355 * 0.25, 2.355 * 0.06**0.5])
+    assert catalog["psf_fwhm_i"].tolist()[:2] == pytest.approx([FWHM_PER_SIGMA * 0.25, FWHM_PER_SIGMA * 0.06**0.5])
     assert np.isnan(catalog["psf_fwhm_i"][2])
     assert catalog["patch"].tolist() == [405, 405, 406]
     assert service.deleted == [1001]
@@ -247,7 +248,7 @@ def test_counting_takes_no_time_whatever_the_sql() -> None:
 def test_psf_fwhm_is_that_of_the_circle_of_equal_area_however_turned(
     fwhm: float, ratio: float, angle_degrees: float
 ) -> None:
-    major, minor = (fwhm / 2.355) ** 2 * ratio, (fwhm / 2.355) ** 2 / ratio
+    major, minor = (fwhm / FWHM_PER_SIGMA) ** 2 * ratio, (fwhm / FWHM_PER_SIGMA) ** 2 / ratio
     c, s = np.cos(np.radians(angle_degrees)), np.sin(np.radians(angle_degrees))
     xx, yy, xy = major * c**2 + minor * s**2, major * s**2 + minor * c**2, (major - minor) * c * s
     assert psf_fwhm(xx, yy, xy) == pytest.approx(fwhm, rel=1e-6)

@@ -21,11 +21,12 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from tidalkin.constants import ZERO_POINT_AB
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS, Header, _Cards, _integer, _line, _number, _Plane, _planes
 from tidalkin.cutouts.grid import CutoutImage, GeneralProjection, PixelFinder, TangentPlane
 from tidalkin.errors import TidalkinError
 
-NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (31.4 / 2.5)  # AB: Oke & Gunn 1983, ApJ 266, 713
+NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (ZERO_POINT_AB / 2.5)
 
 
 def read_cutout(
@@ -237,7 +238,7 @@ def _is_plain_tangent(header: Header) -> bool:
 def _general_wcs(header: Header, name: str) -> GeneralProjection:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of keys that astropy mends by itself
+            warnings.simplefilter("ignore")  # of keys that astropy corrects by itself
             plain = fits.Header.fromstring(header.block) if isinstance(header, _Cards) else header
             wcs = WCS(plain, naxis=2)
             on_sky = isinstance(wcs.pixel_to_world(0.0, 0.0), SkyCoord)

@@ -20,12 +20,13 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
 from tidalkin.atomic import atomic_path
-from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.constants import MAD_TO_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.embedding.features import features
 from tidalkin.embedding.sample import WhiteningSample
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.labels import labelled_galaxies
 from tidalkin.evaluation.morphology import MEASUREMENTS, measure
+from tidalkin.images.crop import central_crop
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.checkpoint import random_encoder
 from tidalkin.model.stretch import band_sigma, channel_count, stretch
@@ -39,7 +40,6 @@ Rows = NDArray[np.int64]
 PCA_SAMPLE_BYTES = 2**30  # the pixels that the components are fitted on are in memory at once
 MORPHOLOGY_BANDS = ("i", "r")  # the deepest in good seeing first; any other band if neither is there
 OUTLIER_SIGMA = 5.0
-MAD_TO_SIGMA = 1.4826
 
 
 def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **more: NDArray[np.generic]) -> None:
@@ -150,11 +150,7 @@ def random_baseline(
 
 def _pixels(flux: Floats, sigma: Floats, crop: int | None, settings: config.Stretch) -> Floats:
     """The encoder's input, flattened: (object, channel * y * x)."""
-    size = flux.shape[-1]
-    side = min(crop or size, size)
-    start = (size - side) // 2
-    middle = np.ascontiguousarray(flux[:, :, start : start + side, start : start + side])
-    return stretch(torch.from_numpy(middle), torch.from_numpy(sigma), settings).flatten(1).numpy()
+    return stretch(torch.from_numpy(central_crop(flux, crop)), torch.from_numpy(sigma), settings).flatten(1).numpy()
 
 
 def pca_baseline(

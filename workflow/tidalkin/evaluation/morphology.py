@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from photutils.segmentation import deblend_sources, detect_sources  # type: ignore[import-untyped]
 from scipy.optimize import minimize
 
+from tidalkin.constants import FWHM_PER_SIGMA
+
 MEASUREMENTS = (
     "concentration",
     "asymmetry",
@@ -39,7 +41,6 @@ DETECTION_SIGMA = 2.0
 MINIMUM_PIXELS = 10
 CONTRAST = 0.01
 """A part with less than this share of the flux is no source of its own: a stream stays with its galaxy."""
-FWHM_PER_SIGMA = 2.3548
 CENTRE_PIXELS = 0.01
 SMALLEST_SKYBOX = 2
 SENTINEL = -99.0

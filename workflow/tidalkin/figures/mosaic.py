@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from tidalkin.atomic import atomic_path
+from tidalkin.constants import MAD_TO_SIGMA
 
 RGB_BANDS = ("i", "r", "g")
 WAVELENGTH_ORDER = "grizy"
@@ -29,7 +30,6 @@ WHITE_SIGMA = 300.0
 SKY_GREY = 0.12
 SMOOTHING_PIXELS = 1.3  # tidal light is smooth at this scale, noise is not
 SMOOTHED_BELOW_SIGMA = 8.0
-MAD_TO_SIGMA = 1.4826
 
 # Flux densities are weighted so that a galaxy of mean colour (g-r 0.65, r-i 0.3, i-z 0.2, z-y 0.1) is nearly white.
 COLOUR_WEIGHTS = {"g": 2.2, "r": 1.25, "i": 1.0, "z": 0.83, "y": 0.76}

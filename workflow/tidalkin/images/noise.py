@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tidalkin.constants import MAD_TO_SIGMA
+
 # How far the variance plane may be from the scatter of the pixels before it is taken for something else.
 LARGEST_SIGMA_RATIO = 10.0
 SKY_SAMPLE = 4096  # pixels: the median of so many has an error of 2 % of sigma
-MAD_TO_SIGMA = 1.4826022
 Floats = npt.NDArray[np.float32]
 
 

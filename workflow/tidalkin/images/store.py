@@ -29,12 +29,11 @@ from zarr.errors import BaseZarrError
 
 from tidalkin import __version__
 from tidalkin.config import Images, config_digest
-from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.constants import PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
 from tidalkin.errors import TidalkinError
 from tidalkin.images.noise import Floats
 
 STORE_VERSION = 1
-ZERO_POINT_AB = 31.4  # magnitude of 1 nJy
 # Sky pixels are mantissa noise: on HSC images, LZ4 after a bit shuffle leaves 92 % of the bytes, writes 500 MB/s and
 # reads 1.2 GB/s per core; Zstandard leaves 88 % at best and writes four times slower.
 FLUX_CODECS = (BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=4), Crc32cCodec())

@@ -19,14 +19,12 @@ import torch
 from torch.nn import functional
 
 from tidalkin.config import Augment, Range, Stretch
-from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
 from tidalkin.model.stretch import network_input
 
 EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 1.075}
 """A_band / E(B-V) of HSC's filters, by M. Tanaka: github.com/lsst/obs_subaru, config/extinctionCoeffs.py."""
-
-FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 GALAXIES_IN_CACHE = 8
 """Galaxies whose images are averaged at once, on the CPU: what is made on the way then stays in the cache."""

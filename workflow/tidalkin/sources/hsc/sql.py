@@ -39,6 +39,7 @@ import tidalkin
 from tidalkin.atomic import atomic_path
 from tidalkin.catalog.read import read_catalog
 from tidalkin.config import BANDS, Catalog
+from tidalkin.constants import FWHM_PER_SIGMA
 from tidalkin.download.credentials import Account, find_account
 from tidalkin.download.faults import Fault
 from tidalkin.download.http import client, refused_credentials, retrying, safe_address, status_fault, transport_fault
@@ -49,7 +50,6 @@ logger = logging.getLogger("tidalkin.catalog.read")
 CLIENT_VERSION = 20190514.1
 OUT_FORMAT = "csv.gz"  # the end of a gzip file tells whether it is whole
 MESSAGE_LENGTH = 500
-FWHM_PER_SIGMA = 2.355
 """Full width at half maximum of a Gaussian over its standard deviation."""
 
 
@@ -324,9 +324,9 @@ class _CatalogServer:
         except _SqlRefused as refusal:
             raise TidalkinError(f"the catalog server refuses {self._settings.query}: {refusal}") from None
         except Fault as fault:
-            mend = "set catalog.server.skip_syntax_check: true" if "502" in str(fault) else "try again later"
+            hint = "set catalog.server.skip_syntax_check: true" if "502" in str(fault) else "try again later"
             raise TidalkinError(
-                f"the catalog server did not take {self._settings.query} ({fault}): {mend}, and look at the server's "
+                f"the catalog server did not take {self._settings.query} ({fault}): {hint}, and look at the server's "
                 "own page for a job left there"
             ) from None
         logger.info("the catalog server works on job %d", job)
