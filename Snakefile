@@ -6,17 +6,31 @@
 # configuration values that change its output: change a value, and only what depends on it runs again.
 
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
 
-# The package is imported from here by this file, by every script, and on every compute node: nothing to install.
-sys.path.insert(0, f"{workflow.basedir}/workflow")
+# The package beside this file is used here, by every script and by every process that a script starts: also where the
+# environment has that of another clone, and where this file is a module of another workflow.
+PACKAGE = Path(str(workflow.current_basedir.join("workflow").get_path_or_uri(secret_free=True))).absolute()
+sys.path.insert(0, str(PACKAGE))
+
+import tidalkin
+
+if Path(tidalkin.__file__).parents[1].resolve() != PACKAGE.resolve():
+    raise WorkflowError(
+        f"the workflow in {PACKAGE.parent} cannot use its own package, since that of "
+        f"{Path(tidalkin.__file__).parents[2]} is in use already: run the two workflows one after the other"
+    )
 
 from tidalkin.config import load_settings
 from tidalkin.errors import TidalkinError
+from tidalkin.stage import lend_package
+
+lend_package(PACKAGE)
 
 # A file named with --configfile replaces the default run; it does not mix with it.
 if not workflow.overwrite_configfiles:

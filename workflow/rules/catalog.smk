@@ -20,7 +20,7 @@ checkpoint query:
         # The server may take a day to answer.
         runtime=26 * 60,
     params:
-        rerun=settings.catalog.rerun,
+        settings=uses("catalog.rerun"),
     script:
         "../scripts/query.py"
 
@@ -41,8 +41,6 @@ rule catalog:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        catalog=settings.catalog.content(),
-        survey=settings.cutouts.simulated.model_dump() if settings.catalog.source == "simulated" else None,
-        seed=settings.seed if settings.catalog.source == "simulated" else None,
+        settings=uses("catalog", "cutouts.source", simulated=["cutouts.simulated", "seed"]),
     script:
         "../scripts/catalog.py"

@@ -1,5 +1,6 @@
 # What the rules share: what there is to fetch, the files of each stage, and memory that grows on retry.
 
+from tidalkin.config import declare
 from tidalkin.catalog.partition import parts_of, shard_names
 from tidalkin.sources.plan import plan_run
 
@@ -14,6 +15,16 @@ try:
     PLAN = plan_run(settings, TABLE, f"{RESULTS}/catalog.parquet")
 except TidalkinError as error:
     raise WorkflowError(str(error)) from None
+
+
+def uses(*keys, simulated=()):
+    """Declare the settings that decide a rule's output; its script may read these, and no others.
+
+    Those in ``simulated`` matter only where the survey is drawn. Leave out what controls how a result is computed
+    (`compute`, for example): changing it must run nothing again.
+    """
+    is_drawn = settings.cutouts.source == "simulated"
+    return declare(settings, *keys, *(simulated if is_drawn else ()))
 
 
 def plan(wildcards):
@@ -74,10 +85,6 @@ def index_parts(wildcards):
         return {}
     folder = f"{RESULTS}/index/parts"
     return {"trained": f"{folder}/trained.faiss", "parts": [f"{folder}/{name}.faiss" for name in names]}
-
-
-def query_settings(wildcards):
-    return settings.search.queries[wildcards.query].model_dump()
 
 
 def training_pictures():

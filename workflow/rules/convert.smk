@@ -20,7 +20,6 @@ rule convert:
         mem_mb=growing(4000),
         runtime=12 * 60,
     params:
-        bands=settings.cutouts.bands,
-        images=settings.images.model_dump(),
+        settings=uses("cutouts.bands", "images"),
     script:
         "../scripts/convert.py"

@@ -17,7 +17,7 @@ if settings.reuse.whitening:
             mem_mb=growing(2000),
             runtime=10,
         params:
-            embedding=settings.embedding.model_dump(),
+            settings=uses("embedding"),
         script:
             "../scripts/reuse_whitening.py"
 
@@ -41,9 +41,7 @@ else:
             runtime=120,
             gpu=min(settings.compute.gpus, 1),
         params:
-            embedding=settings.embedding.model_dump(),
-            augment=settings.augment.model_dump(),
-            seed=settings.seed,
+            settings=uses("embedding", "augment", "seed"),
         script:
             "../scripts/whiten.py"
 
@@ -68,6 +66,6 @@ rule embed:
         runtime=120,
         gpu=min(settings.compute.gpus, 1),
     params:
-        embedding=settings.embedding.model_dump(),
+        settings=uses("embedding"),
     script:
         "../scripts/embed.py"

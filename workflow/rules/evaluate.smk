@@ -18,12 +18,9 @@ rule baseline_random:
         mem_mb=growing(8000),
         runtime=4 * 60,
     params:
-        stretch=settings.stretch.model_dump(),
-        encoder=settings.encoder.model_dump(),
-        embedding=settings.embedding.model_dump(),
-        augment=settings.augment.model_dump(),
-        evaluation=settings.evaluation.model_dump(include=["negative_label", "sample"]),
-        seed=settings.seed,
+        settings=uses(
+            "stretch", "encoder", "embedding", "augment", "evaluation.negative_label", "evaluation.sample", "seed"
+        ),
     script:
         "../scripts/baseline_random.py"
 
@@ -45,10 +42,7 @@ rule baseline_pca:
         mem_mb=growing(8000),
         runtime=4 * 60,
     params:
-        stretch=settings.stretch.model_dump(),
-        embedding=settings.embedding.model_dump(),
-        evaluation=settings.evaluation.model_dump(include=["negative_label", "sample"]),
-        seed=settings.seed,
+        settings=uses("stretch", "embedding", "evaluation.negative_label", "evaluation.sample", "seed"),
     script:
         "../scripts/baseline_pca.py"
 
@@ -70,8 +64,7 @@ rule baseline_morphology:
         mem_mb=growing(8000),
         runtime=4 * 60,
     params:
-        minimum_good_fraction=settings.embedding.minimum_good_fraction,
-        evaluation=settings.evaluation.model_dump(include=["negative_label", "sample"]),
+        settings=uses("embedding.minimum_good_fraction", "evaluation.negative_label", "evaluation.sample"),
     script:
         "../scripts/baseline_morphology.py"
 
@@ -137,7 +130,6 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=120,
     params:
-        evaluation=settings.evaluation.model_dump(),
-        weights=settings.search.weights.model_dump(),
+        settings=uses("evaluation", "search.weights"),
     script:
         "../scripts/evaluate.py"

@@ -20,7 +20,6 @@ rule fetch:
         hsc_connections=int(settings.cutouts.source in ("hsc_das", "hsc_patches", "hips2fits")),
     params:
         rows=chunk_rows,
-        cutouts=settings.cutouts.content(),
-        seed=settings.seed if settings.cutouts.source == "simulated" else None,
+        settings=uses("cutouts", simulated=["seed"]),
     script:
         "../scripts/fetch.py"

@@ -19,8 +19,7 @@ rule index_train:
         mem_mb=growing(4000),
         runtime=12 * 60,
     params:
-        index=settings.index.content(),
-        seed=settings.seed,
+        settings=uses("index", "seed"),
     script:
         "../scripts/index_train.py"
 
@@ -68,7 +67,6 @@ rule index:
         mem_mb=growing(4000),
         runtime=12 * 60,
     params:
-        index=settings.index.content(),
-        seed=settings.seed,
+        settings=uses("index", "seed"),
     script:
         "../scripts/index.py"

@@ -34,11 +34,13 @@ rule search:
         mem_mb=growing(2000),
         runtime=30,
     params:
-        query=query_settings,
-        k=settings.search.k,
-        radius_arcsec=settings.search.radius_arcsec,
-        weights=settings.search.weights.model_dump(),
-        embedding=settings.embedding.model_dump(),
-        images=settings.images.model_dump(),
+        settings=lambda wildcards: uses(
+            f"search.queries.{wildcards.query}",
+            "search.k",
+            "search.radius_arcsec",
+            "search.weights",
+            "embedding",
+            "images",
+        ),
     script:
         "../scripts/search.py"

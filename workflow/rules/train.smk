@@ -19,9 +19,7 @@ rule views:
         mem_mb=growing(4000),
         runtime=30,
     params:
-        augment=settings.augment.model_dump(),
-        stretch=settings.stretch.model_dump(),
-        seed=settings.seed,
+        settings=uses("augment", "stretch", "seed"),
     script:
         "../scripts/views.py"
 
@@ -41,9 +39,7 @@ if settings.reuse.encoder:
             mem_mb=growing(2000),
             runtime=10,
         params:
-            bands=settings.cutouts.bands,
-            stretch=settings.stretch.model_dump(),
-            encoder=settings.encoder.model_dump(),
+            settings=uses("cutouts.bands", "stretch", "encoder"),
         script:
             "../scripts/reuse_encoder.py"
 
@@ -79,10 +75,6 @@ else:
             runtime=48 * 60,
             gpu=settings.compute.gpus,
         params:
-            augment=settings.augment.model_dump(),
-            stretch=settings.stretch.model_dump(),
-            encoder=settings.encoder.model_dump(),
-            training=settings.training.model_dump(),
-            seed=settings.seed,
+            settings=uses("augment", "stretch", "encoder", "training", "seed"),
         script:
             "../scripts/train.py"

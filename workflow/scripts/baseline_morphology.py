@@ -6,16 +6,15 @@ In: the catalog, the images. Out: vectors, and the measurements as they are.
 from pathlib import Path
 
 from tidalkin.catalog.read import read_catalog
-from tidalkin.config import Embedding, EvaluationSettings
 from tidalkin.evaluation.baselines import morphology_baseline
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     morphology_baseline(
         Path(snakemake.input.images),
         read_catalog(snakemake.input.catalog),
         Path(snakemake.output[0]),
-        embedding=Embedding(minimum_good_fraction=snakemake.params.minimum_good_fraction),
-        evaluation=EvaluationSettings(**snakemake.params.evaluation),
+        embedding=settings.embedding,
+        evaluation=settings.evaluation,
         processes=snakemake.threads,
     )

@@ -4,13 +4,12 @@ In: the user's table, or the answer of HSC's catalog server, or nothing for the 
 Out: catalog.parquet, one Parquet file per chunk.
 """
 
-from tidalkin.config import load_settings
 from tidalkin.sources.catalog import write_planned
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     write_planned(
-        load_settings(snakemake.config),
+        settings,
         snakemake.input.get("table"),
         snakemake.output.catalog,
         snakemake.output.chunks,

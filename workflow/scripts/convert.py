@@ -3,19 +3,18 @@
 In: the catalog, every chunk's tar and ledger. Out: images.zarr, and a table of the cutouts that could not be read.
 """
 
-from tidalkin.config import Images, load_settings
 from tidalkin.images.convert import convert
 from tidalkin.stage import stage
 
 if __name__ == "__main__":  # Dask's worker processes import this file
-    with stage(snakemake.log):
+    with stage(snakemake) as settings:
         convert(
             catalog=snakemake.input.catalog,
             tars=snakemake.input.tars,
             ledgers=snakemake.input.ledgers,
-            bands=snakemake.params.bands,
-            images=Images(**snakemake.params.images),
-            dask=load_settings(snakemake.config).compute.dask,
+            bands=settings.cutouts.bands,
+            images=settings.images,
+            dask=settings.compute.dask,
             threads=snakemake.threads,
             output=snakemake.output.images,
             problems=snakemake.output.problems,

@@ -3,11 +3,10 @@
 In: the images, the encoder, the whitening. Out: one vector and one object_id per galaxy.
 """
 
-from tidalkin.config import Embedding, load_settings
 from tidalkin.embedding.features import embed_shard
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     embed_shard(
         snakemake.input.images,
         int(snakemake.wildcards.shard),
@@ -15,6 +14,6 @@ with stage(snakemake.log):
         snakemake.input.whitening,
         snakemake.output.vectors,
         snakemake.output.ids,
-        settings=Embedding(**snakemake.params.embedding),
-        compute=load_settings(snakemake.config).compute,
+        settings=settings.embedding,
+        compute=settings.compute,
     )

@@ -5,14 +5,13 @@ In: the embeddings; for an index in parts, the trained one and the parts. Out: t
 
 from pathlib import Path
 
-from tidalkin.config import load_settings
 from tidalkin.index.build import build_index, merge_parts
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
-    files, settings, seed = snakemake.input.vectors, load_settings(snakemake.config).index, snakemake.params.seed
+with stage(snakemake) as settings:
+    files = snakemake.input.vectors
     directory = Path(snakemake.output.index).parent
     if snakemake.input.get("parts"):
-        merge_parts(snakemake.input.trained, snakemake.input.parts, files, settings, directory, seed)
+        merge_parts(snakemake.input.trained, snakemake.input.parts, files, settings.index, directory, settings.seed)
     else:
-        build_index(files, settings, directory, seed)
+        build_index(files, settings.index, directory, settings.seed)

@@ -3,14 +3,13 @@
 In: the embeddings. Out: the empty index.
 """
 
-from tidalkin.config import Index
 from tidalkin.index.build import train_index
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     train_index(
         snakemake.input.vectors,
-        Index(**snakemake.params.index),
+        settings.index,
         snakemake.output[0],
-        seed=snakemake.params.seed,
+        seed=settings.seed,
     )

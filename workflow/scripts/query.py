@@ -3,9 +3,8 @@
 In: the SQL. Out: the server's table, and what was asked when.
 """
 
-from tidalkin.config import load_settings
 from tidalkin.sources.hsc.sql import query_catalog
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
-    query_catalog(load_settings(snakemake.config).catalog, snakemake.output.table)
+with stage(snakemake) as settings:
+    query_catalog(settings.catalog, snakemake.output.table)

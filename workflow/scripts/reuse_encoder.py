@@ -3,15 +3,14 @@
 In: its encoder. Out: this run's.
 """
 
-from tidalkin.config import Network, Stretch
 from tidalkin.embedding.reuse import reuse_encoder
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     reuse_encoder(
         snakemake.input[0],
         snakemake.output[0],
-        bands=snakemake.params.bands,
-        stretch=Stretch(**snakemake.params.stretch),
-        settings=Network(**snakemake.params.encoder),
+        bands=settings.cutouts.bands,
+        stretch=settings.stretch,
+        settings=settings.encoder,
     )

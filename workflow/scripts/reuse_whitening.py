@@ -3,15 +3,14 @@
 In: its whitening, this run's encoder. Out: this run's whitening.
 """
 
-from tidalkin.config import Embedding
 from tidalkin.embedding.reuse import reuse_whitening
 from tidalkin.model.checkpoint import load_encoder
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     reuse_whitening(
         snakemake.input.whitening,
         snakemake.output[0],
         encoder=load_encoder(snakemake.input.encoder).digest,
-        settings=Embedding(**snakemake.params.embedding),
+        settings=settings.embedding,
     )

@@ -5,14 +5,13 @@ In: the run's files. Out: the look-alikes as a table and as a mosaic.
 
 from pathlib import Path
 
-from tidalkin.config import Embedding, Images, Query, Weights, load_settings
 from tidalkin.search.files import RunFiles
 from tidalkin.search.outside import CutoutSettings
 from tidalkin.search.query import find_similar
 from tidalkin.search.result import write_result
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     index = Path(snakemake.input.index).parent
     files = RunFiles(
         catalog=Path(snakemake.input.catalog),
@@ -23,15 +22,15 @@ with stage(snakemake.log):
         whitening=Path(snakemake.input.whitening),
     )
     found = find_similar(
-        Query(**snakemake.params.query),
+        settings.search.queries[snakemake.wildcards.query],
         files,
-        k=snakemake.params.k,
-        radius_arcsec=snakemake.params.radius_arcsec,
-        weights=Weights(**snakemake.params.weights),
+        k=settings.search.k,
+        radius_arcsec=settings.search.radius_arcsec,
+        weights=settings.search.weights,
         cutouts=CutoutSettings(
-            Images(**snakemake.params.images),
-            Embedding(**snakemake.params.embedding),
-            load_settings(snakemake.config).compute,
+            settings.images,
+            settings.embedding,
+            settings.compute,
         ),
     )
     write_result(found, files.images, Path(snakemake.output.mosaic).parent)

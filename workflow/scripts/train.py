@@ -5,20 +5,19 @@ In: the images. Out: the encoder, its training history as a table, a picture and
 
 from pathlib import Path
 
-from tidalkin.config import Augment, Network, Stretch, Training, load_settings
 from tidalkin.figures.training import draw_history
 from tidalkin.model.train import train
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     train(
         snakemake.input[0],
         Path(snakemake.output.encoder).parent,
-        augment=Augment(**snakemake.params.augment),
-        stretch=Stretch(**snakemake.params.stretch),
-        encoder=Network(**snakemake.params.encoder),
-        training=Training(**snakemake.params.training),
-        seed=snakemake.params.seed,
-        compute=load_settings(snakemake.config).compute,
+        augment=settings.augment,
+        stretch=settings.stretch,
+        encoder=settings.encoder,
+        training=settings.training,
+        seed=settings.seed,
+        compute=settings.compute,
     )
     draw_history(snakemake.output.history, snakemake.output.picture)

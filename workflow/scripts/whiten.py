@@ -3,17 +3,16 @@
 In: the images, the encoder. Out: the whitening.
 """
 
-from tidalkin.config import Augment, Embedding, load_settings
 from tidalkin.embedding.sample import whiten
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     whiten(
         snakemake.input.images,
         snakemake.input.encoder,
         snakemake.output[0],
-        settings=Embedding(**snakemake.params.embedding),
-        augment=Augment(**snakemake.params.augment),
-        seed=snakemake.params.seed,
-        compute=load_settings(snakemake.config).compute,
+        settings=settings.embedding,
+        augment=settings.augment,
+        seed=settings.seed,
+        compute=settings.compute,
     )

@@ -1,4 +1,4 @@
-"""What every workflow script does around its one call: log to the rule's file, end in a sentence, not a traceback."""
+"""The frame of every workflow script: its settings, its log, and a sentence in place of a traceback."""
 
 from __future__ import annotations
 
@@ -6,43 +6,75 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import tidalkin
+from tidalkin.config import DeclaredSettings, load_settings
 from tidalkin.errors import TidalkinError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 @contextmanager
-def stage(log: Sequence[str]) -> Iterator[logging.Logger]:
+def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     """Run one stage of the workflow.
 
     Parameters
     ----------
-    log : sequence of str
-        ``snakemake.log``: the messages go to its first file and to standard error.
+    snakemake : snakemake.iocontainers.Snakemake
+        The object that Snakemake gives to a script. Messages go to the rule's log and to standard error.
 
     Yields
     ------
-    logging.Logger
-        The package's logger.
+    DeclaredSettings
+        The settings that the rule declares in ``params: settings=uses(...)``.
 
     Raises
     ------
     SystemExit
         With status 1 after a `TidalkinError`, whose sentence is then the last thing logged.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(log[0], mode="w")]
+    handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(snakemake.log[0], mode="w")]
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
     logger = logging.getLogger("tidalkin")
     if "SLURM_JOB_ID" in os.environ:
         logger.info("SLURM job %s on %s", os.environ["SLURM_JOB_ID"], socket.gethostname())
     try:
-        yield logger
+        _check_package(Path(snakemake.scriptdir).parent)
+        yield DeclaredSettings(load_settings(snakemake.config), snakemake.params.get("settings", {}))
     except TidalkinError as error:
         logger.error("%s", error)
         sys.exit(1)
     except Exception:
         logger.exception("unexpected fault: please report it with this log")
         raise
+
+
+def lend_package(folder: Path) -> None:
+    """Let every process that this one starts import the package from ``folder``, before any installed one."""
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(folder)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
+
+
+def _check_package(workflow: Path) -> None:
+    """Refuse to run the scripts of one clone with the package of another.
+
+    Parameters
+    ----------
+    workflow : Path
+        The folder `workflow` that the running script belongs to.
+
+    Raises
+    ------
+    TidalkinError
+        If the imported package is another one.
+    """
+    used = Path(tidalkin.__file__).parents[1]
+    if used.resolve() != workflow.resolve():
+        raise TidalkinError(
+            f"the scripts in {workflow / 'scripts'} would use the package in {used}: "
+            f"put {workflow} first in PYTHONPATH, or use an environment without tidalkin"
+        )

@@ -1,8 +1,7 @@
 """The typed configuration: every key, its default, its unit and its bounds.
 
-Bad values are refused here and nowhere else. The Snakefile calls `load_settings` before it plans anything. A rule hands
-whole sections (`settings.images.model_dump()`) to its script as ``params``, and the script validates them again into
-the same classes.
+Bad values are refused here and nowhere else. The Snakefile calls `load_settings` before it plans anything. A rule
+declares the keys that decide its output, and its script gets these and no others (`tidalkin.config.declared`).
 
 Sections up to `evaluation` hold what changes results. `compute` holds what does not: devices, workers and memory.
 """
@@ -23,6 +22,7 @@ from tidalkin.config.cutouts import (
     SimulatedSurvey,
     Transport,
 )
+from tidalkin.config.declared import DeclaredSettings, declare
 from tidalkin.config.images import Images, Stretch
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
 from tidalkin.config.search import EvaluationSettings, Index, Query, Search, Weights
@@ -37,6 +37,7 @@ __all__ = [
     "Compute",
     "Cutouts",
     "Dask",
+    "DeclaredSettings",
     "Embedding",
     "EvaluationSettings",
     "Folder",
@@ -65,5 +66,6 @@ __all__ = [
     "Transport",
     "Weights",
     "config_digest",
+    "declare",
     "load_settings",
 ]

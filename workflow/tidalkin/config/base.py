@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -24,6 +24,14 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    HOW: ClassVar[frozenset[str]] = frozenset()
+    """Keys that control how a result is computed, but not what it is: changing them re-runs nothing."""
+
+    def content(self) -> dict[str, Any]:
+        """Return the keys that decide a result, as plain Python objects."""
+        chosen = {name: getattr(self, name) for name in type(self).model_fields if name not in self.HOW}
+        return {name: value.content() if isinstance(value, Section) else value for name, value in chosen.items()}
 
     @field_validator("*", mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,9 @@ class CatalogServer(Section):
 class Catalog(Section):
     """Which galaxies."""
 
+    # The contents of the two files decide the catalog, not their paths.
+    HOW: ClassVar[frozenset[str]] = frozenset({"path", "query", "server"})
+
     source: Literal["simulated", "file", "hsc_sql"] = Field(
         "simulated", description="`simulated` invents them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."
     )
@@ -48,10 +51,6 @@ class Catalog(Section):
     )
     chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
     server: CatalogServer = CatalogServer()
-
-    def content(self) -> dict[str, Any]:
-        """What decides the catalog's rows, apart from the file they are read from."""
-        return self.model_dump(exclude={"path", "query", "server"})
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:

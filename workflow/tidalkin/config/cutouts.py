@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from string import Formatter
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -101,6 +101,8 @@ class Hips2fitsTransport(Transport):
 class HscDas(Section):
     """HSC's cutout service (DAS). Credentials come from the environment or ~/.netrc, never from here."""
 
+    HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
+
     url: str = Field(
         "https://hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", description="Base address of the cutout service."
     )
@@ -116,6 +118,8 @@ class HscDas(Section):
 class HscPatches(Section):
     """Whole coadd patches of HSC, cut here; for dense samples. The catalog needs the columns `tract` and `patch`."""
 
+    HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
+
     url: str = Field(
         "https://hsc-release.mtk.nao.ac.jp/archive/filetree", description="Base address of the archive's file tree."
     )
@@ -125,6 +129,8 @@ class HscPatches(Section):
 
 class Hips2fits(Section):
     """CDS's hips2fits service: resampled images of HSC, without an account, without mask and variance."""
+
+    HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
 
     url: str = Field(
         "https://alasky.cds.unistra.fr/hips-image-services/hips2fits", description="Address of the service."
@@ -196,8 +202,9 @@ class Cutouts(Section):
         return self
 
     def content(self) -> dict[str, Any]:
-        """What decides the bytes of a cutout: not how many there are, nor how they are transported."""
-        chosen = getattr(self, self.source).model_dump(exclude={"transport", "galaxies"})
+        """Return what decides the bytes of a cutout: the chosen source and what it is asked for."""
+        chosen = getattr(self, self.source).content()
+        chosen.pop("galaxies", None)  # of the simulated survey: how many there are does not change any of them
         content = {"source": self.source, "bands": self.bands, self.source: chosen}
         return content if self.source in ("folder", "mmu_hsc") else content | {"size_arcsec": self.size_arcsec}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ from tidalkin.constants import SHARDS_ADDED_TOGETHER
 class Index(Section):
     """The FAISS index."""
 
+    HOW: ClassVar[frozenset[str]] = frozenset({"shards_per_part"})
+
     kind: str = Field("auto", description="`auto`, or any FAISS index_factory string for inner product.")
     queries: int = Field(200, ge=1, le=100_000, description="Queries for the report of recall@10 against exact search.")
     shards_per_part: int = Field(
@@ -23,10 +25,6 @@ class Index(Section):
         description="With more shards than this, each job adds so many of them (a multiple of 8), and one joins the "
         "parts; otherwise one job does all. The index is the same.",
     )
-
-    def content(self) -> dict[str, Any]:
-        """What decides the index."""
-        return self.model_dump(exclude={"shards_per_part"})
 
 
 class Query(Section):

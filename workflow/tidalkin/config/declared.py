@@ -1,0 +1,89 @@
+"""The settings that a rule of the workflow declares, and that its script may read.
+
+A rule names the keys that decide its output: ``params: settings=uses("stretch", "embedding.crop")``. Snakemake compares
+these values with those of the last run, and runs the job again where they differ. The script gets the same keys and no
+others, so that nothing can change a result without running the job again.
+
+Keys that control how a result is computed, but not what it is, are never declared. A script may read them at any time:
+the section `compute`, and the keys that a section lists in `HOW`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tidalkin.config.base import Section
+from tidalkin.config.settings import Settings
+
+
+def declare(settings: Settings, *keys: str) -> dict[str, Any]:
+    """Take the values that decide an output, as plain Python objects.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration of the run.
+    *keys : str
+        Sections (``"stretch"``) or single keys of one (``"embedding.crop"``, ``"search.queries.first"``).
+
+    Returns
+    -------
+    dict
+        The value of each key. Of a section, the keys that control only how it is computed are left out.
+
+    Examples
+    --------
+    >>> declare(Settings(), "seed", "embedding.crop", "stretch")["seed"]
+    1
+    """
+    return {key: _content(settings, key) for key in keys}
+
+
+def _content(settings: Settings, key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = value[name] if isinstance(value, Mapping) else getattr(value, name)
+    return value.content() if isinstance(value, Section) else value
+
+
+class DeclaredSettings:
+    """The configuration of a run as one script sees it: the keys that its rule declares, and `compute`.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration of the run.
+    declared : mapping
+        From `declare`, through the rule's ``params``.
+    """
+
+    def __init__(self, settings: Settings, declared: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._declared = declared
+
+    def __getattr__(self, name: str) -> Any:
+        """Give a section of the configuration, or the seed."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name == "compute" or name in self._declared:
+            return getattr(self._settings, name)
+        keys = [key.removeprefix(f"{name}.") for key in self._declared if key.startswith(f"{name}.")]
+        if not keys:
+            raise AttributeError(f"the rule does not declare `{name}` in its `params: settings=uses(...)`")
+        return _restricted(getattr(self._settings, name), keys)
+
+
+def _restricted(section: Section, keys: Sequence[str]) -> Section:
+    """Copy a section with some of its keys, and with those that only control how; the others have their defaults."""
+    values: dict[str, Any] = {name: getattr(section, name) for name in section.HOW}
+    for name in dict.fromkeys(key.partition(".")[0] for key in keys):
+        value = getattr(section, name)
+        inner = [key.removeprefix(f"{name}.") for key in keys if key.startswith(f"{name}.")]
+        if name in keys:
+            values[name] = value
+        elif isinstance(value, Mapping):
+            values[name] = {key: value[key] for key in inner}
+        else:
+            values[name] = _restricted(value, inner)
+    return type(section).model_construct(**values)
