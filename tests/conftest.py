@@ -16,6 +16,8 @@ settings.register_profile("tidalkin", deadline=None)
 settings.load_profile("tidalkin")
 
 ROOT = Path(__file__).resolve().parents[1]
+# Programs and helpers hold no tests; as programs, they are not to be imported either.
+collect_ignore_glob = ["programs/*", "servers/*", "surveys/*"]
 
 
 @pytest.fixture(scope="session")
