@@ -1,6 +1,6 @@
-"""The file `journal.tsv` of a chunk: one line per event, appended after the bytes it refers to.
+"""The file `journal.tsv` of a chunk, with one line per event.
 
-The last line may be torn by a kill. A reader stops there.
+A line is appended after the bytes it refers to. The last line may be torn by a kill. A reader stops there.
 """
 
 from __future__ import annotations
