@@ -1,10 +1,9 @@
-"""The simulated survey: its truth is what its pixels show."""
+"""Tests of the simulated survey: catalog, noise and cutouts."""
 
 from __future__ import annotations
 
 import io
 import math
-from dataclasses import replace
 
 import galsim
 import numpy as np
@@ -16,49 +15,21 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surveys.drawn import EMPTY_FIELD, SEED, SURVEY, lone_galaxy, radii_arcsec
 from tidalkin.config import BANDS, SimulatedSurvey
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.simulation.galaxy import draw_galaxy
-from tidalkin.simulation.scene import draw_scene, psf
-from tidalkin.simulation.tides import DISC_EDGE, FEATURES, simulate
+from tidalkin.simulation.scene import draw_scene
+from tidalkin.simulation.tides import FEATURES
 from tidalkin.sources.simulated import (
     DEPTH,
     DEPTH_SCATTER,
-    FLUXMAG0,
     MASK_PLANES,
     SimulatedSource,
     simulate_catalog,
     sky_sigma,
 )
-
-SEED = 3
-SURVEY = SimulatedSurvey(galaxies=40, tidal_fraction=0.5)
-EMPTY_FIELD = SimulatedSurvey(neighbours_per_arcmin2=0, stars_per_arcmin2=0)
-
-
-def lone_galaxy(object_id, **changes):
-    """A galaxy with nothing around it."""
-    galaxy = draw_galaxy(EMPTY_FIELD, SEED, object_id)
-    nothing = {"companion_magnitude": math.nan, "label": "none"}
-    return replace(galaxy, **(nothing | changes))
-
-
-def scene(galaxy, bands=("i",), size=192):
-    return draw_scene(galaxy, EMPTY_FIELD, SEED, bands, size)
-
-
-def feature_alone(galaxy, bands=("i",), size=256):
-    """What the feature adds to a scene."""
-    return scene(galaxy, bands, size) - scene(replace(galaxy, label="none"), bands, size)
-
-
-def radii_arcsec(size):
-    along = (np.arange(size) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC
-    return np.hypot(along[None, :], along[:, None])
-
-
-# --- the catalog -------------------------------------------------------------------------------------------------
 
 
 def test_a_larger_survey_has_the_same_rows_and_then_some():
@@ -123,111 +94,6 @@ def test_no_two_galaxies_share_a_cutout():
     sky = SkyCoord(catalog["ra"], catalog["dec"], unit="deg")
     _, nearest, _ = sky.match_to_catalog_sky(sky, nthneighbor=2)
     assert nearest.arcsec.min() > 60
-
-
-# --- light -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("object_id", [1, 2, 3, 4, 5, 6])
-def test_the_flux_of_a_galaxy_is_that_of_its_magnitude(object_id):
-    galaxy = lone_galaxy(object_id)
-    # The wings of a bulge reach beyond any cutout.
-    assert -2.5 * math.log10(scene(galaxy).sum()) == pytest.approx(galaxy.magnitude_i, abs=0.03)
-
-
-def test_half_of_the_light_is_within_the_half_light_radius():
-    galaxy = lone_galaxy(2, inclination=0.0, bulge_axis_ratio=1.0, offset=0.0, arms=0, arm_fraction=0.0)
-    galaxy = replace(galaxy, knots=0, knot_fraction=0.0, psf_fwhm=dict.fromkeys(BANDS, 0.4))
-    assert galaxy.bulge_fraction < 0.5
-    image = scene(galaxy)[0]
-    inside = image[radii_arcsec(192) < galaxy.half_light_radius_arcsec].sum()
-    assert inside / image.sum() == pytest.approx(0.5, abs=0.03)
-
-
-def test_bulges_are_redder_than_discs():
-    images = scene(lone_galaxy(2, bulge_colour=1.5, disc_colour=0.6), BANDS)
-    g_less_i = -2.5 * np.log10(images[0].sum() / images[2].sum())
-    assert 0.6 < g_less_i < 1.5
-
-
-def test_arms_break_the_symmetry_of_a_disc():
-    plain = lone_galaxy(2, arms=0, arm_fraction=0.0, knots=0, knot_fraction=0.0, offset=0.0)
-    lopsided = replace(plain, arms=1, arm_fraction=0.5, pitch_angle=20.0)
-
-    def asymmetry(galaxy):
-        image = scene(galaxy, size=129)[0]
-        return np.abs(image - image[::-1, ::-1]).sum() / image.sum()
-
-    assert asymmetry(plain) < 0.01
-    assert asymmetry(lopsided) > 0.1
-
-
-@pytest.mark.parametrize("size", [96, 97])
-def test_a_galaxy_is_where_it_is_asked_to_be(size):
-    galaxy = lone_galaxy(2, arms=0, knots=0, arm_fraction=0.0, knot_fraction=0.0, offset=0.0)
-    image = draw_scene(galaxy, EMPTY_FIELD, SEED, ("i",), size, (0.3, -0.5))[0]
-    y, x = (float((grid * image).sum() / image.sum()) - (size - 1) / 2 for grid in np.indices(image.shape))
-    assert (x * PIXEL_SCALE_ARCSEC, y * PIXEL_SCALE_ARCSEC) == pytest.approx((0.3, -0.5), abs=0.03)
-
-
-def test_the_width_of_the_psf_is_that_of_the_catalog():
-    for fwhm in (0.45, 0.61, 0.9):
-        star = psf(fwhm).drawImage(nx=129, ny=129, scale=0.02, method="no_pixel")
-        assert star.calculateFWHM() == pytest.approx(fwhm, rel=0.01)
-
-
-# --- tidal features ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("feature", FEATURES)
-@pytest.mark.parametrize("object_id", [1, 2])
-def test_a_feature_has_the_surface_brightness_drawn(feature, object_id):
-    galaxy = lone_galaxy(object_id, label=feature, tidal_surface_brightness=25.0, tidal_colour_offset=0.3)
-    alone = feature_alone(galaxy)[0]
-    outside = np.sort(alone[radii_arcsec(256) > 1.5 * galaxy.half_light_radius_arcsec])[::-1]
-    light = np.cumsum(outside, dtype=float)
-    pixels = np.searchsorted(light, light[-1] / 2) + 1
-    brightness = -2.5 * math.log10(light[pixels - 1] / pixels / PIXEL_SCALE_ARCSEC**2)
-    assert brightness == pytest.approx(25.0, abs=0.1)
-
-
-@pytest.mark.parametrize("feature", FEATURES)
-def test_a_feature_is_an_excess_away_from_the_centre(feature):
-    galaxy = lone_galaxy(4, label=feature, tidal_surface_brightness=24.0, tidal_colour_offset=0.3)
-    alone = feature_alone(galaxy, size=128)[0] * FLUXMAG0
-    outside = radii_arcsec(128) > 1.5 * galaxy.half_light_radius_arcsec
-    noise = sky_sigma("i") * math.sqrt((alone[outside] > sky_sigma("i")).sum())
-    assert alone[outside].sum() > 20 * noise
-    assert alone.min() > -0.05 * sky_sigma("i")
-
-
-@pytest.mark.parametrize("offset", [-0.4, 0.4])
-def test_a_feature_is_bluer_or_redder_than_its_host(offset):
-    galaxy = lone_galaxy(3, label="stream", tidal_surface_brightness=24.0, tidal_colour_offset=offset)
-    bands = ("g", "i")
-    host, alone = scene(replace(galaxy, label="none"), bands, 256), feature_alone(galaxy, bands)
-    host_colour, colour = (-2.5 * np.log10(image[0].sum() / image[1].sum()) for image in (host, alone))
-    assert colour - host_colour == pytest.approx(offset, abs=0.03)
-
-
-def test_shells_are_centred_on_the_host_and_streams_avoid_its_centre():
-    def central_share(feature):
-        debris = [simulate(feature, np.random.default_rng(number)).positions for number in range(12)]
-        return np.mean([np.mean(np.linalg.norm(positions, axis=0) < 1) for positions in debris])
-
-    assert central_share("shell") > 0.05
-    assert central_share("stream") < 0.05
-
-
-def test_a_fly_by_draws_stars_out_of_the_disc():
-    for number in range(4):
-        debris = simulate("tail", np.random.default_rng(number))
-        distance = np.linalg.norm(debris.positions, axis=0)
-        assert np.average(distance > DISC_EDGE + 0.5, weights=debris.weights) > 0.1
-        assert np.all(debris.weights[distance < DISC_EDGE / 2] == 0)
-
-
-# --- cutouts -----------------------------------------------------------------------------------------------------
 
 
 def test_the_noise_is_that_of_the_survey_s_depth():

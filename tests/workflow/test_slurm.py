@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from servers.slurm_cluster import Cluster, missing, running_cluster
+from surveys.fetched import WHOLE, Survey, content_of
 from surveys.tiny import TINY, changed
-from test_conversion import WHOLE, Survey, content_of
 from tidalkin.config import Dask
 from tidalkin.images.convert import convert
 

@@ -1,4 +1,4 @@
-"""Pictures: colours, faint light, missing pixels, and mosaics."""
+"""Tests of colour pictures and mosaics."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,11 @@ from matplotlib.image import imread
 from tidalkin.figures.mosaic import BACKGROUND, FRAMES, Panel, draw_mosaic, rgb
 
 BANDS = ("g", "r", "i", "z", "y")
+
+
 NO_SIGMA = np.full(5, np.nan, np.float32)
+
+
 SIGMA = np.array([2.4, 3.4, 5.1, 10.6, 16.5], np.float32)  # HSC Wide, nJy
 
 

@@ -1,4 +1,4 @@
-"""Catalogs of every kind are read alike, bad rows are named, and chunks stay what they are while a catalog grows."""
+"""Tests of reading, checking and writing catalogs."""
 
 from __future__ import annotations
 

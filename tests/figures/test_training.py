@@ -1,3 +1,5 @@
+"""Tests of the sheet of views and the training history."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""A bad configuration is refused before anything runs, each fault in one sentence: key, value, what is allowed."""
+"""Tests of the configuration: defaults, faults and digests."""
 
 from __future__ import annotations
 

@@ -1,0 +1,146 @@
+"""Tests of reading cutouts: planes, calibration, missing pixels, broken files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from fits_files import NANOJANSKY_PER_COUNT, cutout, fits_bytes, image_hdu, wcs_header
+from tidalkin.cutouts.grid import GeneralProjection
+from tidalkin.cutouts.read import read_cutout
+from tidalkin.errors import TidalkinError
+
+
+def test_planes_are_told_by_name_in_any_order():
+    shuffled = fits_bytes(image_hdu(4, "VARIANCE"), image_hdu(0, "MASK", np.int32), image_hdu(1, "IMAGE"))
+    found = read_cutout(shuffled, "x")
+    np.testing.assert_allclose(found.flux, NANOJANSKY_PER_COUNT, rtol=1e-6)
+    np.testing.assert_allclose(found.variance, 4 * NANOJANSKY_PER_COUNT**2, rtol=1e-6)
+
+
+def test_planes_without_names_are_told_by_order():
+    unnamed = fits_bytes(image_hdu(1, ""), image_hdu(1, "", np.int32), image_hdu(4, ""))
+    found = read_cutout(unnamed, "x", bad_mask_bits=(0,))
+    assert np.isnan(found.flux).all()
+    np.testing.assert_allclose(found.variance, 4 * NANOJANSKY_PER_COUNT**2, rtol=1e-6)
+
+
+def test_an_image_in_hdu_0_is_an_image():
+    hdu = fits.PrimaryHDU(np.ones((3, 4), dtype=np.float32))
+    hdu.header["BUNIT"] = "nJy"
+    buffer = io.BytesIO()
+    hdu.writeto(buffer)
+    found = read_cutout(buffer.getvalue(), "x")
+    assert (found.flux == 1).all()
+    assert found.variance is None
+    assert found.wcs is None
+    assert found.band is None
+
+
+@pytest.mark.parametrize(
+    ("hdus", "sentence"),
+    [
+        ([], r"has no plane that is the image \(planes: none\)"),
+        ([image_hdu(0, "MASK", np.int32), image_hdu(1, "VARIANCE")], r"no plane .* \(planes: MASK, VARIANCE\)"),
+        ([image_hdu(0, "", np.int32), image_hdu(1, "")], "planes of whole numbers, real numbers where image, mask"),
+        ([image_hdu(1, "G"), image_hdu(1, "R"), image_hdu(1, "I")], "planes of real numbers, real numbers"),
+        ([image_hdu(), image_hdu(0, "MASK")], "mask of float32 instead of whole numbers"),
+        ([image_hdu(), fits.ImageHDU(np.zeros((2, 2), dtype=np.int32), name="MASK")], r"mask of shape \(2, 2\) beside"),
+        ([fits.ImageHDU(np.zeros((2, 3, 4), dtype=np.float32), name="IMAGE")], "3 axes in its image"),
+        ([fits.ImageHDU(name="IMAGE")], "image plane of zero size"),
+        ([fits.ImageHDU(np.zeros((0, 4), dtype=np.float32), name="IMAGE")], "image plane of zero size"),
+    ],
+)
+def test_planes_that_cannot_be_told_are_refused(hdus, sentence):
+    with pytest.raises(TidalkinError, match=f"^42-g.fits: .*{sentence}"):
+        read_cutout(fits_bytes(*hdus), "42-g.fits")
+
+
+def test_only_the_named_mask_planes_count_as_missing():
+    mask = [[0, 1, 2], [4, 256, 1 << 6]]
+    content = cutout(np.ones((2, 3)), mask)
+    named = read_cutout(content, "x", ("BAD", "NO_DATA", "DETECTED_NEGATIVE", "NOT_IN_THIS_FILE"), (0, 1, 2))
+    assert np.isnan(named.flux).tolist() == [[False, True, False], [False, True, True]]
+
+
+def test_bit_numbers_count_where_the_mask_names_no_planes():
+    content = cutout(np.ones((1, 4)), [[1, 2, 256, -(2**31)]], mask_planes={})
+    found = read_cutout(content, "x", ("BAD",), (1, 8, 31, 40))
+    assert np.isnan(found.flux).tolist() == [[False, True, True, True]]
+
+
+def test_pixels_that_are_not_finite_are_missing():
+    found = read_cutout(cutout([[1.0, np.nan], [np.inf, -np.inf]]), "x")
+    assert np.isnan(found.flux).tolist() == [[False, True], [True, True]]
+
+
+def test_a_band_of_nothing_but_nan_is_valid():
+    assert np.isnan(read_cutout(cutout(np.full((3, 3), np.nan)), "x").flux).all()
+
+
+@pytest.mark.parametrize(
+    ("primary", "image", "nanojansky"),
+    [
+        ({"FLUXMAG0": 10 ** (27.0 / 2.5)}, {}, 57.5440),
+        ({"FLUXMAG0": 1e9}, {"FLUXMAG0": 10 ** (31.4 / 2.5)}, 1.0),
+        ({"FLUXMAG0": None}, {"BUNIT": "nJy"}, 1.0),
+        ({"FLUXMAG0": None, "BUNIT": "uJy"}, {}, 1000.0),
+        ({"FLUXMAG0": 10 ** (31.4 / 2.5)}, {"BUNIT": "nJy"}, 1.0),
+        ({"FLUXMAG0": 10 ** (27.0 / 2.5)}, {"BUNIT": "counts"}, 57.5440),
+    ],
+)
+def test_flux_is_in_nanojansky_whatever_the_calibration(primary, image, nanojansky):
+    found = read_cutout(fits_bytes(image_hdu(1.0, **image), **primary), "x")
+    np.testing.assert_allclose(found.flux, nanojansky, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("primary", "sentence"),
+    [
+        ({"FLUXMAG0": None}, r"no photometric calibration \(no FLUXMAG0, and BUNIT is None\): add FLUXMAG0"),
+        ({"FLUXMAG0": None, "BUNIT": "adu"}, "BUNIT is 'adu'"),
+        ({"FLUXMAG0": 0.0}, "FLUXMAG0 = 0.0, but it must be a positive number"),
+        ({"FLUXMAG0": "27"}, "FLUXMAG0 = '27'"),
+    ],
+)
+def test_a_cutout_without_calibration_is_refused(primary, sentence):
+    with pytest.raises(TidalkinError, match=f"^42-g.fits: .*{sentence}"):
+        read_cutout(fits_bytes(image_hdu(), **primary), "42-g.fits")
+
+
+@pytest.mark.parametrize(
+    ("name", "band"), [("HSC-G", "g"), ("HSC-R2", "r"), ("HSC-I2", "i"), ("y", "y"), ("NB921", None)]
+)
+def test_the_band_is_that_of_the_filter(name, band):
+    assert read_cutout(fits_bytes(image_hdu(), FILTER=name), "x").band == band
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(TidalkinError, match=r"nowhere\.fits: cannot be read"):
+        read_cutout(tmp_path / "nowhere.fits", "x")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        wcs_header("SIN"),
+        wcs_header(LONPOLE=150.0),
+        wcs_header(CROTA2=30.0),
+        wcs_header(RADESYS="FK4", EQUINOX=1950.0),
+        wcs_header("TAN", CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN"),
+    ],
+)
+def test_other_projections_and_frames_go_to_astropy(header):
+    found = read_cutout(fits_bytes(fits.ImageHDU(np.ones((3, 3)), header, name="IMAGE")), "x").wcs
+    assert isinstance(found, GeneralProjection)
+    sky = WCS(header).pixel_to_world(12.0, 7.0).icrs
+    assert found.pixel(sky.ra.deg, sky.dec.deg) == pytest.approx((12.0, 7.0), abs=1e-5)
+
+
+def test_coordinates_that_are_not_on_the_sky_are_refused():
+    with pytest.raises(TidalkinError, match=r"^42-g\.fits: .*not on the sky"):
+        read_cutout(fits_bytes(image_hdu(CTYPE1="WAVE", CTYPE2="X")), "42-g.fits")
