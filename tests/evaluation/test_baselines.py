@@ -16,7 +16,7 @@ from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.baselines import comparable, morphology_baseline, pca_baseline, random_baseline, sample_rows
 from tidalkin.evaluation.evaluate import Evaluation, evaluate
-from tidalkin.evaluation.labels import read_baseline
+from tidalkin.evaluation.methods import read_baseline
 from tidalkin.images.store import ImageStore, Shard
 
 BANDS = ("g", "i")
@@ -112,7 +112,7 @@ def test_the_baselines_are_compared_on_the_same_galaxies(survey, tmp_path):
     assert np.array_equal(ids[0], ids[1])
     assert np.array_equal(ids[0], ids[2])
     # There are but 24 of them: too few of one kind to evaluate on, which must be said.
-    with pytest.raises(TidalkinError, match="what all methods of the evaluation know"):
+    with pytest.raises(TidalkinError, match="all methods of the evaluation know"):
         evaluate({name: read_baseline(tmp_path / f"{name}.npz") for name in ("pca", "morphology")}, survey[1], FEW)
 
 

@@ -8,9 +8,8 @@ from PIL import Image
 
 from surveys.labelled import FEW, catalog_of, figure, vectors_of
 from tidalkin import config
-from tidalkin.evaluation.evaluate import evaluate, write_evaluation
-from tidalkin.evaluation.labels import MethodVectors
-from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
+from tidalkin.evaluation.evaluate import draw_evaluation, evaluate, write_evaluation
+from tidalkin.evaluation.methods import MethodVectors
 
 
 def test_all_methods_rank_the_same_galaxies_in_the_same_halves():
@@ -84,13 +83,13 @@ def test_numbers_do_not_depend_on_the_number_of_processes():
     pd.testing.assert_frame_equal(one.completeness, two.completeness)
 
 
-def test_morphology_is_also_probed_with_a_forest_that_sees_what_no_plane_divides():
+def test_a_forest_finds_classes_that_no_plane_separates():
     catalog = catalog_of(150, 250)
     random = np.random.default_rng(3)
     numbers = random.normal(size=(400, 3))
     radius = np.where(catalog["label"] == "none", 0.5, 2.0)
     numbers *= (radius / np.linalg.norm(numbers, axis=1))[:, None]  # a shell around a ball
-    morphology = MethodVectors(catalog["object_id"].to_numpy(), numbers)
+    morphology = MethodVectors(catalog["object_id"].to_numpy(), numbers, probes=("linear", "forest"))
     table = evaluate({"morphology": morphology}, catalog, FEW).metrics
     assert figure(table, "probe", "roc_auc", "morphology (random forest)")["mean"] > 0.95
     assert figure(table, "probe", "roc_auc", "morphology")["mean"] < 0.7
@@ -125,11 +124,7 @@ def test_the_same_evaluation_is_written_byte_for_byte_the_same(tmp_path):
     for name in ("first", "second"):
         evaluation = evaluate({"encoder": vectors_of(catalog, 0.5), "pca": vectors_of(catalog, 0.0)}, catalog, FEW)
         write_evaluation(evaluation, tmp_path / name)
-        draw_roc(evaluation.curves, evaluation.metrics, tmp_path / name / "roc.png")
-        draw_precision_recall(evaluation.curves, evaluation.metrics, tmp_path / name / "precision_recall.png")
-        draw_probe(evaluation.metrics, tmp_path / name / "probe.png")
-        draw_completeness(evaluation.completeness, tmp_path / name / "completeness.png")
-        draw_examples(evaluation.examples, evaluation.metrics, tmp_path / name / "examples.png")
+        draw_evaluation(evaluation, tmp_path / name)
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from surveys.labelled import FEW, catalog_of, vectors_of
-from tidalkin.evaluation.labels import MethodVectors, labelled_galaxies
+from tidalkin.evaluation.labels import labelled_galaxies
+from tidalkin.evaluation.methods import MethodVectors
 from tidalkin.evaluation.probes import score_tasks
 from tidalkin.evaluation.splits import split
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tidalkin import config
-from tidalkin.evaluation.labels import MethodVectors
+from tidalkin.evaluation.methods import MethodVectors
 
 FEW = config.EvaluationSettings(probe_labels=(5, 20), repeats=3, set_size=5)
 

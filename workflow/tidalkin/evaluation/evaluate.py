@@ -1,8 +1,7 @@
 """Evaluate all methods on the same labelled galaxies and write tables and curves.
 
-Every method (the encoder and the baselines) ranks for the same queries about the same galaxies: the labelled ones for
-which *every* method has a vector. This module sees only vectors and labels. The baselines are made in
-`tidalkin.evaluation.baselines`.
+Every method (the encoder and the baselines) ranks the same galaxies in the same tasks. These are the labelled galaxies
+for which *every* method has a vector.
 """
 
 from __future__ import annotations
@@ -20,18 +19,13 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
 from tidalkin.atomic import atomic_path
-from tidalkin.evaluation.labels import (
-    MINIMUM_OF_EACH_CLASS,
-    Booleans,
-    Floats,
-    Labels,
-    MethodVectors,
-    common_galaxies,
-    labelled_galaxies,
-)
+from tidalkin.embedding.whitening import load_whitening
+from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Labels, labelled_galaxies
+from tidalkin.evaluation.methods import MethodVectors, common_galaxies, read_methods
 from tidalkin.evaluation.metrics import FALSE_POSITIVE_RATE, GRID, metrics, ranking
 from tidalkin.evaluation.probes import ProbeScores, score_tasks
 from tidalkin.evaluation.splits import split
+from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +48,7 @@ class ExamplePrecision:
 
 @dataclass(frozen=True)
 class RepeatResult:
-    """The scores of one repeat."""
+    """Figures of merit and scores of one repeat."""
 
     values: list[Value]
     probe_scores: list[ProbeScores]
@@ -85,17 +79,18 @@ def evaluate(
     Parameters
     ----------
     vectors : mapping of str to MethodVectors
-        By method. The method `morphology` is also probed with a random forest.
+        By the name of the method.
     catalog : DataFrame
-        With `object_id`, `label` and, where known, `tidal_surface_brightness` (mag/arcsec²).
+        With ``object_id``, ``label`` and, where known, ``tidal_surface_brightness`` (mag/arcsec²).
     settings : config.EvaluationSettings
+        Repeats, numbers of labels, size of the set.
     processes : int
-        How many repeats to work on at once; changes no result.
+        Number of repeats computed at once; it changes no result.
 
     Raises
     ------
     TidalkinError
-        If labels are missing or too few, also after leaving out what some method does not know.
+        If there are too few labelled galaxies that every method has.
     """
     aligned, labels = common_galaxies(
         vectors, labelled_galaxies(catalog, settings.negative_label), settings.negative_label
@@ -112,6 +107,47 @@ def evaluate(
         _breakdown(_found_by_probe(probe_scores, labels), labels, catalog),
         _breakdown(example_precisions, labels, catalog),
     )
+
+
+def evaluate_run(
+    catalog: pd.DataFrame,
+    vector_files: Sequence[Path],
+    id_files: Sequence[Path],
+    baselines: Sequence[Path],
+    whitening: Path,
+    directory: Path,
+    *,
+    settings: config.EvaluationSettings,
+    weights: config.Weights,
+    processes: int = 1,
+) -> None:
+    """Evaluate the encoder beside the baselines, and write the tables and figures.
+
+    Parameters
+    ----------
+    catalog : DataFrame
+        As of `evaluate`.
+    vector_files, id_files : sequence of Path
+        The embeddings and their object ids, shard by shard.
+    baselines : sequence of Path
+        The files of the baselines.
+    whitening : Path
+        The whitening of the run.
+    directory : Path
+        Where to write.
+    settings : config.EvaluationSettings
+        Repeats, numbers of labels, size of the set.
+    weights : config.Weights
+        Weights of the dimensions in a search.
+    processes : int
+        Number of repeats computed at once; it changes no result.
+    """
+    wanted = labelled_galaxies(catalog, settings.negative_label).object_id
+    importance = load_whitening(whitening).importance(weights)
+    methods = read_methods(vector_files, id_files, baselines, wanted, importance)
+    found = evaluate(methods, catalog, settings, processes)
+    write_evaluation(found, directory)
+    draw_evaluation(found, directory)
 
 
 def _one_repeat(
@@ -136,7 +172,10 @@ def _one_repeat(
 
 
 def _over_repeats(table: pd.DataFrame, value: str, key: list[str]) -> pd.DataFrame:
-    """Mean and std over the repeats of the mean within a repeat, whose queries or galaxies are not independent."""
+    """Return mean and std over the repeats of the mean within each repeat.
+
+    The queries or galaxies within a repeat are not independent.
+    """
     per_repeat = table.groupby([*key, "repeat"], sort=False)[value].mean()
     return per_repeat.groupby(key, sort=False).agg(["mean", "std", "count"]).reset_index()
 
@@ -168,14 +207,29 @@ def _curves_table(probe_scores: Sequence[ProbeScores], labels: Labels) -> pd.Dat
 
 
 def found_at(positive: Booleans, score: Floats, false_positive_rate: float) -> Booleans:
-    """Which galaxies (object,) score above the threshold that ``false_positive_rate`` of the others pass."""
+    """Tell which galaxies (object,) score above the threshold of a false positive rate.
+
+    Parameters
+    ----------
+    positive : (object,) ndarray of bool
+        True for galaxies with a feature.
+    score : (object,) ndarray
+        Scores to compare with the threshold.
+    false_positive_rate : float
+        Share of the galaxies without a feature that may score above the threshold.
+
+    Examples
+    --------
+    >>> found_at(np.array([True, False, True, False]), np.array([4.0, 3.0, 2.0, 1.0]), 0.5)
+    array([ True, False,  True, False])
+    """
     negative = np.sort(score[~positive])[::-1]
     allowed = int(false_positive_rate * negative.size)
     return score > negative[min(allowed, negative.size - 1)]
 
 
 def _found_by_probe(probe_scores: Sequence[ProbeScores], labels: Labels) -> pd.DataFrame:
-    """Method, repeat, row and value, 1 or 0, of each galaxy with a feature: whether the probe finds it."""
+    """List each galaxy with a feature (method, repeat, row) and whether the probe finds it (value)."""
     tables = []
     for probe in probe_scores:
         positive = labels.positive[probe.test]
@@ -186,7 +240,7 @@ def _found_by_probe(probe_scores: Sequence[ProbeScores], labels: Labels) -> pd.D
 
 
 def _breakdown(values: pd.DataFrame, labels: Labels, catalog: pd.DataFrame) -> pd.DataFrame:
-    """Mean of the values of galaxies with a feature, by its kind and its surface brightness."""
+    """Average the values of galaxies with a feature by its kind and its surface brightness."""
     breakdowns = []
     for by, group in _groups(labels, catalog).items():
         grouped = values.assign(by=by, group=group[values["row"]]).dropna(subset="group")
@@ -198,7 +252,7 @@ def _breakdown(values: pd.DataFrame, labels: Labels, catalog: pd.DataFrame) -> p
 
 
 def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.object_]]:
-    """Group of each galaxy (object,) with a feature, in each breakdown; None: in no group."""
+    """Return, for each breakdown, the group of each galaxy (object,); None without a feature."""
     groups = {"kind": labels.kind}
     if "tidal_surface_brightness" in catalog:
         brightness = catalog.set_index("object_id")["tidal_surface_brightness"].reindex(labels.object_id)
@@ -211,7 +265,16 @@ def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.objec
 
 
 def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
-    """Write `metrics.csv`, `curves.csv`, `completeness.csv` and `examples.csv`."""
+    """Write the tables: ``metrics.csv``, ``curves.csv``, ``completeness.csv`` and ``examples.csv``."""
     for name in ("metrics", "curves", "completeness", "examples"):
         with atomic_path(directory / f"{name}.csv") as path:
             getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")
+
+
+def draw_evaluation(evaluation: Evaluation, directory: Path) -> None:
+    """Draw the curves and breakdowns, one PNG each."""
+    draw_roc(evaluation.curves, evaluation.metrics, directory / "roc.png")
+    draw_precision_recall(evaluation.curves, evaluation.metrics, directory / "precision_recall.png")
+    draw_probe(evaluation.metrics, directory / "probe.png")
+    draw_completeness(evaluation.completeness, directory / "completeness.png")
+    draw_examples(evaluation.examples, evaluation.metrics, directory / "examples.png")

@@ -1,4 +1,4 @@
-"""Rank the test half by one example, by a set of examples, and by probes on labels."""
+"""Rank the test half by one example, by several, and by probes."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 
 from tidalkin import config
-from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Integers, MethodVectors
+from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Integers
+from tidalkin.evaluation.methods import MethodVectors, ProbeName
 from tidalkin.evaluation.splits import Split
 from tidalkin.search.direction import direction
 from tidalkin.seeds import generator
 
-SINGLE_QUERIES = 50  # examples asked with, one by one, per repeat
+SINGLE_QUERIES = 50  # largest number of single-example queries per repeat
 REGULARISATIONS = (1e-3, 1e-2, 1e-1, 1.0)
 REGULARISATION_OF_FEW_LABELS = 1e-3
 MOST_LABELS_TO_CHOOSE_ON = 2000
 
 
 def _unit_rows(vectors: Floats) -> Floats:
-    """Rows of length one (a row of zeros stays)."""
+    """Scale rows to length one; a row of zeros stays."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1.0)
 
 
 def _standardise(vectors: Floats, pool: Integers) -> Floats:
-    """Each dimension with mean 0 and deviation 1 over the pool, whose vectors (not labels) are known beforehand."""
+    """Scale each dimension to mean 0 and deviation 1 over the pool.
+
+    Only vectors are used, and no labels.
+    """
     deviation = vectors[pool].std(axis=0)
     return (vectors - vectors[pool].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
 
 
 def set_scores(unit: Floats, importance: Floats, examples: Integers, ranked: Integers) -> Floats:
-    """Similarity (ranked,) of some rows to examples, one or several, as in `tidalkin.search`."""
+    """Return the similarity (ranked,) of rows to one or several examples, as `tidalkin.search` does."""
     return unit[ranked] @ direction(unit[examples], unit[:0], importance)
-
-
-Probe = Callable[[Floats, Booleans, Floats], Floats]
-"""From training vectors (label, dimension), whether each has a feature (label,), and vectors to rank (test, dimension),
-to scores (test,)."""
 
 
 def _logistic(regularisation: float) -> LogisticRegression:
@@ -51,12 +50,16 @@ def _logistic(regularisation: float) -> LogisticRegression:
 
 
 def choose_regularisation(vectors: Floats, positive: Booleans) -> float:
-    """The C of the best average precision in a three-fold cross-validation; a fixed one where labels are few.
+    """Choose C by the average precision in a three-fold cross-validation.
+
+    It is fixed where labels are few.
 
     Parameters
     ----------
     vectors : (label, dimension) ndarray
+        Training vectors.
     positive : (label,) ndarray of bool
+        Their classes.
     """
     if min(positive.sum(), (~positive).sum()) < MINIMUM_OF_EACH_CLASS:
         return REGULARISATION_OF_FEW_LABELS
@@ -72,29 +75,50 @@ def choose_regularisation(vectors: Floats, positive: Booleans) -> float:
 
 
 def linear_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
-    """Logistic regression with an L2 penalty, both classes of equal weight."""
+    """Score by logistic regression with an L2 penalty and balanced classes."""
     return _logistic(choose_regularisation(vectors, positive)).fit(vectors, positive).decision_function(ranked)
 
 
 def forest_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
-    """Random forest: what people use on a handful of morphological numbers, whose classes no plane divides."""
+    """Score by a random forest with balanced classes."""
     forest = RandomForestClassifier(50, min_samples_leaf=3, class_weight="balanced", random_state=0)
     return forest.fit(vectors, positive).predict_proba(ranked)[:, 1]
 
 
+class Probe(NamedTuple):
+    """A classifier that is trained on some labels and then ranks the test half."""
+
+    suffix: str
+    """Follows the name of the method in the tables."""
+    scores: Callable[[Floats, Booleans, Floats], Floats]
+    """Return scores (test,) from training vectors (label, dimension), their classes (label,) and test vectors."""
+
+
+PROBES: dict[ProbeName, Probe] = {
+    "linear": Probe("", linear_probe),
+    "forest": Probe(" (random forest)", forest_probe),
+}
+
+
 def label_counts(probe_labels: Sequence[int], pool_size: int) -> list[int]:
-    """How many labels the probes learn from: those of ``probe_labels`` that the pool has, and all."""
+    """Return the numbers of labels to train on, the whole pool included.
+
+    Examples
+    --------
+    >>> label_counts((5, 20, 500), pool_size=100)
+    [5, 20, 100]
+    """
     return [*sorted({n for n in probe_labels if 2 <= n < pool_size}), pool_size]
 
 
 class RankingTask(NamedTuple):
-    """One ranking of the test half that a method is asked for."""
+    """One ranking of the test half."""
 
     method: str
     name: Literal["single", "set", "probe"]
     n_labels: int
     example: int | None = None
-    """Row of the only example."""
+    """Row of the example, where there is one."""
 
 
 def score_tasks(
@@ -107,11 +131,15 @@ def score_tasks(
     Parameters
     ----------
     method : str
+        Name of the method.
     known : MethodVectors
-        Of the method, row by row those of ``positive``.
+        Its vectors, in the order of ``positive``.
     positive : (object,) ndarray of bool
+        True for galaxies with a feature.
     parts : Split
+        Pool and test half of the repeat.
     settings : config.EvaluationSettings
+        Numbers of labels, size of the set.
     """
     vectors = known.vectors
     unit = _unit_rows(vectors)
@@ -121,25 +149,22 @@ def score_tasks(
         yield RankingTask(method, "single", 1, int(example)), score
     examples = parts.pool_positive[: settings.set_size]
     yield RankingTask(method, "set", examples.size), set_scores(unit, importance, examples, parts.test)
-    # A weight on a larger dimension costs the penalty of the probe less: few labels cannot tell what matters.
+    # The penalty of the probe bears less on a dimension of large weight: few labels cannot tell which ones matter.
     standardised = _standardise(vectors, parts.pool) * np.sqrt(importance)
-    probes: dict[str, Probe] = {method: linear_probe}
-    if method == "morphology":
-        probes[f"{method} (random forest)"] = forest_probe
-    for name, probe in probes.items():
+    for probe in (PROBES[name] for name in known.probes):
         for n_labels in label_counts(settings.probe_labels, parts.pool.size):
             training = parts.training(n_labels)
-            score = probe(standardised[training], positive[training], standardised[parts.test])
-            yield RankingTask(name, "probe", n_labels), score
+            score = probe.scores(standardised[training], positive[training], standardised[parts.test])
+            yield RankingTask(method + probe.suffix, "probe", n_labels), score
 
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """Scores of the test by the probe on all labels of the pool, for the curves and breakdowns."""
+    """Scores of the test half by a probe on all labels of the pool."""
 
     method: str
     repeat: int
     test: Integers
-    """(test,): row numbers."""
+    """(test,): rows."""
     score: Floats
     """(test,)"""

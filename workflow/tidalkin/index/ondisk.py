@@ -1,8 +1,9 @@
-"""The lists of an inverted file, in a file of their own that is mapped and not read.
+"""Inverted lists in a file of their own, which is mapped and not read.
 
-FAISS holds the lists of an index in memory, or those that are not packed in a file that it grows in place. Here parts
-of an index are joined list by list in one pass, packed on the way where the kind is packed for FAISS's fast scan, and
-never more than a list of them is in memory. FAISS searches such a file as one of its own (`OnDiskInvertedLists`).
+FAISS's own `faiss.contrib.ondisk.merge_ondisk` cannot serve here. It joins lists of plain codes only: the packed lists
+of a fast-scan index (4-bit codes in blocks of 32 vectors) are not a sequence of codes, and FAISS keeps them in memory.
+Here the parts are plain. They are joined list by list in one pass, packed on the way for a fast-scan index, and no more
+than one list is in memory. FAISS searches the file as its own `OnDiskInvertedLists`.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ import numpy.typing as npt
 from tidalkin.atomic import atomic_path
 
 CAPACITY = 32
-"""A list has room for a multiple of so many vectors: the block that FAISS packs together. It also aligns all lists."""
+"""Vectors in a block that FAISS packs together. The room of a list is a multiple of it, which also aligns the lists."""
 
 Codes = npt.NDArray[np.uint8]
 
 
 def inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
-    """The inverted file inside an index, if it is one."""
+    """Return the inverted file inside an index, if there is one."""
     inverted = faiss.try_extract_index_ivf(index)
     return None if inverted is None else cast(faiss.IndexIVF, faiss.downcast_index(inverted))
 
 
 def can_be_joined(index: faiss.Index) -> bool:
-    """Whether an index is an inverted file with lists that `write_lists` can join."""
+    """Tell whether `write_lists` can join the lists of an index."""
     return isinstance(_inverted_lists(index), faiss.ArrayInvertedLists)
 
 
 def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Path) -> None:
-    """Join the lists of parts of an index in one file, and let the index have them.
+    """Join the lists of the parts of an index in one file, and attach it.
 
     Parameters
     ----------
@@ -97,7 +98,10 @@ def map_lists(index: faiss.Index, path: str | Path) -> None:
 
 
 def write_index(index: faiss.Index, path: str | Path) -> None:
-    """Write an index without its lists, if these have a file; of that, the name alone is written, wherever it lies."""
+    """Write an index without the lists that have a file of their own.
+
+    Of that file, the name alone is written, so that the folder can move.
+    """
     lists = _inverted_lists(index)
     if not isinstance(lists, faiss.OnDiskInvertedLists):
         faiss.write_index(index, str(path))
@@ -109,7 +113,7 @@ def write_index(index: faiss.Index, path: str | Path) -> None:
 
 
 def _inverted_lists(index: faiss.Index) -> faiss.InvertedLists | None:
-    """The lists of an index, if it is an inverted file that has any."""
+    """Return the lists of an inverted file, if there are any."""
     inverted = inverted_file(index)
     if inverted is None or inverted.invlists is None:
         return None
@@ -119,7 +123,7 @@ def _inverted_lists(index: faiss.Index) -> faiss.InvertedLists | None:
 def _join_list(
     sources: Sequence[faiss.InvertedLists], first_rows: npt.NDArray[np.int64], number: int, code_size: int
 ) -> tuple[Codes, npt.NDArray[np.int64]]:
-    """Codes (vector, byte) and rows (vector,) of one list of all parts."""
+    """Return codes (vector, byte) and rows (vector,) of one list of all parts."""
     codes, rows = [np.empty((0, code_size), np.uint8)], [np.empty(0, np.int64)]
     for lists, first_row in zip(sources, first_rows[:-1], strict=True):
         if size := lists.list_size(number):
@@ -129,7 +133,7 @@ def _join_list(
 
 
 def _pack_blocks(codes: Codes, packer: faiss.CodePacker) -> Codes:
-    """Codes (vector, byte) of whole blocks, as FAISS packs them, (byte,)."""
+    """Pack codes (vector, byte) of whole blocks as FAISS does, (byte,)."""
     blocks = np.zeros((len(codes) // packer.nvec, packer.block_size), np.uint8)  # FAISS adds bits to what is there
     for number, block in enumerate(blocks):
         first = number * packer.nvec

@@ -1,0 +1,130 @@
+"""The methods that are compared: the encoder and the baselines, with the vectors of each.
+
+A method is described by data: its file of vectors, whether the whitening's weights apply to it, and its probes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tidalkin.errors import TidalkinError
+from tidalkin.evaluation.labels import Floats, Integers, Labels, check_enough
+
+logger = logging.getLogger(__name__)
+
+ProbeName = Literal["linear", "forest"]
+
+
+@dataclass(frozen=True)
+class MethodVectors:
+    """The vectors of one method, and how they are evaluated."""
+
+    object_id: Integers
+    """(object,)"""
+    vectors: Floats
+    """(object, dimension), all finite."""
+    importance: Floats | None = None
+    """(dimension,): weight of each dimension in a search and in a probe; by default all weigh the same."""
+    probes: tuple[ProbeName, ...] = ("linear",)
+    """Probes to train on the vectors; see `tidalkin.evaluation.probes.PROBES`."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline, and how it differs from the others."""
+
+    name: str
+    """Stem of its file."""
+    is_whitened: bool = False
+    """Whether its dimensions are those of the whitening, so that their weights apply."""
+    probes: tuple[ProbeName, ...] = ("linear",)
+
+
+BASELINES = (
+    Baseline("random", is_whitened=True),
+    Baseline("pca"),
+    # A random forest is common for a handful of morphological numbers, whose classes no plane separates.
+    Baseline("morphology", probes=("linear", "forest")),
+)
+
+
+def read_embeddings(vector_files: Sequence[Path], id_files: Sequence[Path], wanted: Integers) -> MethodVectors:
+    """Read the vectors of the ``wanted`` galaxies, and no other rows.
+
+    Parameters
+    ----------
+    vector_files, id_files : sequence of Path
+        ``embeddings/<shard>.npy`` and ``embeddings/<shard>.ids.npy``, in the same order.
+    wanted : (object,) int64
+        Ids of the galaxies.
+    """
+    ids, vectors = [], []
+    for vector_file, id_file in zip(vector_files, id_files, strict=True):
+        shard_ids = np.load(id_file)
+        rows = np.flatnonzero(np.isin(shard_ids, wanted))
+        ids.append(shard_ids[rows])
+        vectors.append(np.load(vector_file, mmap_mode="r")[rows].astype(np.float32))
+    return MethodVectors(np.concatenate(ids), np.concatenate(vectors))
+
+
+def read_baseline(path: Path) -> MethodVectors:
+    """Read the vectors that `tidalkin.evaluation.baselines` wrote."""
+    with np.load(path) as file:
+        return MethodVectors(file["object_id"], file["vectors"])
+
+
+def read_methods(
+    vector_files: Sequence[Path],
+    id_files: Sequence[Path],
+    baselines: Sequence[Path],
+    wanted: Integers,
+    importance: Floats,
+) -> dict[str, MethodVectors]:
+    """Read the vectors of the encoder and of each baseline.
+
+    Parameters
+    ----------
+    vector_files, id_files : sequence of Path
+        The embeddings, as of `read_embeddings`.
+    baselines : sequence of Path
+        Files ``<name>.npz`` with the names of `BASELINES`.
+    wanted : (object,) int64
+        Ids of the labelled galaxies.
+    importance : (dimension,) float32
+        Weight of each dimension of the whitening.
+    """
+    known = {baseline.name: baseline for baseline in BASELINES}
+    methods = {"encoder": replace(read_embeddings(vector_files, id_files, wanted), importance=importance)}
+    for path in baselines:
+        baseline = known[path.stem]
+        methods[baseline.name] = replace(
+            read_baseline(path), importance=importance if baseline.is_whitened else None, probes=baseline.probes
+        )
+    return methods
+
+
+def common_galaxies(
+    vectors: Mapping[str, MethodVectors], labels: Labels, negative_label: str
+) -> tuple[dict[str, MethodVectors], Labels]:
+    """Reduce vectors and labels to the galaxies that every method has, in one order."""
+    common = labels.object_id
+    for method, known in vectors.items():
+        common = np.intersect1d(common, known.object_id)
+        logger.info("%s: %d galaxies, %d common to all methods so far", method, known.object_id.size, common.size)
+    rows = np.searchsorted(labels.object_id, common)
+    kept = Labels(common, labels.kind[rows], labels.positive[rows])
+    check_enough(kept, negative_label, "the part of the catalog that all methods of the evaluation know")
+    aligned = {}
+    for method, known in vectors.items():
+        order = np.argsort(known.object_id)
+        rows = order[np.searchsorted(known.object_id, common, sorter=order)]
+        aligned[method] = replace(known, object_id=common, vectors=known.vectors[rows])
+        if not np.isfinite(aligned[method].vectors).all():
+            raise TidalkinError(f"the vectors of method {method!r} are not all finite numbers: make its file again")
+    return aligned, kept
