@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm check format docs reference clean
+.PHONY: help demo test test-slow test-slurm check format docs pins reference clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -56,6 +56,9 @@ format: $(VENV)/.installed-dev  ## Format the code
 docs: $(VENV)/.installed-dev  ## Build the documentation into build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
+
+pins: $(VENV)/.installed-dev  ## Write the pinned environments in envs/ anew, with new versions
+	$(BIN)/python envs/pins.py
 
 reference: $(VENV)/.installed  ## Write docs/reference/configuration.md anew from the code
 	$(BIN)/python -m tidalkin.config.reference > docs/reference/configuration.md

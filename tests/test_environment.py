@@ -32,6 +32,12 @@ def test_every_declared_dependency_is_pinned(root, groups, files):
     assert declared <= {name for file in files for name in pins((root / "envs" / file).read_text())}
 
 
+def test_held_versions_are_the_pinned_ones(root):
+    held = pins((root / "envs" / "held.txt").read_text())
+    assert held
+    assert held.items() <= pins((root / "envs" / "requirements.txt").read_text()).items()
+
+
 def test_no_file_names_a_registry(root):
     for path in (root / "envs").iterdir():
         assert not re.search(r"https?://|index-url|find-links", path.read_text()), path
