@@ -16,7 +16,7 @@ from pathlib import Path
 ENVS = Path(__file__).resolve().parent
 PIPELINE = "The environment of the pipeline, pinned. `make pins` writes it from pyproject.toml."
 DEV = "What the tests, the checks and the documentation need beyond requirements.txt. `make pins` writes it."
-CONDA = """# The pipeline's environment for `snakemake --sdm conda`: the pins of requirements.txt. `make pins` writes it.
+CONDA = """# The environment for `snakemake --sdm conda`: the pins of requirements.txt. `make pins` writes it.
 channels:
   - conda-forge
   - nodefaults
