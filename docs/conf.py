@@ -65,6 +65,8 @@ html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
 }
+# These pages stand alone, and their side bar would be empty.
+html_sidebars: dict[str, list[str]] = {"index": [], "tutorial": [], "performance": []}
 html_show_sourcelink = False
 
 

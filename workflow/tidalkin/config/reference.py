@@ -14,7 +14,7 @@ from tidalkin.config import Query, Section, Settings
 
 INTRODUCTION = """# Configuration
 
-Made by `make reference` from `workflow/tidalkin/config.py`, which checks every key before anything runs. A file needs
+Made by `make reference` from `workflow/tidalkin/config`, which checks every key before anything runs. A file needs
 only the keys that differ from the defaults. Values under `compute` never change results, and changing them re-runs
 nothing.
 

@@ -22,7 +22,7 @@ from tidalkin.errors import TidalkinError
 class Settings(Section):
     """The whole configuration of one run."""
 
-    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name: results go to results/<run>/.")
+    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Results go to `results/<run>/`.")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="The one seed of all randomness.")
     catalog: Catalog = Catalog()
     cutouts: Cutouts = Cutouts()
