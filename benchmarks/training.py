@@ -47,7 +47,8 @@ from torch import Tensor, nn
 from tidalkin import config
 from tidalkin.embedding.features import features
 from tidalkin.images.store import ImageStore, Shard
-from tidalkin.model.augment import Views
+from tidalkin.injection.injector import Injector
+from tidalkin.model.augment import View, Views
 from tidalkin.model.checkpoint import random_encoder
 from tidalkin.model.data import TrainingImages
 from tidalkin.model.device import choose_device, choose_precision
@@ -122,12 +123,13 @@ class Trainings:
         network, optimizer = self._network()
         side = self.settings.augment.crop // self.settings.stretch.bin
         pair = torch.rand(2, self.batch_size, network_channels(self.settings), side, side, device=self.device)
-        view_a, view_b = (view.contiguous(memory_format=torch.channels_last) for view in pair)
+        light = torch.rand(2, self.batch_size, 1, side, side, device=self.device)
+        view_a, view_b = (View(*drawn) for drawn in zip(pair, light, strict=True))
 
         def turn() -> int:
             steps = self.galaxies // self.batch_size
             for _ in range(steps):
-                one_step(network, optimizer, view_a, view_b, self.precision)
+                one_step(network, optimizer, view_a, view_b, self.settings.injection, self.precision)
             return 2 * self.batch_size * steps
 
         return Variant("ceiling: the network alone", turn)
@@ -148,13 +150,15 @@ class Trainings:
         generator = torch.Generator(self.device)
         sigma = torch.from_numpy(SKY_SIGMA[: len(bands)])
         views = Views(self.settings.augment, self.settings.stretch, sigma, bands, generator)
+        inject = Injector(self.settings.injection, bands, sigma.numpy(), generator)
         epochs = itertools.count()
 
         def turn() -> int:
             for step, batch in enumerate(images.batches(next(epochs))):
                 generator.manual_seed(step)
-                view_a, view_b = views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm)
-                one_step(network, optimizer, view_a, view_b, self.precision)
+                light = inject(batch.flux, batch.psf_fwhm)
+                view_a, view_b = views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm, light)
+                one_step(network, optimizer, view_a, view_b, self.settings.injection, self.precision)
             return 2 * self.batch_size * len(images)
 
         names = {"memory": "tidalkin: images in memory", "stream": "tidalkin: images streamed"}

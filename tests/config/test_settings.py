@@ -83,7 +83,6 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("augment: {crop: 200}", "config: augment.crop 200 must not exceed images.size 128"),
         ("embedding: {crop: 200}", "config: embedding.crop 200 must not exceed images.size 128"),
         ("augment: {zoom: [1.2, 0.8]}", "zoom must be [low, high] with low <= high, not [1.2, 0.8]"),
-        ("training: {warmup_epochs: 25}", "config: training: warmup_epochs 25.0 must be smaller than epochs 25"),
         (
             "training: {batch_size: 4096}",
             "training.batch_size 4096 must not exceed the 2000 galaxies of cutouts.simulated",

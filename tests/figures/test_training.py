@@ -71,7 +71,11 @@ def test_real_hsc_images_give_a_sheet(tmp_path, real_hsc_cutouts):
 
 def history(epochs):
     number = np.arange(1, epochs + 1)
-    columns = {"loss": -0.9, "learning_rate": 0.05, "spread": 0.9, "images_per_second": 100.0}
+    columns = (
+        {"loss": -0.9, "injection_loss": 0.6, "map_loss": 0.4}
+        | {"learning_rate": 0.05, "collapse_std": 0.9}
+        | {"images_per_second": 100.0}
+    )
     return pd.DataFrame({"epoch": number} | {name: value / number for name, value in columns.items()})
 
 
@@ -87,7 +91,7 @@ def test_the_history_is_drawn_from_the_first_epoch_on(tmp_path, epochs):
 
 @pytest.mark.parametrize(
     ("table", "sentence"),
-    [(history(3).drop(columns="spread"), "lacks the column `spread`"), (history(0), "holds no epoch")],
+    [(history(3).drop(columns="collapse_std"), "lacks the column `collapse_std`"), (history(0), "holds no epoch")],
     ids=["a column is missing", "no epoch"],
 )
 def test_a_history_that_is_none_is_refused(tmp_path, table, sentence):

@@ -29,22 +29,15 @@ SECTIONS = {
     "stretch": config.Stretch(softening_sigma=1.0, maximum=3.0),
     "augment": config.Augment(crop=18, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
     "encoder": config.Network(width=4, projector_size=16, predictor_size=8),
-    "training": config.Training(epochs=4, batch_size=8, base_learning_rate=0.5),
+    "training": config.Training(
+        epochs=4, batch_size=8, base_learning_rate=0.5, warmup_epochs=0, optimizer="sgd", weight_decay=1e-4
+    ),
+    "injection": config.Injection(),
     "seed": 1,
     "compute": config.Compute(device="cpu"),
 }
 
-# `tidalkin.model.train.train` in a process of its own, to be killed.
-TRAIN = """
-import json, logging, sys
-from tidalkin import config
-from tidalkin.model.train import train
-logging.basicConfig(level=logging.INFO)
-job = json.loads(sys.argv[1])
-names = {"stretch": "Stretch", "augment": "Augment", "encoder": "Network", "training": "Training", "compute": "Compute"}
-sections = {key: getattr(config, names[key])(**value) if key in names else value for key, value in job.items()}
-train(sections.pop("store"), sections.pop("output"), **sections)
-"""
+LOSSES = ["loss", "injection_loss", "map_loss"]
 
 
 def small_store(path, n_objects=40, size=20, bad=()):
@@ -87,8 +80,10 @@ def started(store, output, sections):
     """A training in a process of its own."""
     plain = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in sections.items()}
     job = json.dumps(plain | {"store": str(store), "output": str(output)})
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "workflow")}
-    return subprocess.Popen([sys.executable, "-c", TRAIN, job], env=environment, stderr=subprocess.PIPE, text=True)
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root / "workflow")}
+    command = [sys.executable, root / "tests" / "programs" / "train.py", job]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def history(output):
@@ -116,7 +111,7 @@ def test_training_leaves_an_encoder_a_history_and_a_tensorboard(undisturbed):
     assert loaded.sigma.tolist() == [1, 1, 1]
     assert loaded.image_size == 20
     table = history(undisturbed)
-    assert list(table) == ["epoch", "step", "loss", "learning_rate", "spread", "images_per_second"]
+    assert list(table) == ["epoch", "step", *LOSSES, "learning_rate", "collapse_std", "images_per_second"]
     assert table.epoch.tolist() == [1, 2, 3, 4]
     assert table.step.tolist() == [5, 10, 15, 20]
     assert table.loss.between(-1, 1).all()
@@ -128,7 +123,7 @@ def test_the_loss_falls_and_the_outputs_stay_spread(store, tmp_path):
     train(store, tmp_path / "encoder", **with_training(epochs=50, base_learning_rate=1.0))
     table = history(tmp_path / "encoder")
     assert table.loss.tail(10).mean() < -0.5  # single epochs scatter at this rate
-    assert table.spread.iloc[-1] > 0.5
+    assert table.collapse_std.iloc[-1] > 0.5
 
 
 def test_the_same_inputs_and_seed_give_a_byte_identical_encoder(store, undisturbed, tmp_path):
@@ -265,7 +260,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(store, tmp_pat
         train(store, output, **sections)
     assert "training goes on after epoch" in caplog.text
     assert (output / "encoder.pt").read_bytes() == (undisturbed / "encoder.pt").read_bytes()
-    columns = ["epoch", "step", "loss", "learning_rate", "spread"]
+    columns = ["epoch", "step", *LOSSES, "learning_rate", "collapse_std"]
     pd.testing.assert_frame_equal(history(output)[columns], history(undisturbed)[columns])
 
 
@@ -305,7 +300,10 @@ def test_collapse_stops_training_and_says_what_to_change(tmp_path):
     store = ImageStore.create(tmp_path / "images.zarr", objects=16, bands=BANDS, images=images)
     ones = np.ones((16, len(BANDS)), np.float32)
     store.write(0, Shard(np.zeros((16, 3, 20, 20), np.float32), ones, ones, ones, np.arange(16)))
-    silent = {"augment": config.Augment(crop=18, noise_sigma=(0.0, 0.0))}
+    silent = {
+        "augment": config.Augment(crop=18, noise_sigma=(0.0, 0.0)),
+        "injection": config.Injection(head_weight=0, map_weight=0),
+    }
     with pytest.raises(TidalkinError, match=r"collapsed .* lower training.base_learning_rate"):
         train(tmp_path / "images.zarr", tmp_path / "encoder", **with_training(epochs=1) | silent)
 
@@ -325,7 +323,7 @@ def test_two_processes_have_the_loss_curve_of_one(store, tmp_path):
         train(store, tmp_path / name, **with_training(batch_size=20) | {"compute": compute})
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
     np.testing.assert_allclose(two.loss, one.loss, atol=1e-4)
-    np.testing.assert_allclose(two.spread, one.spread, atol=1e-4)
+    np.testing.assert_allclose(two.collapse_std, one.collapse_std, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -75,6 +75,6 @@ else:
             runtime=48 * 60,
             gpu=settings.compute.gpus,
         params:
-            settings=uses("augment", "stretch", "encoder", "training", "seed"),
+            settings=uses("augment", "stretch", "encoder", "training", "injection", "seed"),
         script:
             "../scripts/train.py"

@@ -17,6 +17,7 @@ with stage(snakemake) as settings:
         stretch=settings.stretch,
         encoder=settings.encoder,
         training=settings.training,
+        injection=settings.injection,
         seed=settings.seed,
         compute=settings.compute,
     )

@@ -18,3 +18,6 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 SHARDS_ADDED_TOGETHER = 8
 """Shards whose vectors are added to an index at once; a part of an index holds a multiple of them."""
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian, in units of its standard deviation."""

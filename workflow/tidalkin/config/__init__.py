@@ -24,6 +24,7 @@ from tidalkin.config.cutouts import (
 )
 from tidalkin.config.declared import DeclaredSettings, declare
 from tidalkin.config.images import Images, Stretch
+from tidalkin.config.injection import Injection, Nuisances
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
 from tidalkin.config.search import EvaluationSettings, Index, Query, Search, Weights
 from tidalkin.config.settings import Settings, config_digest, load_settings
@@ -50,9 +51,11 @@ __all__ = [
     "HscPatchesTransport",
     "Images",
     "Index",
+    "Injection",
     "MmuHsc",
     "Network",
     "NonNegative",
+    "Nuisances",
     "Positive",
     "Query",
     "Range",

@@ -14,6 +14,7 @@ from tidalkin.config.catalog import Catalog
 from tidalkin.config.compute import Compute
 from tidalkin.config.cutouts import Cutouts
 from tidalkin.config.images import Images, Stretch
+from tidalkin.config.injection import Injection
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
 from tidalkin.config.search import EvaluationSettings, Index, Query, Search
 from tidalkin.errors import TidalkinError
@@ -31,6 +32,7 @@ class Settings(Section):
     augment: Augment = Augment()
     encoder: Network = Network()
     training: Training = Training()
+    injection: Injection = Injection()
     reuse: Reuse = Reuse()
     embedding: Embedding = Embedding()
     index: Index = Index()

@@ -30,9 +30,11 @@ from tidalkin.seeds import derived_seed
 N_VIEWS = 16
 
 HISTORY_PANELS = {
-    "loss": "loss",
+    "loss": "SimSiam loss",
+    "injection_loss": "loss: was light injected?",
+    "map_loss": "loss: where was light injected?",
     "learning_rate": "learning rate",
-    "spread": "collapse monitor: std × √dim",
+    "collapse_std": "collapse monitor: std × √dim",
     "images_per_second": "images per second",
 }
 """Columns of the training history and how their axes are called."""
@@ -146,18 +148,19 @@ def draw_history(history: str | Path, output: str | Path) -> None:
         raise TidalkinError(f"{history}: is no training history, it lacks the column `{min(missing)}`: train again")
     if table.empty:
         raise TidalkinError(f"{history}: holds no epoch yet: let at least one finish")
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True)
-    for panel, (column, label) in zip(panels.flat, HISTORY_PANELS.items(), strict=True):
+    figure = Figure(figsize=(14, 6.5), layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True)
+    by_column = dict(zip(HISTORY_PANELS, panels.flat, strict=True))
+    for column, panel in by_column.items():
         panel.plot(table["epoch"], table[column], marker=".", color="C0")
-        panel.set_ylabel(label)
+        panel.set_ylabel(HISTORY_PANELS[column])
         panel.grid(alpha=0.3)
-    monitor = panels.flat[2]
+    monitor = by_column["collapse_std"]
     monitor.axhspan(0.9, 1.1, color="C2", alpha=0.15)
     monitor.set_ylim(0, 1.15)
-    monitor.annotate("spread over the sphere", (0.02, 0.90), xycoords="axes fraction", fontsize=8, color="C2")
+    monitor.annotate("no collapse", (0.02, 0.90), xycoords="axes fraction", fontsize=8, color="C2")
     monitor.annotate("collapsed", (0.02, 0.02), xycoords="axes fraction", fontsize=8, color="C3")
-    panels.flat[3].set_ylim(0, 1.1 * table["images_per_second"].max())
+    by_column["images_per_second"].set_ylim(0, 1.1 * table["images_per_second"].max())
     for panel in panels[1]:
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

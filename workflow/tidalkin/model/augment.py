@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
-from tidalkin.config import Augment, Range, Stretch
+from tidalkin.config import Augment, Stretch
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
+from tidalkin.draws import Draws
 from tidalkin.errors import TidalkinError
+from tidalkin.injection.light import Light
 from tidalkin.model.stretch import network_input
 
 EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 1.075}
@@ -28,9 +30,6 @@ EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 
 
 GALAXIES_IN_CACHE = 8
 """Galaxies whose images are averaged at once, on the CPU: what is made on the way then stays in the cache."""
-
-NOISE_BLOCK = 32
-"""Galaxies whose noise has one seed, on the CPU: a block is drawn in one thread, and only where it is needed."""
 
 
 def running_mean(flux: torch.Tensor, width: int) -> torch.Tensor:
@@ -234,6 +233,15 @@ def disc_mask(position: torch.Tensor, radius: torch.Tensor, crop: int) -> torch.
     return within.any(dim=1, keepdim=True)
 
 
+class View(NamedTuple):
+    """One random view of each galaxy of a batch."""
+
+    image: torch.Tensor
+    """(object, channel, y, x) network input."""
+    light: torch.Tensor | None
+    """(object, 1, y, x) signal to noise of the injected light per pixel, all bands together; none without light."""
+
+
 class Views:
     """Draws random views of galaxies as network input.
 
@@ -285,11 +293,9 @@ class Views:
         self.settings = settings
         self.stretch_settings = stretch_settings
         self.bands = tuple(bands)
-        self.generator = generator
+        self.draws = Draws(generator, rank=rank, processes=processes)
         self.device = generator.device
         self.sigma = sigma.to(self.device, torch.float32)
-        self.rank = rank
-        self.processes = processes
         self.crop = settings.crop // stretch_settings.bin
         self.pixel_scale = PIXEL_SCALE_ARCSEC * stretch_settings.bin
         self.interpolates = settings.rotate or settings.zoom != (1.0, 1.0) or settings.shear > 0
@@ -311,24 +317,40 @@ class Views:
         (object, channel, crop / bin, crop / bin) tensor of float32
             Network input, without NaN.
         """
-        return self._drawn(flux, sky_sigma, psf_fwhm, 1)[0]
+        return self._drawn(flux, sky_sigma, psf_fwhm, 1)[0].image
 
     def pair(
-        self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw two views of each galaxy: as two calls, but what both have in common is done once."""
-        first, second = self._drawn(flux, sky_sigma, psf_fwhm, 2)
+        self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor, light: Light | None = None
+    ) -> tuple[View, View]:
+        """Draw two views of each galaxy: as two calls, but what both have in common is done once.
+
+        Parameters
+        ----------
+        flux, sky_sigma, psf_fwhm : tensors
+            As for one view.
+        light : Light, optional
+            Light to inject into the galaxies; it goes through the same views, so that its place in them is known.
+        """
+        first, second = self._drawn(flux, sky_sigma, psf_fwhm, 2, light)
         return first, second
 
     @torch.no_grad()
     def _drawn(
-        self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor, n_views: int
-    ) -> list[torch.Tensor]:
+        self,
+        flux: torch.Tensor,
+        sky_sigma: torch.Tensor,
+        psf_fwhm: torch.Tensor,
+        n_views: int,
+        light: Light | None = None,
+    ) -> list[View]:
         # Half precision would drown faint light in the rounding errors of bright cores.
         with torch.autocast(self.device.type, enabled=False):
-            images = self._prepared(flux.float())
+            flux = flux.float()
+            if light is not None:
+                flux = torch.cat([flux + light.flux(), light.shape], dim=1)
+            images = self._prepared(flux)
             sky_sigma = sky_sigma.float().nan_to_num(0.0) / self.stretch_settings.bin  # of a mean of bin x bin pixels
-            return [self._view(images, sky_sigma, psf_fwhm.float()) for _ in range(n_views)]
+            return [self._view(images, sky_sigma, psf_fwhm.float(), light) for _ in range(n_views)]
 
     def _prepared(self, flux: torch.Tensor) -> torch.Tensor:
         """The images without missing pixels, large enough for every view, averaged over blocks."""
@@ -344,55 +366,26 @@ class Views:
             flux = functional.pad(flux, (beyond,) * 4) if beyond else flux
         return running_mean(flux, self.stretch_settings.bin) if self.stretch_settings.bin > 1 else flux
 
-    def _view(self, images: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor) -> torch.Tensor:
-        view, centre, zoom = self._placed(images)
+    def _view(self, images: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor, light: Light | None) -> View:
+        placed, centre, zoom = self._placed(images)
+        n_bands = len(self.bands)
+        view, shape = placed[:, :n_bands], placed[:, n_bands:]
         variance = self._added_variance(psf_fwhm, zoom)
         if variance is not None:
             view = widen_psf(view, variance)
         factor = self._factor(len(view))
         unit = 1.0 / (self.stretch_settings.softening_sigma * self.sigma)  # from here on, flux is in the stretch's unit
-        view.mul_((unit if factor is None else factor * unit)[..., None, None])
-        self._put_on_sky(view, sky_sigma * unit, centre, variance, factor)
-        return network_input(view, self.stretch_settings)
-
-    # --- random numbers: drawn for the whole batch, of which this process keeps its share ---
-
-    def _shared(self, draw: Callable[[Sequence[int]], torch.Tensor], n_objects: int, *shape: int) -> torch.Tensor:
-        drawn = draw((n_objects * self.processes, *shape))
-        return drawn[self.rank * n_objects : (self.rank + 1) * n_objects]
-
-    def _uniform(self, bounds: Range, *shape: int) -> torch.Tensor:
-        low, high = bounds
-        return low + (high - low) * self._shared(self._rand, *shape)
-
-    def _rand(self, shape: Sequence[int]) -> torch.Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.device)
-
-    def _randn(self, shape: Sequence[int]) -> torch.Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.device)
-
-    def _integers(self, low: int, high: int, *shape: int) -> torch.Tensor:
-        """Whole numbers from ``low`` to ``high``, both included."""
-        return self._shared(
-            lambda whole: torch.randint(low, high + 1, whole, generator=self.generator, device=self.device), *shape
-        )
-
-    def _noise(self, n_objects: int, *shape: int) -> torch.Tensor:
-        """White noise of unit variance, the only large draw."""
-        if self.device.type != "cpu":
-            return self._shared(self._randn, n_objects, *shape)
-        first, stop = self.rank * n_objects, (self.rank + 1) * n_objects
-        seeds = torch.randint(2**62, (math.ceil(n_objects * self.processes / NOISE_BLOCK),), generator=self.generator)
-        blocks = range(first // NOISE_BLOCK, math.ceil(stop / NOISE_BLOCK))
-        noise = torch.empty(len(blocks) * NOISE_BLOCK, *shape)
-
-        def fill(block: int) -> None:
-            part = noise[(block - blocks.start) * NOISE_BLOCK :][:NOISE_BLOCK]
-            part.normal_(generator=torch.Generator().manual_seed(int(seeds[block])))
-
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # torch draws in one thread only
-            list(pool.map(fill, blocks))
-        return noise[first - blocks.start * NOISE_BLOCK :][:n_objects]
+        per_band = (unit if factor is None else factor * unit).expand(len(view), -1)
+        view = view * per_band[..., None, None]
+        gaps = self._put_on_sky(view, sky_sigma * unit, centre, variance, factor)
+        signal_to_noise = None
+        if light is not None:
+            noise = 1.0 / (self.stretch_settings.softening_sigma * self.stretch_settings.bin)  # of a pixel of the view
+            strength = (light.band_flux * per_band).sum(dim=1) / (noise * math.sqrt(n_bands))
+            signal_to_noise = shape.clamp(min=0.0) * strength[:, None, None, None]
+            if gaps is not None:
+                signal_to_noise = signal_to_noise * ~gaps
+        return View(network_input(view, self.stretch_settings), signal_to_noise)
 
     # --- the steps ---
 
@@ -401,14 +394,18 @@ class Views:
         n_objects, step, jitter = len(images), self.stretch_settings.bin, self.settings.jitter_pixels
         if not self.interpolates:
             steps = math.floor(jitter)
-            offset = self._integers(-steps, steps, n_objects, 2)
-            mirror = 1 - 2 * self._integers(0, 1, n_objects, 2)
-            transpose = self._integers(0, 1, n_objects).bool()
+            offset = self.draws.integers(-steps, steps, n_objects, 2)
+            mirror = 1 - 2 * self.draws.integers(0, 1, n_objects, 2)
+            transpose = self.draws.integers(0, 1, n_objects).bool()
             return turn(images, mirror, transpose, offset, self.crop, step), offset / step, None
-        centre = self._uniform((-jitter, jitter), n_objects, 2) / step
-        mirror = 1.0 - 2.0 * self._integers(0, 1, n_objects)
-        turns = self._uniform((0.0, 4.0), n_objects) if self.settings.rotate else 2.0 * self._integers(0, 1, n_objects)
-        zoom = self._uniform(self.settings.zoom, n_objects)
+        centre = self.draws.uniform((-jitter, jitter), n_objects, 2) / step
+        mirror = 1.0 - 2.0 * self.draws.integers(0, 1, n_objects)
+        turns = (
+            self.draws.uniform((0.0, 4.0), n_objects)
+            if self.settings.rotate
+            else 2.0 * self.draws.integers(0, 1, n_objects)
+        )
+        zoom = self.draws.uniform(self.settings.zoom, n_objects)
         view = resample(images, turns * (math.pi / 2), mirror, zoom / step, self._shear(n_objects), centre, self.crop)
         return view, centre, zoom
 
@@ -416,15 +413,15 @@ class Views:
         """Both components of the shear, (object, 2): any strength up to the largest, along any axis."""
         if not self.settings.shear:
             return torch.zeros(n_objects, 2, device=self.device)
-        strength = self._uniform((0.0, self.settings.shear), n_objects)
-        angle = self._uniform((0.0, 2.0 * math.pi), n_objects)
+        strength = self.draws.uniform((0.0, self.settings.shear), n_objects)
+        angle = self.draws.uniform((0.0, 2.0 * math.pi), n_objects)
         return strength[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
 
     def _added_variance(self, psf_fwhm: torch.Tensor, zoom: torch.Tensor | None) -> torch.Tensor | None:
         """Variance of the blur, (object, band), the view's pixels squared; None: no blur."""
         squared_fwhm = None
         if self.settings.blur_arcsec != (0.0, 0.0):
-            squared_fwhm = self._uniform(self.settings.blur_arcsec, *psf_fwhm.shape) ** 2
+            squared_fwhm = self.draws.uniform(self.settings.blur_arcsec, *psf_fwhm.shape) ** 2
         if zoom is not None and self.settings.zoom[0] < 1:
             lost = psf_fwhm.nan_to_num(0.0) ** 2 * (1.0 - zoom**2).clamp(min=0.0)[:, None]
             squared_fwhm = lost if squared_fwhm is None else squared_fwhm + lost
@@ -435,12 +432,12 @@ class Views:
         settings = self.settings
         factor = None
         if settings.extinction_ebv != (0.0, 0.0):
-            factor = extinction_factor(self._uniform(settings.extinction_ebv, n_objects), self.bands)
+            factor = extinction_factor(self.draws.uniform(settings.extinction_ebv, n_objects), self.bands)
         logarithm = torch.zeros(n_objects, len(self.bands), device=self.device)
         if settings.brightness:
-            logarithm = logarithm + self._uniform((-settings.brightness, settings.brightness), n_objects, 1)
+            logarithm = logarithm + self.draws.uniform((-settings.brightness, settings.brightness), n_objects, 1)
         if settings.color:
-            logarithm = logarithm + settings.color * self._shared(self._randn, n_objects, len(self.bands))
+            logarithm = logarithm + settings.color * self.draws.normal(n_objects, len(self.bands))
         if settings.brightness or settings.color:
             factor = torch.exp(logarithm) if factor is None else factor * torch.exp(logarithm)
         return factor
@@ -452,13 +449,13 @@ class Views:
         centre: torch.Tensor,
         variance: torch.Tensor | None,
         factor: torch.Tensor | None,
-    ) -> None:
-        """Add noise to the view, and replace discs by sky, in place."""
+    ) -> torch.Tensor | None:
+        """Add noise to the view and replace discs by sky, in place; return the discs' pixels."""
         settings = self.settings
         if settings.noise_sigma == (0.0, 0.0) and not settings.discs:
-            return
-        added = sky_sigma * self._uniform(settings.noise_sigma, len(view), 1)
-        level = added[:, :, None, None]
+            return None
+        added = sky_sigma * self.draws.uniform(settings.noise_sigma, len(view), 1)
+        level, gaps = added[:, :, None, None], None
         if settings.discs:
             gaps = self._discs(centre)
             own = sky_sigma if factor is None else sky_sigma * factor
@@ -466,18 +463,19 @@ class Views:
                 own = own * torch.special.i0e(2.0 * variance)  # what the blur leaves of white noise
             level = torch.where(gaps, torch.hypot(added, own)[:, :, None, None], level)
             view.mul_(~gaps)
-        view.addcmul_(self._noise(*view.shape), level)
+        view.addcmul_(self.draws.noise(*view.shape), level)
+        return gaps
 
     def _discs(self, centre: torch.Tensor) -> torch.Tensor:
         """Discs spread over the view, each wholly farther than `disc_distance_arcsec` from the galaxy's centre."""
         settings = self.settings
         shape = (len(centre), settings.discs)
-        radius = self._uniform(settings.disc_radius_arcsec, *shape) / self.pixel_scale
-        angle = self._uniform((0.0, 2.0 * math.pi), *shape)
+        radius = self.draws.uniform(settings.disc_radius_arcsec, *shape) / self.pixel_scale
+        angle = self.draws.uniform((0.0, 2.0 * math.pi), *shape)
         direction = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
         # Where the ray from the galaxy leaves the view: all discs fall into it, corners included.
         to_edge = (self.crop / 2 - direction.sign() * centre[:, None]) / direction.abs()
         nearest = settings.disc_distance_arcsec / self.pixel_scale + radius
         farthest = torch.maximum(to_edge.amin(dim=-1), nearest)
-        distance = torch.sqrt(torch.lerp(nearest**2, farthest**2, self._uniform((0.0, 1.0), *shape)))
+        distance = torch.sqrt(torch.lerp(nearest**2, farthest**2, self.draws.uniform((0.0, 1.0), *shape)))
         return disc_mask(centre[:, None] + distance[..., None] * direction, radius, self.crop)

@@ -23,11 +23,12 @@ from pydantic import ValidationError
 from tidalkin import __version__, config
 from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError, first_line
+from tidalkin.model.heads import DebrisMap
 from tidalkin.model.simsiam import Encoder
 from tidalkin.model.stretch import channel_count
 from tidalkin.seeds import derived_seed
 
-ENCODER_VERSION = 1
+ENCODER_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class LoadedEncoder:
     """An encoder that is ready to embed, in evaluation mode, on the CPU."""
 
     encoder: Encoder
+    debris_map: DebrisMap | None
+    """The head that says where there is faint light; none where training had no injected light."""
     bands: tuple[str, ...]
     """Bands, in the order of the channels."""
     sigma: npt.NDArray[np.float32]
@@ -49,6 +52,7 @@ class LoadedEncoder:
 
 def _content(
     encoder: Encoder,
+    debris_map: DebrisMap | None,
     bands: Sequence[str],
     sigma: npt.NDArray[np.float32],
     stretch: config.Stretch,
@@ -67,10 +71,18 @@ def _content(
         "image_size": image_size,
     }
     weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    where = debris_map.state_dict() if debris_map is not None else {}
+    map_weights = {name: tensor.cpu().contiguous() for name, tensor in where.items()}
     # Into memory first: torch.save writes the name of the file it writes to into the file.
     buffer = io.BytesIO()
     torch.save(
-        {"tidalkin_encoder": ENCODER_VERSION, "meta": json.dumps(meta, sort_keys=True), "state": weights}, buffer
+        {
+            "tidalkin_encoder": ENCODER_VERSION,
+            "meta": json.dumps(meta, sort_keys=True),
+            "state": weights,
+            "debris_map": map_weights,
+        },
+        buffer,
     )
     return buffer.getvalue()
 
@@ -79,6 +91,7 @@ def save_encoder(
     path: str | Path,
     encoder: Encoder,
     *,
+    debris_map: DebrisMap | None = None,
     bands: Sequence[str],
     sigma: npt.NDArray[np.float32],
     stretch: config.Stretch,
@@ -94,6 +107,8 @@ def save_encoder(
         The file; replaced if there is one.
     encoder : Encoder
         The network.
+    debris_map : DebrisMap, optional
+        The head that says where there is faint light.
     bands : sequence of str
         Its channels.
     sigma : (band,) float32
@@ -105,7 +120,7 @@ def save_encoder(
     config_digest : str
         Digest of all configuration that made the weights.
     """
-    content = _content(encoder, bands, sigma, stretch, settings, image_size, config_digest)
+    content = _content(encoder, debris_map, bands, sigma, stretch, settings, image_size, config_digest)
     with atomic_path(path) as partial:
         partial.write_bytes(content)
 
@@ -145,7 +160,7 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
         settings = config.Network.model_validate(meta["encoder"])
         stretch = config.Stretch.model_validate(meta["stretch"])
         bands, sigma, image_size = tuple(meta["bands"]), np.array(meta["sigma"], np.float32), int(meta["image_size"])
-        weights = saved["state"]
+        weights, map_weights = saved["state"], saved["debris_map"]
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise TidalkinError(f"{path}: lacks what belongs to an encoder ({first_line(error)}): {hint}") from None
     if expected is not None and expected != settings:
@@ -153,9 +168,13 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
     encoder = Encoder(channel_count(len(bands), stretch), settings)
     try:
         encoder.load_state_dict(weights)
+        debris_map = DebrisMap(encoder.stage_channels[:3]) if map_weights else None
+        if debris_map is not None:
+            debris_map.load_state_dict(map_weights)
+            debris_map.eval()
     except (RuntimeError, TypeError, AttributeError) as error:
         raise TidalkinError(f"{path}: its weights do not fit its architecture ({first_line(error)}): {hint}") from None
-    return LoadedEncoder(encoder.eval(), bands, sigma, stretch, settings, image_size, _digest(content))
+    return LoadedEncoder(encoder.eval(), debris_map, bands, sigma, stretch, settings, image_size, _digest(content))
 
 
 def random_encoder(
@@ -175,8 +194,8 @@ def random_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "random encoder"))
         encoder = Encoder(channel_count(len(bands), stretch), settings, zero_residual=False)
-    content = _content(encoder, bands, sigma, stretch, settings, image_size, config_digest="")
-    return LoadedEncoder(encoder.eval(), tuple(bands), sigma, stretch, settings, image_size, _digest(content))
+    content = _content(encoder, None, bands, sigma, stretch, settings, image_size, config_digest="")
+    return LoadedEncoder(encoder.eval(), None, tuple(bands), sigma, stretch, settings, image_size, _digest(content))
 
 
 def torch_loaded(content: bytes) -> Any:

@@ -6,13 +6,19 @@ a texture at the middle scales, which the last stage's average throws away.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tidalkin import config
+from tidalkin.model.heads import DebrisMap, InjectionHead
 from tidalkin.model.resnet import BasicBlock, Bottleneck
+
+SMALLEST_VARIANCE = 1e-4  # of a channel over an image
 
 BLOCKS = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4, 6, 3))}
 
@@ -48,8 +54,9 @@ class Encoder(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             _stage(block, inplanes[i], planes[i], depths[i], stride=1 if i == 0 else 2) for i in range(len(depths))
         )
-        self.feature_dim: int = block.expansion * planes[-1]
-        self.readout_dim: int = 2 * block.expansion * sum(planes)
+        self.stage_channels: tuple[int, ...] = tuple(block.expansion * n for n in planes)
+        self.feature_dim: int = self.stage_channels[-1]
+        self.readout_dim: int = 2 * sum(self.stage_channels)
         self._initialise(zero_residual)
 
     def _initialise(self, zero_residual: bool) -> None:
@@ -76,15 +83,20 @@ class Encoder(nn.Module):
 
     def readout(self, x: Tensor) -> Tensor:
         """Mean and standard deviation over space of every stage's channels, (image, readout_dim) float32."""
-        pooled = []
-        for features in self.stages(x):
-            features = features.float()
-            # Not torch.var_mean, which takes tens of times longer on channels-last tensors on the CPU.
-            mean = features.mean((2, 3), keepdim=True)
-            variance = (features - mean).square().mean((2, 3))
-            # Without the small number the gradient would not be finite where a channel is constant.
-            pooled += [mean.flatten(1), (variance + 1e-12).sqrt()]
-        return torch.cat(pooled, dim=1)
+        return pooled(self.stages(x))
+
+
+def pooled(maps: Sequence[Tensor]) -> Tensor:
+    """Pool the stages' maps (image, channel, y, x) to means and standard deviations, (image, readout_dim) float32."""
+    moments = []
+    for features in maps:
+        features = features.float()
+        # Not torch.var_mean, which takes tens of times longer on channels-last tensors on the CPU.
+        mean = features.mean((2, 3), keepdim=True)
+        variance = (features - mean).square().mean((2, 3))
+        # The small number bounds the gradient where a channel is constant.
+        moments += [mean.flatten(1), (variance + SMALLEST_VARIANCE).sqrt()]
+    return torch.cat(moments, dim=1)
 
 
 def _stage(
@@ -125,24 +137,55 @@ def predictor(size: int, bottleneck: int) -> nn.Sequential:
     )
 
 
-class SimSiam(nn.Module):
-    """Encoder, projector and predictor."""
+class Outputs(NamedTuple):
+    """Outputs for two views of the same galaxies."""
 
-    def __init__(self, encoder: Encoder, settings: config.Network) -> None:
+    p_a: Tensor
+    """(galaxy, projector_size) predictions for the first view."""
+    p_b: Tensor
+    z_a: Tensor
+    """(galaxy, projector_size) projections of the first view, detached: they are the targets."""
+    z_b: Tensor
+    injected: Tensor | None
+    """(2 galaxy,) logits of whether light was injected, first view first; none without heads."""
+    debris_map: Tensor | None
+    """(2 galaxy, 1, cell, cell) logits of where light was injected; none without heads."""
+
+
+class SimSiam(nn.Module):
+    """Encoder, projector and predictor, and the heads that learn from injected light.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The network.
+    settings : config.Network
+        Sizes of projector and predictor.
+    injection : bool
+        Whether there are heads for injected light.
+    """
+
+    def __init__(self, encoder: Encoder, settings: config.Network, *, injection: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector(encoder.feature_dim, settings.projector_size)
         self.predictor = predictor(settings.projector_size, settings.predictor_size)
+        self.injection_head = InjectionHead(encoder.readout_dim) if injection else None
+        self.debris_map = DebrisMap(encoder.stage_channels[:3]) if injection else None
 
-    def forward(self, view_a: Tensor, view_b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Predictions and projections of two views of the same galaxies, each (galaxy, projector_size).
+    def forward(self, view_a: Tensor, view_b: Tensor) -> Outputs:
+        """Compute predictions, projections and the heads' logits for two views (galaxy, channel, y, x).
 
         The views go through the network one after the other, so that each has its own batch statistics. The
-        projections are detached: they are the targets (paper, section 3, stop-gradient).
+        projections are detached (paper, section 3, stop-gradient).
         """
-        z_a = self.projector(self.encoder(view_a))
-        z_b = self.projector(self.encoder(view_b))
-        return self.predictor(z_a), self.predictor(z_b), z_a.detach(), z_b.detach()
+        maps_a, maps_b = self.encoder.stages(view_a), self.encoder.stages(view_b)
+        z_a, z_b = self.projector(maps_a[-1].mean((2, 3))), self.projector(maps_b[-1].mean((2, 3)))
+        injected = where = None
+        if self.injection_head is not None and self.debris_map is not None:
+            injected = self.injection_head(torch.cat([pooled(maps_a), pooled(maps_b)]))
+            where = torch.cat([self.debris_map(maps_a), self.debris_map(maps_b)])
+        return Outputs(self.predictor(z_a), self.predictor(z_b), z_a.detach(), z_b.detach(), injected, where)
 
 
 def loss(p_a: Tensor, p_b: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:

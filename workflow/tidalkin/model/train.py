@@ -36,11 +36,13 @@ from tidalkin import config
 from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore
-from tidalkin.model.augment import Views
+from tidalkin.injection.injector import Injector
+from tidalkin.model.augment import View, Views
 from tidalkin.model.checkpoint import save_encoder, torch_loaded
 from tidalkin.model.data import Rows, TrainingImages
 from tidalkin.model.device import choose_device, choose_precision
-from tidalkin.model.simsiam import Encoder, SimSiam, loss, synchronise_batch_norm
+from tidalkin.model.heads import injection_loss, map_loss
+from tidalkin.model.simsiam import Encoder, Outputs, SimSiam, loss, synchronise_batch_norm
 from tidalkin.model.stretch import band_sigma, channel_count
 from tidalkin.seeds import derived_seed
 
@@ -58,6 +60,7 @@ class Job(config.Section):
     augment: config.Augment
     encoder: config.Network
     training: config.Training
+    injection: config.Injection
     seed: int
     compute: config.Compute
     launcher: int = 0
@@ -78,10 +81,14 @@ class Epoch:
     step: int
     """Steps since the beginning."""
     loss: float
-    """Mean over the epoch, -1..1."""
+    """SimSiam's loss, mean over the epoch, -1..1."""
+    injection_loss: float
+    """Cross-entropy of whether light was injected, mean over the epoch; 0 where it is not learned."""
+    map_loss: float
+    """Cross-entropy of where light was injected, mean over the epoch; 0 where it is not learned."""
     learning_rate: float
     """Of encoder and projector, at the epoch's end."""
-    spread: float
+    collapse_std: float
     """Collapse monitor: standard deviation of the normalised projection per dimension times sqrt(dim)."""
     images_per_second: float
     """Views through the network, two per galaxy."""
@@ -95,6 +102,7 @@ def train(
     augment: config.Augment,
     encoder: config.Network,
     training: config.Training,
+    injection: config.Injection,
     seed: int,
     compute: config.Compute,
 ) -> None:
@@ -107,7 +115,7 @@ def train(
     output : path
         Folder for ``encoder.pt``, ``history.csv`` and ``tensorboard/``. The checkpoint of each epoch is kept beside it,
         in ``<output>.partial/``, until training is complete.
-    stretch, augment, encoder, training : config sections
+    stretch, augment, encoder, training, injection : config sections
         What changes the result.
     seed : int
         The seed of the run.
@@ -127,6 +135,7 @@ def train(
         augment=augment,
         encoder=encoder,
         training=training,
+        injection=injection,
         seed=seed,
         compute=compute,
     )
@@ -172,18 +181,13 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
     generator = torch.Generator(device)
     views = Views(job.augment, job.stretch, torch.from_numpy(sigma), bands, generator, rank=rank, processes=processes)
 
+    light_generator = torch.Generator(device)
+    inject = Injector(job.injection, bands, sigma, light_generator, rank=rank, processes=processes)
+
     model = _new_model(len(bands), job).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if processes > 1:
         model = synchronise_batch_norm(model)
-    optimizer = torch.optim.SGD(
-        [
-            {"params": [*model.encoder.parameters(), *model.projector.parameters()]},
-            {"params": model.predictor.parameters()},  # its rate stays (paper, section 4.1)
-        ],
-        lr=settings.base_learning_rate * settings.batch_size / 256,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = _new_optimizer(model, settings)
     highest_rate = optimizer.param_groups[1]["lr"]
     history = _resume(job.workplace / "last.pt", digest, model, optimizer)
     record = _Record(job.output, history) if rank == 0 else None
@@ -199,23 +203,34 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
 
     for epoch in range(len(history), settings.epochs):
         began = time.perf_counter()
-        totals = torch.zeros(2, device=device)
+        totals = torch.zeros(4, device=device)
         for step, batch in enumerate(images.batches(epoch)):
             _end_with_launcher(job)
             rate = highest_rate * rate_factor(epoch + step / len(images), settings)
             optimizer.param_groups[0]["lr"] = rate
 
             generator.manual_seed(derived_seed(job.seed, "views", epoch, step))
-            view_a, view_b = views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm)
-            totals += one_step(network, optimizer, view_a, view_b, precision, processes)
+            light_generator.manual_seed(derived_seed(job.seed, "light", epoch, step))
+            light = inject(batch.flux, batch.psf_fwhm) if job.injection.enabled else None
+            view_a, view_b = views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm, light)
+            totals += one_step(network, optimizer, view_a, view_b, job.injection, precision, processes)
             if (step + 1) % STEPS_BETWEEN_REPORTS == 0 or step + 1 == len(images):
-                mean_loss, spread = (totals / (step + 1)).tolist()
-                speed = 2 * settings.batch_size * (step + 1) / (time.perf_counter() - began)
-                row = Epoch(epoch + 1, epoch * len(images) + step + 1, mean_loss, rate, spread, speed)
+                similarity, injected, where, collapse_std = (totals / (step + 1)).tolist()
+                row = Epoch(
+                    epoch=epoch + 1,
+                    step=epoch * len(images) + step + 1,
+                    loss=similarity,
+                    injection_loss=injected,
+                    map_loss=where,
+                    learning_rate=rate,
+                    collapse_std=collapse_std,
+                    images_per_second=2 * settings.batch_size * (step + 1) / (time.perf_counter() - began),
+                )
                 _stop_if_diverged(row, settings)
                 logger.info(
-                    "epoch %d/%d, step %d/%d: loss %.4f, spread %.3f, %.0f images/s",
-                    *(row.epoch, settings.epochs, step + 1, len(images), row.loss, row.spread, row.images_per_second),
+                    "epoch %d/%d, step %d/%d: loss %.4f, injection %.4f, map %.4f, collapse_std %.3f, %.0f images/s",
+                    *(row.epoch, settings.epochs, step + 1, len(images)),
+                    *(row.loss, row.injection_loss, row.map_loss, row.collapse_std, row.images_per_second),
                 )
         _stop_if_collapsed(row, settings)
         history.append(row)
@@ -228,6 +243,7 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
         save_encoder(
             job.output / "encoder.pt",
             model.encoder,
+            debris_map=model.debris_map,
             bands=bands,
             sigma=sigma,
             stretch=job.stretch,
@@ -241,35 +257,70 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
 def one_step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    view_a: Tensor,
-    view_b: Tensor,
+    view_a: View,
+    view_b: View,
+    injection: config.Injection,
     precision: torch.dtype,
     processes: int = 1,
 ) -> Tensor:
-    """Learn from one batch of pairs of views (image, channel, y, x); returns its loss and spread, on the device."""
-    with torch.autocast(view_a.device.type, dtype=precision, enabled=precision != torch.float32):
-        p_a, p_b, z_a, z_b = network(
-            view_a.contiguous(memory_format=torch.channels_last), view_b.contiguous(memory_format=torch.channels_last)
+    """Learn from one batch of pairs of views.
+
+    Returns
+    -------
+    (4,) tensor, on the device
+        Loss of SimSiam, of the injection head and of the debris map, and the collapse monitor.
+    """
+    with torch.autocast(view_a.image.device.type, dtype=precision, enabled=precision != torch.float32):
+        outputs: Outputs = network(
+            view_a.image.contiguous(memory_format=torch.channels_last),
+            view_b.image.contiguous(memory_format=torch.channels_last),
         )
-    batch_loss = loss(p_a, p_b, z_a, z_b)
+    losses = _losses(outputs, view_a, view_b)
+    weights = losses.new_tensor([1.0, injection.head_weight, injection.map_weight])
     optimizer.zero_grad(set_to_none=True)
-    batch_loss.backward()
+    (weights * losses).sum().backward()
     optimizer.step()
-    return _monitored(batch_loss, z_a, processes)
+    return _monitored(losses, outputs.z_a, processes)
+
+
+def _losses(outputs: Outputs, view_a: View, view_b: View) -> Tensor:
+    """Compute the losses of SimSiam, of the injection head and of the debris map, (3,)."""
+    similarity = loss(outputs.p_a, outputs.p_b, outputs.z_a, outputs.z_b)
+    if outputs.injected is None or outputs.debris_map is None or view_a.light is None or view_b.light is None:
+        return torch.stack([similarity, torch.zeros_like(similarity), torch.zeros_like(similarity)])
+    light = torch.cat([view_a.light, view_b.light])
+    injected = light.flatten(1).amax(dim=1) > 0
+    return torch.stack([similarity, injection_loss(outputs.injected, injected), map_loss(outputs.debris_map, light)])
+
+
+def _new_optimizer(model: SimSiam, settings: config.Training) -> torch.optim.Optimizer:
+    """Make the optimizer; its second group, the predictor, keeps its rate (paper, section 4.1)."""
+    predictor = list(model.predictor.parameters())
+    theirs = {id(parameter) for parameter in predictor}
+    groups = [
+        {"params": [parameter for parameter in model.parameters() if id(parameter) not in theirs]},
+        {"params": predictor},
+    ]
+    rate = settings.base_learning_rate * settings.batch_size / 256
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(groups, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
 def rate_factor(epoch: float, settings: config.Training) -> float:
     """Share of the highest learning rate after ``epoch`` (fractional) epochs: linear warm-up, then half a cosine."""
-    if epoch < settings.warmup_epochs:
-        return epoch / settings.warmup_epochs
-    done = (epoch - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
+    warmup = min(settings.warmup_epochs, settings.epochs / 2)
+    if epoch < warmup:
+        return epoch / warmup
+    done = (epoch - warmup) / (settings.epochs - warmup)
     return (1 + math.cos(math.pi * done)) / 2
 
 
 def _new_model(n_bands: int, job: Job) -> SimSiam:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(job.seed, "weights"))
-        return SimSiam(Encoder(channel_count(n_bands, job.stretch), job.encoder), job.encoder)
+        encoder = Encoder(channel_count(n_bands, job.stretch), job.encoder)
+        return SimSiam(encoder, job.encoder, injection=job.injection.enabled)
 
 
 def _rows_to_train_on(store: ImageStore, settings: config.Training) -> Rows:
@@ -291,20 +342,20 @@ def _rows_to_train_on(store: ImageStore, settings: config.Training) -> Rows:
 # --- what is watched ------------------------------------------------------------------------------------------------
 
 
-def _monitored(batch_loss: Tensor, z: Tensor, processes: int) -> Tensor:
-    """Loss and spread of one batch, over all processes; stays on the device."""
+def _monitored(losses: Tensor, z: Tensor, processes: int) -> Tensor:
+    """Compute the losses and the collapse monitor of one batch over all processes; stays on the device."""
     z = F.normalize(z.detach().float(), dim=1)
-    sums = torch.cat([batch_loss.detach()[None], z.mean(0), (z**2).mean(0)])
+    sums = torch.cat([losses.detach(), z.mean(0), (z**2).mean(0)])
     if processes > 1:
         dist.all_reduce(sums)
         sums /= processes
-    mean, square = sums[1:].chunk(2)
+    mean, square = sums[len(losses) :].chunk(2)
     deviation = (square - mean**2).clamp(min=0).sqrt()
-    return torch.stack([sums[0], deviation.mean() * math.sqrt(len(mean))])
+    return torch.cat([sums[: len(losses)], deviation.mean()[None] * math.sqrt(len(mean))])
 
 
 def _stop_if_diverged(row: Epoch, settings: config.Training) -> None:
-    if not math.isfinite(row.loss):
+    if not all(map(math.isfinite, (row.loss, row.injection_loss, row.map_loss))):
         raise TidalkinError(
             f"training: the loss is {row.loss} in epoch {row.epoch}, step {row.step}: lower "
             f"training.base_learning_rate (now {settings.base_learning_rate:g}) or give training.warmup_epochs, "
@@ -313,10 +364,10 @@ def _stop_if_diverged(row: Epoch, settings: config.Training) -> None:
 
 
 def _stop_if_collapsed(row: Epoch, settings: config.Training) -> None:
-    if row.spread < settings.collapse_below:
+    if row.collapse_std < settings.collapse_below:
         raise TidalkinError(
-            f"training: the network has collapsed to one output for all images in epoch {row.epoch} (spread "
-            f"{row.spread:.3f} is under training.collapse_below {settings.collapse_below:g}): lower "
+            f"training: the network has collapsed to one output for all images in epoch {row.epoch} (collapse_std "
+            f"{row.collapse_std:.3f} is under training.collapse_below {settings.collapse_below:g}): lower "
             f"training.base_learning_rate (now {settings.base_learning_rate:g}), raise training.batch_size (now "
             f"{settings.batch_size}), or widen the ranges in augment, and run again"
         )
@@ -340,7 +391,7 @@ class _Record:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(asdict(each) for each in self.rows)
-        for name in ("loss", "learning_rate", "spread", "images_per_second"):
+        for name in ("loss", "injection_loss", "map_loss", "learning_rate", "collapse_std", "images_per_second"):
             self.tensorboard.add_scalar(name, columns[name], row.step)
         self.tensorboard.flush()
 
@@ -357,7 +408,7 @@ def _digest(job: Job, store: ImageStore, rows: Rows) -> str:
     for array in (np.asarray(array)[rows] for array in (store.object_id, store.sky_sigma, store.good_fraction)):
         content.update(array.tobytes())
     made_with = [store.group.attrs["config_digest"], content.hexdigest()]
-    return config.config_digest(job.stretch, job.augment, job.encoder, job.training, job.seed, made_with)
+    return config.config_digest(job.stretch, job.augment, job.encoder, job.training, job.injection, job.seed, made_with)
 
 
 def _save_checkpoint(

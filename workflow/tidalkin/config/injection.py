@@ -1,0 +1,67 @@
+"""Configuration of the light that is injected into galaxies for training."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, _ordered
+
+
+class Nuisances(Section):
+    """Structure that is painted onto galaxies with and without injected light, so that it does not count as debris."""
+
+    companions: NonNegative = Field(0.0, description="Mean number of compact companions and stars painted per galaxy.")
+    companion_magnitude: Range = Field((20.0, 25.0), description="Range of their total i magnitude.")
+    gradient_sigma: NonNegative = Field(
+        0.0, description="Standard deviation of a linear sky gradient from centre to edge, in sky sigmas of a pixel."
+    )
+    over_subtraction_sigma: NonNegative = Field(
+        0.0, description="Largest depth of a ring of over-subtracted sky around the galaxy, in sky sigmas of a pixel."
+    )
+    correlated_noise_sigma: NonNegative = Field(
+        0.0, description="Largest added noise that is correlated over neighbouring pixels, in sky sigmas of a pixel."
+    )
+
+
+class Injection(Section):
+    """Faint light injected into unlabelled galaxies (synthetic source injection), which the network learns to find."""
+
+    fraction: Fraction = Field(0.5, description="Share of the galaxies of a batch that light is injected into.")
+    surface_brightness: Range | None = Field(
+        None,
+        description="Range of the light's surface brightness in i, mag/arcsec²: its mean over the brightest area that "
+        "holds half of the light. None: from 2.3 magnitudes brighter to 1.2 fainter than one sky sigma per pixel, "
+        "which is 23.5 to 27.0 at the depth of HSC Wide.",
+    )
+    color: float = Field(1.0, description="Mean colour of the light, g - i, mag.")
+    color_scatter: NonNegative = Field(0.3, description="Standard deviation of that colour, mag.")
+    clouds: NonNegative = Field(1.0, description="Relative number of clouds: smoothed noise above a threshold.")
+    filaments: NonNegative = Field(1.0, description="Relative number of filaments: a line with a Gaussian profile.")
+    edges: NonNegative = Field(1.0, description="Relative number of edges: a line with one sharp and one soft side.")
+    distance_arcsec: Range = Field((1.5, 5.5), description="Distance of filaments and edges from the centre, arcsec.")
+    extent_arcsec: Range = Field((1.5, 4.0), description="Extent (Gaussian sigma) of filaments and edges, arcsec.")
+    inner_radius_arcsec: Range = Field((1.0, 3.0), description="Radius inside which the light fades out, arcsec.")
+    outer_radius_arcsec: Positive = Field(9.0, description="Radius beyond which there is no light, arcsec.")
+    head_weight: NonNegative = Field(
+        1.0, description="Weight in the loss of the head that says whether light was injected."
+    )
+    map_weight: NonNegative = Field(
+        3.0, description="Weight in the loss of the dense head that says where light was injected."
+    )
+    nuisances: Nuisances = Nuisances()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is learned from injected light; without it, training is plain SimSiam."""
+        return self.head_weight > 0 or self.map_weight > 0
+
+    @model_validator(mode="after")
+    def _values_agree(self) -> Self:
+        for name in ("surface_brightness", "distance_arcsec", "extent_arcsec", "inner_radius_arcsec"):
+            if getattr(self, name) is not None:
+                _ordered(name, getattr(self, name))
+        if self.enabled and not (self.clouds or self.filaments or self.edges):
+            raise ValueError("one of clouds, filaments and edges must be positive: there is no light to inject")
+        return self

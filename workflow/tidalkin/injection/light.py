@@ -1,0 +1,261 @@
+"""Draw faint, diffuse light of generic shapes (synthetic source injection).
+
+The shapes are smoothed random fields: clouds, filaments and edges. They follow no orbit and no simulation, so that a
+network trained on them learns faint structure around a galaxy in general. Each step is a pure function of its random
+parameters; `draw_light` draws the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tidalkin.config.injection import Injection
+from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
+from tidalkin.draws import Draws
+
+REFERENCE_COLOR = 1.0
+MAGNITUDE_RELATIVE_TO_I = {"g": 1.0, "r": 0.305, "i": 0.0, "z": -0.194, "y": -0.290}
+"""Magnitude of each HSC band relative to i, of a galaxy of g - i = 1: between an early and a late type at z = 0.1."""
+CHANGE_WITH_COLOR = {"g": 1.0, "r": 0.277, "i": 0.0, "z": -0.169, "y": -0.289}
+"""Change of that magnitude with g - i."""
+
+BRIGHTEST_BELOW_SIGMA, FAINTEST_BELOW_SIGMA = -2.3, 1.2
+"""Default range of surface brightness, in magnitudes fainter than one sky sigma per pixel."""
+
+SEEING_ARCSEC = 0.65  # where an image's own is unknown
+SHARP_SIDE_ARCSEC = 0.2  # Gaussian sigma of an edge's sharp side
+FADE_ARCSEC = 0.25  # width of the inner fade
+LEAST_SLOPE = 0.02  # of a random field, per pixel: a flatter one has no sharp level set
+
+
+@dataclass(frozen=True)
+class Light:
+    """Light for a batch of galaxies."""
+
+    shape: Tensor
+    """(object, 1, y, x); its mean over the brightest area that holds half of the light is 1, or it is 0 throughout."""
+    band_flux: Tensor
+    """(object, band): flux of a pixel where ``shape`` is 1, nJy."""
+
+    def flux(self) -> Tensor:
+        """Compute the light of every band, (object, band, y, x), nJy per pixel."""
+        return self.shape * self.band_flux[:, :, None, None]
+
+    @property
+    def injected(self) -> Tensor:
+        """Whether each galaxy has light, (object,) bool."""
+        return self.shape.flatten(1).amax(dim=1) > 0
+
+
+def surface_brightness_range(
+    settings: Injection, bands: Sequence[str], sigma: npt.NDArray[np.float32]
+) -> tuple[float, float]:
+    """Return the range of the light's surface brightness in i, mag/arcsec².
+
+    Without a configured range it follows the survey's depth: a fixed number of magnitudes above the surface brightness
+    that equals one sky sigma per pixel.
+
+    Parameters
+    ----------
+    settings : Injection
+        The configured range, if any.
+    bands : sequence of str
+        Names of the bands.
+    sigma : (band,) float32
+        Typical sky noise of a pixel in each band, nJy.
+
+    Examples
+    --------
+    >>> surface_brightness_range(Injection(surface_brightness=(24.0, 28.0)), ["i"], np.ones(1, np.float32))
+    (24.0, 28.0)
+    """
+    if settings.surface_brightness is not None:
+        return settings.surface_brightness
+    of_sigma = ZERO_POINT_AB - 2.5 * np.log10(sigma.astype(np.float64) / PIXEL_SCALE_ARCSEC**2)
+    if "i" in bands:
+        limit = float(of_sigma[list(bands).index("i")])
+    else:
+        limit = float(np.median(of_sigma - [MAGNITUDE_RELATIVE_TO_I[band] for band in bands]))
+    return limit + BRIGHTEST_BELOW_SIGMA, limit + FAINTEST_BELOW_SIGMA
+
+
+def band_flux(surface_brightness: Tensor, color: Tensor, bands: Sequence[str]) -> Tensor:
+    """Compute the flux of a pixel in each band.
+
+    Parameters
+    ----------
+    surface_brightness : (object,) tensor
+        In i, mag/arcsec².
+    color : (object,) tensor
+        g - i, mag.
+    bands : sequence of str
+        Names of HSC's bands.
+
+    Returns
+    -------
+    (object, band) tensor
+        nJy per pixel.
+    """
+    reference = color.new_tensor([MAGNITUDE_RELATIVE_TO_I[band] for band in bands])
+    change = color.new_tensor([CHANGE_WITH_COLOR[band] for band in bands])
+    magnitude = surface_brightness[:, None] + reference + (color - REFERENCE_COLOR)[:, None] * change
+    return 10.0 ** (0.4 * (ZERO_POINT_AB - magnitude)) * PIXEL_SCALE_ARCSEC**2
+
+
+def random_field(noise: Tensor, scale: Tensor, elongation: Tensor, angle: Tensor) -> Tensor:
+    """Smooth white noise to random fields of unit variance.
+
+    Parameters
+    ----------
+    noise : (object, y, x) tensor
+        White noise.
+    scale : (object,) tensor
+        Gaussian sigma of the smoothing along its short axis, pixels.
+    elongation : (object,) tensor
+        Ratio of the long axis to the short one.
+    angle : (object,) tensor
+        Position angle of the long axis, radians.
+
+    Returns
+    -------
+    (object, y, x) tensor
+        Periodic at the edges.
+    """
+    size = noise.shape[-1]
+    ky = torch.fft.fftfreq(size, device=noise.device)[:, None] * (2 * math.pi)
+    kx = torch.fft.rfftfreq(size, device=noise.device)[None, :] * (2 * math.pi)
+    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    along, across = kx * cos + ky * sin, ky * cos - kx * sin
+    squared = (scale[:, None, None] ** 2) * (across**2 + (elongation[:, None, None] * along) ** 2)
+    field = torch.fft.irfft2(torch.fft.rfft2(noise) * torch.exp(-0.5 * squared), s=(size, size))
+    field = field - field.mean(dim=(1, 2), keepdim=True)
+    return field / field.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def blurred(light: Tensor, sigma: Tensor) -> Tensor:
+    """Convolve light (object, y, x) with a Gaussian of ``sigma`` (object,) pixels."""
+    size = light.shape[-1]
+    ky = torch.fft.fftfreq(size, device=light.device)[:, None] * (2 * math.pi)
+    kx = torch.fft.rfftfreq(size, device=light.device)[None, :] * (2 * math.pi)
+    response = torch.exp(-0.5 * sigma[:, None, None] ** 2 * (kx**2 + ky**2))
+    return torch.fft.irfft2(torch.fft.rfft2(light) * response, s=(size, size)).clamp(min=0.0)
+
+
+def normalised(light: Tensor) -> Tensor:
+    """Scale light (object, y, x) to a mean of 1 over the brightest area that holds half of it.
+
+    Light without any flux stays 0.
+    """
+    brightest = light.flatten(1).sort(dim=1, descending=True).values
+    total = brightest.cumsum(dim=1)
+    pixels = (total < total[:, -1:] / 2).sum(dim=1, keepdim=True) + 1
+    mean = total.gather(1, pixels.clamp(max=total.shape[1]) - 1) / pixels
+    return torch.where(mean > 1e-12, 1.0 / mean.clamp(min=1e-12), 0.0)[:, :, None] * light
+
+
+def draw_shapes(draws: Draws, settings: Injection, psf_fwhm: Tensor, size: int) -> Tensor:
+    """Draw one shape for each galaxy: a cloud, a filament or an edge.
+
+    Parameters
+    ----------
+    draws : Draws
+        The source of randomness.
+    settings : Injection
+        Kinds of shapes and their ranges.
+    psf_fwhm : (object,) tensor
+        Seeing of each image, arcsec; NaN where unknown.
+    size : int
+        Side of the images, pixels.
+
+    Returns
+    -------
+    (object, 1, y, x) tensor
+        Normalised as in `Light`.
+    """
+    n = len(psf_fwhm)
+    pixel = PIXEL_SCALE_ARCSEC
+    y = (torch.arange(size, device=draws.device) - (size - 1) / 2)[:, None] * pixel
+    x = y.T
+    radius = torch.hypot(x, y)
+    kind = _kind(draws.uniform((0.0, 1.0), n), settings)
+    is_cloud = kind == 0
+
+    def arcsec(low: float, high: float) -> Tensor:
+        return draws.uniform((low, high), n)
+
+    scale = torch.where(is_cloud, arcsec(0.7, 1.7), arcsec(1.2, 2.7)) / pixel
+    elongation = torch.where(is_cloud, draws.uniform((1.0, 2.5), n), draws.uniform((1.0, 2.0), n))
+    field = random_field(draws.noise(n, size, size), scale, elongation, arcsec(0.0, math.pi))
+    cloud = (field - draws.uniform((0.6, 1.3), n)[:, None, None]).clamp(min=0.0)
+
+    down, across = torch.gradient(field, dim=(1, 2))
+    level = 0.5 * draws.normal(n)[:, None, None]
+    distance = (field - level) / torch.hypot(across, down).clamp(min=LEAST_SLOPE) * pixel  # from a level set, arcsec
+    width, soft_side = arcsec(0.2, 0.6)[:, None, None], arcsec(0.5, 1.7)[:, None, None]
+    filament = torch.exp(-0.5 * (distance / width) ** 2)
+    sharp_side = torch.exp(-0.5 * (distance / SHARP_SIDE_ARCSEC) ** 2)
+    edge = torch.where(distance > 0, torch.exp(-distance.clamp(min=0.0) / soft_side), sharp_side)
+    angle = arcsec(0.0, 2 * math.pi)
+    away = draws.uniform(settings.distance_arcsec, n)
+    extent = draws.uniform(settings.extent_arcsec, n)[:, None, None]
+    from_centre_x = x - (away * torch.cos(angle))[:, None, None]
+    from_centre_y = y - (away * torch.sin(angle))[:, None, None]
+    window = torch.exp(-0.5 * (from_centre_x**2 + from_centre_y**2) / extent**2)
+
+    lines = torch.where((kind == 1)[:, None, None], filament, edge) * window
+    light = torch.where(is_cloud[:, None, None], cloud, lines)
+    inner = draws.uniform(settings.inner_radius_arcsec, n)[:, None, None]
+    light = light * torch.sigmoid((radius - inner) / FADE_ARCSEC) * (radius < settings.outer_radius_arcsec)
+    seeing = psf_fwhm.nan_to_num(SEEING_ARCSEC) / (FWHM_PER_SIGMA * pixel)
+    return normalised(blurred(light, seeing))[:, None]
+
+
+def _kind(uniform: Tensor, settings: Injection) -> Tensor:
+    """Choose clouds (0), filaments (1) or edges (2) by their relative numbers."""
+    numbers = torch.tensor([settings.clouds, settings.filaments, settings.edges], device=uniform.device)
+    return torch.bucketize(uniform, (numbers.cumsum(0) / numbers.sum())[:2], right=True)
+
+
+def draw_light(
+    draws: Draws,
+    settings: Injection,
+    surface_brightness: tuple[float, float],
+    bands: Sequence[str],
+    flux: Tensor,
+    psf_fwhm: Tensor,
+    fraction: float | None = None,
+) -> Light:
+    """Draw light for a batch of galaxies.
+
+    Parameters
+    ----------
+    draws : Draws
+        The source of randomness.
+    settings : Injection
+        Shapes and colours.
+    surface_brightness : (float, float)
+        Range in i, mag/arcsec²: `surface_brightness_range`.
+    bands : sequence of str
+        Names of the bands.
+    flux : (object, band, y, x) tensor
+        The images, NaN where missing. No light falls where every band is missing.
+    psf_fwhm : (object, band) tensor
+        Seeing, arcsec; NaN where unknown.
+    fraction : float, optional
+        Share of the galaxies that get light; ``settings.fraction`` by default.
+    """
+    n = len(flux)
+    has_light = draws.uniform((0.0, 1.0), n) < (settings.fraction if fraction is None else fraction)
+    seeing = psf_fwhm.nanmean(dim=1)
+    shape = draw_shapes(draws, settings, seeing, flux.shape[-1]) * has_light[:, None, None, None]
+    brightness = draws.uniform(surface_brightness, n)
+    color = settings.color + settings.color_scatter * draws.normal(n)
+    covered = ~torch.isnan(flux).all(dim=1, keepdim=True)
+    return Light(shape * covered, band_flux(brightness, color, bands))

@@ -1,0 +1,106 @@
+"""Heads that learn from injected light: whether it is there, and where.
+
+SimSiam makes the encoder ignore what two views of a galaxy differ in. These heads make it keep what injected light
+changes. In the literature this is equivariant self-supervised learning (E-SimSiam: Dangovski et al. 2022,
+arXiv:2111.00899) with synthetic anomalies (CutPaste: Li et al. 2021, arXiv:2104.04015; NSA: Schlüter et al. 2022,
+arXiv:2109.15222).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MAP_CHANNELS = 64
+
+
+class InjectionHead(nn.Module):
+    """Say whether light was injected, from the readout of all stages.
+
+    Parameters
+    ----------
+    readout_dim : int
+        Length of the encoder's readout.
+    """
+
+    def __init__(self, readout_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(readout_dim, affine=False)
+        self.linear = nn.Linear(readout_dim, 1)
+
+    def forward(self, readout: Tensor) -> Tensor:
+        """Compute the logit of each image, (image,), from readouts (image, readout_dim)."""
+        logit: Tensor = self.linear(self.norm(readout))[:, 0]
+        return logit
+
+
+class DebrisMap(nn.Module):
+    """Say where light was injected: a dense head on the maps of the first three residual stages.
+
+    The maps are normalised, brought to the grid of the second stage, and mixed by two 1 x 1 convolutions.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Channels of the three stages.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.BatchNorm2d(count, affine=False) for count in channels])
+        self.mix = nn.Conv2d(sum(channels), MAP_CHANNELS, 1)
+        self.norm = nn.BatchNorm2d(MAP_CHANNELS)
+        self.out = nn.Conv2d(MAP_CHANNELS, 1, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Compute the logit of each cell, (image, 1, cell, cell), from the stages' maps (image, channel, y, x)."""
+        first, second, third = (norm(part.float()) for norm, part in zip(self.norms, maps[:3], strict=True))
+        cells = second.shape[-1]
+        joined = torch.cat(
+            [
+                F.adaptive_avg_pool2d(first, cells),
+                second,
+                F.interpolate(third, size=cells, mode="bilinear", align_corners=False),
+            ],
+            dim=1,
+        )
+        logits: Tensor = self.out(F.relu(self.norm(self.mix(joined))))
+        return logits
+
+
+def map_target(light: Tensor, cells: int) -> Tensor:
+    """Compute what the map should say: near 1 where injected light stands out of the noise, 0 where there is none.
+
+    Parameters
+    ----------
+    light : (image, 1, y, x) tensor
+        Signal to noise of the injected light per pixel.
+    cells : int
+        Side of the map.
+
+    Returns
+    -------
+    (image, 1, cell, cell) tensor
+        ``t / (1 + t)``, with ``t`` the signal to noise of the cell.
+
+    Examples
+    --------
+    >>> map_target(torch.full((1, 1, 8, 8), 0.25), 2)[0, 0]  # 16 pixels of 0.25 sigma: 1 sigma a cell
+    tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]])
+    """
+    signal_to_noise = F.adaptive_avg_pool2d(light, cells) * (light.shape[-1] / cells)
+    return signal_to_noise / (1.0 + signal_to_noise)
+
+
+def injection_loss(logit: Tensor, injected: Tensor) -> Tensor:
+    """Compute the cross-entropy of `InjectionHead`'s logits (image,) with the truth (image,)."""
+    return F.binary_cross_entropy_with_logits(logit.float(), injected.float())
+
+
+def map_loss(logits: Tensor, light: Tensor) -> Tensor:
+    """Compute the cross-entropy of `DebrisMap`'s logits (image, 1, cell, cell) with the light of each cell."""
+    return F.binary_cross_entropy_with_logits(logits.float(), map_target(light, logits.shape[-1]))
