@@ -72,6 +72,7 @@ rule all:
     input:
         training_pictures(),
         f"{RESULTS}/index/report.json",
+        ranking(),
         mosaics(),
         evaluation(),
 

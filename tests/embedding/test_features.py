@@ -1,6 +1,7 @@
 """Features of images, and shards of vectors."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import torch
 
 from surveys.encoded import CPU, SETTINGS, SIGMA, an_encoder, embedded, fit, galaxies, write_encoder
 from tidalkin import config
-from tidalkin.embedding.features import features, view_covariance
+from tidalkin.embedding.features import encode, features, view_covariance
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import Shard
 from tidalkin.model.checkpoint import load_encoder
+from tidalkin.model.heads import DebrisMap
 
 
 def test_features_are_the_readout_of_the_stretched_image():
@@ -39,6 +41,21 @@ def test_features_do_not_see_the_symmetries_averaged_over(symmetries, unseen):
     for transform in unseen:
         turned = np.ascontiguousarray([[transform(band) for band in image] for image in flux])
         np.testing.assert_allclose(features(loaded, turned, settings, CPU), as_is, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("symmetries", [4, 8])
+def test_the_debris_map_turns_with_the_image_and_joins_the_features(symmetries):
+    torch.manual_seed(1)
+    plain, flux = an_encoder(), galaxies(2)
+    loaded = replace(plain, debris_map=DebrisMap(plain.encoder.stage_channels[:3]).eval())
+    settings = config.Embedding(symmetries=symmetries)
+    as_is = encode(loaded, flux, settings, CPU)
+    turned = encode(loaded, np.rot90(flux, axes=(2, 3)).copy(), settings, CPU)
+    assert as_is.features.shape[1] == plain.encoder.readout_dim + 3
+    assert np.array_equal(as_is.features[:, :-3], features(plain, flux, settings, CPU))
+    np.testing.assert_allclose(turned.debris_map, np.rot90(as_is.debris_map, axes=(1, 2)), atol=1e-4)
+    np.testing.assert_allclose(as_is.features[:, -3], as_is.debris_map.mean(axis=(1, 2)), atol=1e-4)
+    assert encode(plain, flux, settings, CPU).debris_map is None
 
 
 def test_features_do_not_depend_on_the_batch():

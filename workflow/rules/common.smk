@@ -65,6 +65,10 @@ def vector_ids(wildcards):
     return id_files(shards(wildcards))
 
 
+def debris_maps(wildcards):
+    return [f"{RESULTS}/embeddings/{shard}.debris_map.npy" for shard in shards(wildcards)]
+
+
 def parts(wildcards):
     """The shards of each part of the index, by its name."""
     return parts_of(shards(wildcards), settings.index.shards_per_part)
@@ -95,6 +99,11 @@ def training_pictures():
 
 def mosaics():
     return [f"{RESULTS}/search/{query}/mosaic.png" for query in settings.search.queries]
+
+
+def ranking():
+    """Name the ranking of the whole survey, where the encoder learns from injected light."""
+    return [f"{RESULTS}/ranking.parquet"] if settings.injection.enabled else []
 
 
 def evaluation():

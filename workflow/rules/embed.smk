@@ -52,8 +52,10 @@ rule embed:
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",
     output:
+        **({"debris_maps": f"{RESULTS}/embeddings/{{shard}}.debris_map.npy"} if settings.injection.enabled else {}),
         vectors=f"{RESULTS}/embeddings/{{shard}}.npy",
         ids=f"{RESULTS}/embeddings/{{shard}}.ids.npy",
+        # Where the encoder sees faint light; only an encoder that learned from injected light has such a map.
     log:
         f"{RESULTS}/logs/embed/{{shard}}.log",
     benchmark:

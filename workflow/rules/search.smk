@@ -44,3 +44,31 @@ rule search:
         ),
     script:
         "../scripts/search.py"
+
+
+# The whole survey, ranked with no example: its debris score, and a mosaic of the first galaxies.
+rule rank:
+    input:
+        catalog=f"{RESULTS}/catalog.parquet",
+        images=f"{RESULTS}/images.zarr",
+        debris_maps=debris_maps,
+        ids=vector_ids,
+    output:
+        ranking=f"{RESULTS}/ranking.parquet",
+        mosaic=report(
+            f"{RESULTS}/ranking.png",
+            caption="../report/ranking.rst",
+            category="Search",
+            labels={"query": "no example", "figure": "mosaic"},
+        ),
+    log:
+        f"{RESULTS}/logs/rank.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/rank.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(4000),
+        runtime=60,
+    script:
+        "../scripts/rank.py"

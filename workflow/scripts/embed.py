@@ -14,6 +14,7 @@ with stage(snakemake) as settings:
         snakemake.input.whitening,
         snakemake.output.vectors,
         snakemake.output.ids,
+        snakemake.output.get("debris_maps"),
         settings=settings.embedding,
         compute=settings.compute,
     )

@@ -21,3 +21,6 @@ SHARDS_ADDED_TOGETHER = 8
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 """Full width at half maximum of a Gaussian, in units of its standard deviation."""
+
+DEBRIS_SHARE = 0.05
+"""Share of a debris map's cells, the brightest ones, whose mean is the debris score."""

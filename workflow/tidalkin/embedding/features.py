@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,8 @@ from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.augment import Views
 from tidalkin.model.checkpoint import LoadedEncoder, load_encoder
 from tidalkin.model.device import choose_device, choose_precision
-from tidalkin.model.simsiam import Encoder
+from tidalkin.model.heads import map_features
+from tidalkin.model.simsiam import pooled
 from tidalkin.model.stretch import stretch
 from tidalkin.seeds import derived_seed
 
@@ -31,8 +32,18 @@ Doubles = npt.NDArray[np.float64]
 VIEWS_AT_ONCE = 128  # galaxies whose views are drawn together; not the embedding's batch size, which changes no result
 
 
-def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, compute: config.Compute) -> Floats:
-    """What the encoder says of images, before whitening.
+class Encoded(NamedTuple):
+    """Images as the encoder sees them."""
+
+    features: Floats
+    """(object, feature): mean and standard deviation of all stages' channels, and of a debris map its mean, its
+    maximum and the mean of its brightest cells."""
+    debris_map: Floats | None
+    """(object, cell, cell): logit of faint light in each cell; none where training had no injected light."""
+
+
+def encode(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, compute: config.Compute) -> Encoded:
+    """Compute encoder features and debris maps, averaged over the symmetries of the square.
 
     Parameters
     ----------
@@ -44,11 +55,6 @@ def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, co
         Crop and symmetries.
     compute : config.Compute
         Device, precision, batch size.
-
-    Returns
-    -------
-    (object, readout_dim) float32
-        Mean and standard deviation of all stages' channels, averaged over the symmetries of the square.
 
     Raises
     ------
@@ -62,19 +68,57 @@ def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, co
         )
     if settings.crop and settings.crop > flux.shape[-1]:
         raise TidalkinError(f"embedding.crop {settings.crop} must not exceed the {flux.shape[-1]} pixels of the images")
-    encoder, device, precision = _on_device(loaded, compute)
+    device, precision = _on_device(loaded, compute)
     sigma = torch.from_numpy(loaded.sigma).to(device)
-    found = np.empty((len(flux), encoder.readout_dim), np.float32)
+    table = np.empty((len(flux), loaded.n_features), np.float32)
+    maps: list[Floats] = []
     with torch.inference_mode(), precision:
         for start in range(0, len(flux), compute.embed_batch_size):
             part = central_crop(flux[start : start + compute.embed_batch_size], settings.crop)
             images = stretch(torch.from_numpy(part).to(device), sigma, loaded.stretch)
-            readouts = [
-                encoder.readout(image.contiguous(memory_format=torch.channels_last))
-                for image in _symmetric_copies(images, settings.symmetries)
-            ]
-            found[start : start + len(part)] = torch.stack(readouts).mean(dim=0).cpu().numpy()
-    return found
+            readout, debris_map = _mean_over_symmetries(loaded, images, settings.symmetries)
+            table[start : start + len(part)] = _joined(readout, debris_map).cpu().numpy()
+            if debris_map is not None:
+                maps.append(debris_map[:, 0].cpu().numpy())
+    if loaded.debris_map is None:
+        return Encoded(table, None)
+    return Encoded(table, np.concatenate(maps) if maps else np.empty((0, 0, 0), np.float32))
+
+
+def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, compute: config.Compute) -> Floats:
+    """Compute encoder features, (object, feature) float32, before whitening: see `encode`."""
+    return encode(loaded, flux, settings, compute).features
+
+
+def _mean_over_symmetries(loaded: LoadedEncoder, images: Tensor, symmetries: int) -> tuple[Tensor, Tensor | None]:
+    """Average readout (image, readout_dim) and debris map (image, 1, cell, cell) over flips and quarter turns."""
+    readouts, maps = [], []
+    for quarter_turns, mirrored in _symmetries(symmetries):
+        turned = torch.rot90(images, quarter_turns, (2, 3))
+        turned = turned.flip(3) if mirrored else turned
+        readout, debris_map = _outputs(loaded, turned)
+        readouts.append(readout)
+        if debris_map is not None:
+            back = debris_map.flip(3) if mirrored else debris_map
+            maps.append(torch.rot90(back, -quarter_turns, (2, 3)))
+    return torch.stack(readouts).mean(dim=0), torch.stack(maps).mean(dim=0) if maps else None
+
+
+def _outputs(loaded: LoadedEncoder, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Compute readout (image, readout_dim) and debris map (image, 1, cell, cell) of network input."""
+    stages = loaded.encoder.stages(images.contiguous(memory_format=torch.channels_last))
+    return pooled(stages), None if loaded.debris_map is None else loaded.debris_map(stages).float()
+
+
+def _joined(readout: Tensor, debris_map: Tensor | None) -> Tensor:
+    """Join the readout and the numbers of the map, (image, feature)."""
+    return readout if debris_map is None else torch.cat([readout, map_features(debris_map)], dim=1)
+
+
+def _symmetries(count: int) -> list[tuple[int, bool]]:
+    """List quarter turns and mirroring: the image as it is (1), and mirrored (2), in quarter turns (4), or both (8)."""
+    mirrored = (False, True) if count in (2, 8) else (False,)
+    return [(turns, flipped) for turns in (range(4) if count >= 4 else range(1)) for flipped in mirrored]
 
 
 def view_covariance(
@@ -104,42 +148,34 @@ def view_covariance(
 
     Returns
     -------
-    (readout_dim, readout_dim) float64
+    (feature, feature) float64
         Sum of the covariances of each image's views.
     """
-    encoder, device, precision = _on_device(loaded, compute)
+    device, precision = _on_device(loaded, compute)
     random = torch.Generator(device)
     draw = Views(augment, loaded.stretch, torch.from_numpy(loaded.sigma), loaded.bands, random)
-    covariance = np.zeros((encoder.readout_dim, encoder.readout_dim))
+    covariance = np.zeros((loaded.n_features, loaded.n_features))
     # Not inference_mode: the views' noise is drawn in threads, to which it does not reach.
     with torch.no_grad(), precision:
         for start in range(0, len(images.flux), VIEWS_AT_ONCE):
             rows = slice(start, start + VIEWS_AT_ONCE)
             part = [torch.from_numpy(a[rows]).to(device) for a in (images.flux, images.sky_sigma, images.psf_fwhm)]
             random.manual_seed(derived_seed(seed, "views", start))
-            drawn = (draw(*part).contiguous(memory_format=torch.channels_last) for _ in range(n_views))
-            views = np.stack([encoder.readout(view).cpu().numpy() for view in drawn]).astype(np.float64)
-            difference = (views - views.mean(axis=0)).reshape(-1, encoder.readout_dim)
+            drawn = (_joined(*_outputs(loaded, draw(*part))) for _ in range(n_views))
+            views = np.stack([view.cpu().numpy() for view in drawn]).astype(np.float64)
+            difference = (views - views.mean(axis=0)).reshape(-1, loaded.n_features)
             covariance += difference.T @ difference / (n_views - 1)
     return covariance
 
 
-def _on_device(loaded: LoadedEncoder, compute: config.Compute) -> tuple[Encoder, torch.device, torch.autocast]:
-    """The encoder on its device, ready to be used; the device; and the precision to use it in."""
+def _on_device(loaded: LoadedEncoder, compute: config.Compute) -> tuple[torch.device, torch.autocast]:
+    """Move the encoder to its device, ready to be used; return the device and the precision to use it in."""
     device = choose_device(compute.device)
     precision = choose_precision(compute.precision, device)
-    encoder = loaded.encoder.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return encoder, device, torch.autocast(device.type, precision, enabled=precision != torch.float32)
-
-
-def _symmetric_copies(images: Tensor, symmetries: int) -> Iterator[Tensor]:
-    """The images as they are (1), and mirrored (2), or in quarter turns (4), and mirrored (8)."""
-    turns = range(4) if symmetries >= 4 else range(1)
-    for quarter_turns in turns:
-        turned = torch.rot90(images, quarter_turns, (2, 3))
-        yield turned
-        if symmetries in (2, 8):
-            yield turned.flip(3)
+    for module in (loaded.encoder, loaded.debris_map):
+        if module is not None:
+            module.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return device, torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
 def embed_shard(
@@ -149,6 +185,7 @@ def embed_shard(
     whitening: str | Path,
     vectors: str | Path,
     ids: str | Path,
+    debris_maps: str | Path | None = None,
     *,
     settings: config.Embedding,
     compute: config.Compute,
@@ -165,6 +202,8 @@ def embed_shard(
         The ``.npy`` of (object, dimension) vectors of length one to write.
     ids : path
         The ``.npy`` of their (object,) int64 object_ids to write.
+    debris_maps : path, optional
+        The ``.npy`` of their (object, cell, cell) float16 debris maps to write.
     settings : config.Embedding
         How features are taken, and the type of the vectors.
     compute : config.Compute
@@ -173,7 +212,7 @@ def embed_shard(
     Raises
     ------
     TidalkinError
-        If images, encoder and whitening do not belong together.
+        If images, encoder and whitening do not belong together, or the encoder has no debris map and one is wanted.
     """
     opened, loaded, white = ImageStore.open(store), load_encoder(encoder), load_whitening(whitening)
     check_bands(opened, loaded)
@@ -186,10 +225,18 @@ def embed_shard(
             *(shard, (~good).sum(), len(good), 100 * settings.minimum_good_fraction),
             ", ".join(map(str, content.object_id[~good])),
         )
-    found = white.apply(features(loaded, content.flux[good], settings, compute)).astype(settings.dtype)
-    for path, array in ((vectors, found), (ids, content.object_id[good])):
-        with atomic_path(path) as partial:
-            np.save(partial, array)
+    encoded = encode(loaded, content.flux[good], settings, compute)
+    outputs = [(vectors, white.apply(encoded.features).astype(settings.dtype)), (ids, content.object_id[good])]
+    if debris_maps is not None:
+        if encoded.debris_map is None:
+            raise TidalkinError(
+                f"{encoder}: was trained without injected light and has no debris map: train with `injection`, or set "
+                "injection.head_weight and injection.map_weight to 0"
+            )
+        outputs.append((debris_maps, encoded.debris_map.astype(np.float16)))
+    for path, array in outputs:
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.save(file, array)
 
 
 def has_enough_good_pixels(content: Shard, settings: config.Embedding) -> npt.NDArray[np.bool_]:

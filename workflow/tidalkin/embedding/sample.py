@@ -37,7 +37,7 @@ class WhiteningSample:
     ) -> None:
         self._loaded, self._settings, self._augment, self._compute = loaded, settings, augment, compute
         self._features: list[Floats] = []
-        self._between_views = np.zeros((loaded.encoder.readout_dim, loaded.encoder.readout_dim))
+        self._between_views = np.zeros((loaded.n_features, loaded.n_features))
 
     def add(self, features: Floats, images: Shard, seed: int) -> None:
         """Add galaxies: their features (object, feature), their images, and what decides the views."""

@@ -13,9 +13,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, zoom
 
 from tidalkin.atomic import atomic_path
 from tidalkin.constants import MAD_TO_SIGMA
@@ -45,6 +46,8 @@ FRAMES = {
 COLUMNS = 6
 PANEL_INCHES, CAPTION_INCHES, TITLE_INCHES, GAP_INCHES = 1.9, 0.46, 0.75, 0.12
 DPI = 110
+CONTOUR_LEVELS, CONTOUR_COLORS = (0.3, 0.6), ("#648fff", "#ffb000")  # share of the map's target, t / (1 + t)
+CONTOUR_ZOOM = 8
 
 Floats = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.float64]
@@ -148,6 +151,8 @@ class Panel:
     heading: str
     caption: str = ""
     role: Literal["example", "counter-example", "answer"] = "answer"
+    debris_map: Floats | None = None
+    """(cell, cell) logits of faint light, drawn as contours."""
 
 
 def draw_mosaic(
@@ -189,6 +194,8 @@ def _draw_panel(figure: Figure, panel: Panel, left: float, top: float, width: fl
     box = (left / width, (top - PANEL_INCHES) / height, PANEL_INCHES / width, PANEL_INCHES / height)
     axes = figure.add_axes(box)
     axes.imshow(panel.picture, origin="lower", interpolation="nearest")
+    if panel.debris_map is not None:
+        _draw_contours(axes, panel.debris_map, panel.picture.shape[0])
     axes.set(xticks=[], yticks=[])
     asked = panel.role != "answer"
     for spine in axes.spines.values():
@@ -197,3 +204,13 @@ def _draw_panel(figure: Figure, panel: Panel, left: float, top: float, width: fl
     color = FRAMES[panel.role] if asked else INK
     figure.text(left / width, text_top, panel.heading, color=color, fontsize=9, fontweight="bold", va="center")
     figure.text(left / width, text_top - 0.16 / height, panel.caption, color=FAINT_INK, fontsize=8, va="center")
+
+
+def _draw_contours(axes: Axes, debris_map: Floats, size: int) -> None:
+    """Outline where the encoder sees faint light, on a picture of ``size`` pixels."""
+    cells = len(debris_map)
+    fine = zoom(1 / (1 + np.exp(-debris_map.astype(np.float64))), CONTOUR_ZOOM, order=1, grid_mode=True, mode="nearest")
+    pixel = (np.arange(cells * CONTOUR_ZOOM) + 0.5) * (size / (cells * CONTOUR_ZOOM)) - 0.5
+    if fine.max() > CONTOUR_LEVELS[0]:
+        axes.contour(pixel, pixel, fine, levels=CONTOUR_LEVELS, colors=CONTOUR_COLORS, linewidths=0.9, alpha=0.9)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(-0.5, size - 0.5))

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from tidalkin import __version__, config
 from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError, first_line
-from tidalkin.model.heads import DebrisMap
+from tidalkin.model.heads import MAP_FEATURES, DebrisMap
 from tidalkin.model.simsiam import Encoder
 from tidalkin.model.stretch import channel_count
 from tidalkin.seeds import derived_seed
@@ -48,6 +48,11 @@ class LoadedEncoder:
     """Side of the images trained on, pixels."""
     digest: str
     """Short digest of weights and configuration: what else is made with this encoder carries it."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of an image: the readout and, with a debris map, three numbers of it."""
+        return self.encoder.readout_dim + (MAP_FEATURES if self.debris_map is not None else 0)
 
 
 def _content(

@@ -14,7 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tidalkin.constants import DEBRIS_SHARE
+
 MAP_CHANNELS = 64
+
+MAP_FEATURES = 3
+"""Numbers that `map_features` makes of a map."""
 
 
 class InjectionHead(nn.Module):
@@ -94,6 +99,22 @@ def map_target(light: Tensor, cells: int) -> Tensor:
     """
     signal_to_noise = F.adaptive_avg_pool2d(light, cells) * (light.shape[-1] / cells)
     return signal_to_noise / (1.0 + signal_to_noise)
+
+
+def brightest_mean(debris_map: Tensor) -> Tensor:
+    """Compute the mean of the brightest cells of maps (image, 1, cell, cell), (image,): the debris score.
+
+    A feature covers a small part of an image. The mean over all cells would drown it, and a single cell is noisy.
+    """
+    cells = debris_map.flatten(1)
+    count = max(1, round(DEBRIS_SHARE * cells.shape[1]))
+    return cells.topk(count, dim=1).values.mean(dim=1)
+
+
+def map_features(debris_map: Tensor) -> Tensor:
+    """Compute mean, maximum and debris score of maps (image, 1, cell, cell), (image, 3)."""
+    cells = debris_map.flatten(1)
+    return torch.stack([cells.mean(dim=1), cells.amax(dim=1), brightest_mean(debris_map)], dim=1)
 
 
 def injection_loss(logit: Tensor, injected: Tensor) -> Tensor:

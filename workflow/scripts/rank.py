@@ -1,0 +1,12 @@
+"""Rank the whole survey by its debris score, with no example.
+
+In: the catalog, the images, the debris maps of every shard. Out: the ranking, and a mosaic of its first galaxies.
+"""
+
+from tidalkin.search.ranking import draw_ranking, rank_survey
+from tidalkin.stage import stage
+
+with stage(snakemake):
+    files = snakemake.input
+    table = rank_survey(files.catalog, files.debris_maps, files.ids, snakemake.output.ranking)
+    draw_ranking(table, files.images, files.debris_maps, files.ids, snakemake.output.mosaic)
