@@ -6,11 +6,10 @@ In: the catalog, the embeddings, the baselines. Out: tables and curves.
 from pathlib import Path
 
 from tidalkin.catalog.read import read_catalog
-from tidalkin.config import EvaluationSettings, Weights
 from tidalkin.evaluation.evaluate import evaluate_run
 from tidalkin.stage import stage
 
-with stage(snakemake.log):
+with stage(snakemake) as settings:
     evaluate_run(
         read_catalog(snakemake.input.catalog),
         [Path(file) for file in snakemake.input.vectors],
@@ -18,7 +17,7 @@ with stage(snakemake.log):
         [Path(file) for file in snakemake.input.baselines],
         Path(snakemake.input.whitening),
         Path(snakemake.output.metrics).parent,
-        settings=EvaluationSettings(**snakemake.params.evaluation),
-        weights=Weights(**snakemake.params.weights),
+        settings=settings.evaluation,
+        weights=settings.search.weights,
         processes=snakemake.threads,
     )
