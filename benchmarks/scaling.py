@@ -165,7 +165,7 @@ def search(folder: Path, galaxies: int) -> Callable[[], None]:
         folder / "vectors.parquet",
     )
     features = np.random.default_rng(1).standard_normal((4 * DIMENSIONS, 2 * DIMENSIONS), dtype=np.float32)
-    embedding = config.Embedding(dimensions=DIMENSIONS, host_directions=DIMENSIONS // 8)
+    embedding = config.Embedding(dimensions=DIMENSIONS)
     whitening = folder / f"whitening-{galaxies}.npz"
     fit_whitening(features, embedding, "", np.eye(2 * DIMENSIONS)).save(whitening)
     nothing = folder / "nothing"  # neither images nor encoder are needed for examples from the catalog
@@ -174,7 +174,11 @@ def search(folder: Path, galaxies: int) -> Callable[[], None]:
     def work() -> None:
         for object_id in range(0, len(ids), len(ids) // 10):
             find_similar(
-                config.Query(like=(object_id,)), files, k=10, radius_arcsec=2.0, weights=SETTINGS.search.weights
+                config.Query(like=(object_id,)),
+                files,
+                k=10,
+                radius_arcsec=2.0,
+                debris_weight=SETTINGS.search.debris_weight,
             )
 
     return work

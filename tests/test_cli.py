@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
     np.save(files.embeddings / "00000.ids.npy", ids)
     build_index([files.embeddings / "00000.npy"], Index(queries=5), files.index, seed=1)
     features = random.standard_normal((N, 200)).astype(np.float32)
-    fit_whitening(features, Embedding(dimensions=128, host_directions=10, unusualness=0.2), "").save(files.whitening)
+    fit_whitening(features, Embedding(dimensions=128), "", has_debris_score=True).save(files.whitening)
     images = Images(size=16, shard_size=N, chunk_size=50)
     ones = np.ones((N, 3), np.float32)
     flux = random.standard_normal((N, 3, 16, 16)).astype(np.float32)

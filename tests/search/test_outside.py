@@ -2,7 +2,7 @@
 
 import pytest
 
-from surveys.small_run import CUTOUTS, WEIGHTS, write_outside
+from surveys.small_run import CUTOUTS, write_outside
 from tidalkin.config import Query
 from tidalkin.errors import TidalkinError
 from tidalkin.search.outside import read_outside_galaxy
@@ -12,7 +12,7 @@ from tidalkin.search.result import write_result
 
 def test_a_cutout_of_a_known_galaxy_finds_that_galaxy_first(with_encoder, tmp_path):
     template = write_outside(with_encoder, tmp_path, 1042)
-    found = find_similar(Query(cutout=template), with_encoder, k=3, radius_arcsec=2, weights=WEIGHTS, cutouts=CUTOUTS)
+    found = find_similar(Query(cutout=template), with_encoder, k=3, radius_arcsec=2, debris_weight=1, cutouts=CUTOUTS)
     best = found.neighbours.to_pylist()[0]
     assert best["object_id"] == 1042
     assert best["similarity"] == pytest.approx(1, abs=1e-3)

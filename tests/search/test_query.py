@@ -6,7 +6,6 @@ import pytest
 
 from surveys.small_run import find, unit, vector_of
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Weights
 from tidalkin.errors import TidalkinError
 from tidalkin.search.files import RunFiles
 from tidalkin.search.objects import catalog_rows
@@ -29,9 +28,9 @@ def test_a_set_never_finds_its_own_objects(files):
     assert not set(found["object_id"].to_pylist()) & {1001, 1002, 1003, 1050}
 
 
-def test_host_and_unusualness_count_as_the_weights_say(files):
-    importance = np.array([0.0, 0, 1, 1, 1, 1, 1, 9])  # two directions are the host's, the last is the unusualness
-    found = find(files, k=58, weights=Weights(host=0, unusual=9), like=[1007]).neighbours.to_pandas()
+def test_the_debris_score_counts_as_its_weight_says(files):
+    importance = np.array([1.0, 1, 1, 1, 1, 1, 1, 9])  # the last dimension is the debris score
+    found = find(files, k=58, debris_weight=9, like=[1007]).neighbours.to_pandas()
     towards = unit(importance * vector_of(files, 1007))
     expected = [vector_of(files, object_id) @ towards for object_id in found.object_id]
     np.testing.assert_allclose(found.similarity, expected, atol=2e-5)

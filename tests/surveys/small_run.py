@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Augment, Compute, Embedding, Images, Index, Network, Query, Stretch, Weights
+from tidalkin.config import Augment, Compute, Embedding, Images, Index, Network, Query, Stretch
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.images.store import ImageStore, Shard
@@ -14,7 +14,6 @@ from tidalkin.search.outside import CutoutSettings
 from tidalkin.search.query import find_similar
 
 BANDS = ("g", "r", "i")
-WEIGHTS = Weights(host=1, unusual=1)
 N, SIZE = 60, 16
 CUTOUTS = CutoutSettings(
     Images(size=SIZE, shard_size=64, chunk_size=32), Embedding(dimensions=8, symmetries=1), Compute(device="cpu")
@@ -41,7 +40,7 @@ def write_run(run):
         np.save(files.embeddings / f"{shard:05d}.ids.npy", ids[rows])
     build_index([files.embeddings / f"{shard:05d}.npy" for shard in range(2)], Index(queries=5), files.index, seed=1)
     features = random.standard_normal((N, 12)).astype(np.float32)
-    fit_whitening(features, Embedding(dimensions=8, host_directions=2, unusualness=0.5), "").save(files.whitening)
+    fit_whitening(features, Embedding(dimensions=8), "", has_debris_score=True).save(files.whitening)
     store = ImageStore.create(
         files.images, objects=N, bands=BANDS, images=Images(size=SIZE, shard_size=64, chunk_size=32)
     )
@@ -52,8 +51,8 @@ def write_run(run):
     return files
 
 
-def find(files, k=5, weights=WEIGHTS, **query):
-    return find_similar(Query(**query), files, k=k, radius_arcsec=2.0, weights=weights)
+def find(files, k=5, debris_weight=1.0, **query):
+    return find_similar(Query(**query), files, k=k, radius_arcsec=2.0, debris_weight=debris_weight)
 
 
 def vector_of(files, object_id):

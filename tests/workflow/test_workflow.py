@@ -33,7 +33,7 @@ AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
         ({"images": {"size": 36}}, {"convert", "views", "train"} | BASELINES | AFTER_TRAINING),
         ({"embedding": {"dimensions": 12}}, {"whiten", "embed", "baseline_random", "baseline_pca"} | AFTER_EMBEDDING),
         ({"index": {"kind": "HNSW32"}}, {"index", "search"}),
-        ({"search": {"weights": {"host": 0.5}}}, {"search", "evaluate"}),
+        ({"search": {"debris_weight": 0.5}}, {"search", "evaluate"}),
         ({"evaluation": {"repeats": 3}}, {"evaluate"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -130,6 +130,6 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=120,
     params:
-        settings=uses("evaluation", "search.weights"),
+        settings=uses("evaluation", "search.debris_weight"),
     script:
         "../scripts/evaluate.py"

@@ -38,7 +38,7 @@ rule search:
             f"search.queries.{wildcards.query}",
             "search.k",
             "search.radius_arcsec",
-            "search.weights",
+            "search.debris_weight",
             "embedding",
             "images",
         ),

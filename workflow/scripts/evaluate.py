@@ -18,6 +18,6 @@ with stage(snakemake) as settings:
         Path(snakemake.input.whitening),
         Path(snakemake.output.metrics).parent,
         settings=settings.evaluation,
-        weights=settings.search.weights,
+        debris_weight=settings.search.debris_weight,
         processes=snakemake.threads,
     )

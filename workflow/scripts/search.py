@@ -26,7 +26,7 @@ with stage(snakemake) as settings:
         files,
         k=settings.search.k,
         radius_arcsec=settings.search.radius_arcsec,
-        weights=settings.search.weights,
+        debris_weight=settings.search.debris_weight,
         cutouts=CutoutSettings(
             settings.images,
             settings.embedding,

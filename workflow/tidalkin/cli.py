@@ -84,12 +84,9 @@ def search(
     radius_arcsec: Annotated[
         float, typer.Option(min=0.001, help="How far from the position the galaxy may be, arcsec.")
     ] = DEFAULTS.radius_arcsec,
-    host_weight: Annotated[
-        float, typer.Option(min=0, help="How much the host galaxy counts beside what is around it: 0 not, 1 as much.")
-    ] = DEFAULTS.weights.host,
-    unusual_weight: Annotated[
-        float, typer.Option(min=0, help="How much it counts that both are unlike most galaxies: 0 not, 4 much.")
-    ] = DEFAULTS.weights.unusual,
+    debris_weight: Annotated[
+        float, typer.Option(min=0, help="How much the debris score counts; 0 for plain look-alikes.")
+    ] = DEFAULTS.debris_weight,
     configfile: Annotated[Path, typer.Option(help="Configuration the run was made with; for --cutout only.")] = Path(
         "config/config.yaml"
     ),
@@ -105,8 +102,7 @@ def search(
         raise TidalkinError(f"--run {folder}: is not a folder: name the results of a run, like results/demo")
     cutouts = _cutout_settings(configfile, folder) if cutout else None
     files = RunFiles.of(folder)
-    weights = config.Weights(host=host_weight, unusual=unusual_weight)
-    found = find_similar(query, files, k=k, radius_arcsec=radius_arcsec, weights=weights, cutouts=cutouts)
+    found = find_similar(query, files, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight, cutouts=cutouts)
     _print(found, folder)
     if output is not None:
         write_result(found, files.images, output)

@@ -26,7 +26,7 @@ from tidalkin.config.declared import DeclaredSettings, declare
 from tidalkin.config.images import Images, Stretch
 from tidalkin.config.injection import Injection, Nuisances
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
-from tidalkin.config.search import EvaluationSettings, Index, Query, Search, Weights
+from tidalkin.config.search import EvaluationSettings, Index, Query, Search
 from tidalkin.config.settings import Settings, config_digest, load_settings
 
 __all__ = [
@@ -67,7 +67,6 @@ __all__ = [
     "Stretch",
     "Training",
     "Transport",
-    "Weights",
     "config_digest",
     "declare",
     "load_settings",

@@ -109,7 +109,12 @@ class Reuse(Section):
 class Embedding(Section):
     """Images to vectors: features of all stages, averaged over symmetries, whitened, of length one."""
 
-    dimensions: int = Field(128, ge=2, le=4096, description="Dimensions of a vector.")
+    dimensions: int = Field(
+        128,
+        ge=2,
+        le=4096,
+        description="Dimensions of a vector; the last is the debris score, if training had injected light.",
+    )
     symmetries: Literal[1, 2, 4, 8] = Field(8, description="Flips and quarter turns averaged over.")
     crop: int | None = Field(None, ge=8, description="Side of the central part that is embedded, pixels; none: all.")
     whitening_sample: int = Field(20_000, ge=16, description="Most galaxies the whitening is fitted on.")
@@ -119,19 +124,6 @@ class Embedding(Section):
         le=100,
         description="Random views per galaxy of that sample: kept are the directions in which views of a galaxy agree "
         "and galaxies differ; 0: the directions in which galaxies differ most.",
-    )
-
-    host_directions: int = Field(
-        0,
-        ge=0,
-        le=4096,
-        description="How many of the first directions describe the host galaxy, and not what is around it: "
-        "`search.weights.host` is theirs, and `unusualness` does not look at them.",
-    )
-    unusualness: NonNegative = Field(
-        0.0,
-        description="Weight of one more dimension, counted in `dimensions`: how far a galaxy is from its nearest "
-        "neighbours; 0: none.",
     )
     minimum_good_fraction: Fraction = Field(
         0.5, description="Galaxies with fewer good pixels in some band are left out (and listed)."
@@ -144,13 +136,3 @@ class Embedding(Section):
         if views == 1:
             raise ValueError("one view has nothing to agree with: 2 or more, or 0 for none")
         return views
-
-    @model_validator(mode="after")
-    def _some_directions_are_not_the_hosts(self) -> Self:
-        others = self.dimensions - (self.unusualness > 0)
-        if self.host_directions >= others:
-            raise ValueError(
-                f"host_directions {self.host_directions} must be smaller than the {others} of `dimensions` that are "
-                "directions"
-            )
-        return self

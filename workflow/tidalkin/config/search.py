@@ -49,21 +49,16 @@ class Query(Section):
         return self
 
 
-class Weights(Section):
-    """How much some dimensions of a vector count in a comparison, where all others count 1."""
-
-    host: NonNegative = Field(0.1, description="Each of `embedding.host_directions`; 0: the host does not matter.")
-    unusual: NonNegative = Field(
-        4.0, description="The unusualness, where `embedding.unusualness` makes it a dimension."
-    )
-
-
 class Search(Section):
     """Questions asked by the workflow."""
 
     k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
     radius_arcsec: Positive = Field(2.0, description="How far from `position` a galaxy may be, arcsec.")
-    weights: Weights = Field(default_factory=Weights)
+    debris_weight: NonNegative = Field(
+        8.0,
+        description="How much the debris score counts in a search, where every other dimension counts 1; 0: plain "
+        "look-alikes.",
+    )
     queries: dict[str, Query] = Field(default_factory=dict, description="Questions by name.")
 
     @model_validator(mode="after")

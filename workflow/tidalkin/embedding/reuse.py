@@ -64,10 +64,7 @@ def reuse_whitening(source: str | Path, output: str | Path, *, encoder: str, set
     """
     white = load_whitening(source)
     white.check(encoder, source)
-    compared = [
-        (f"embedding.{key}", getattr(white, key), getattr(settings, key))
-        for key in ("dimensions", "host_directions", "unusualness")
-    ]
+    compared = [(f"embedding.{key}", getattr(white, key), getattr(settings, key)) for key in ("dimensions",)]
     _take(source, output, compared, "fitted", "fit a whitening (without `reuse.whitening`)")
 
 

@@ -50,7 +50,10 @@ class WhiteningSample:
         """The whitening of all that was added."""
         table = np.concatenate(self._features)
         between_views = self._between_views / len(table) if self._settings.whitening_views else None
-        return fit_whitening(table, self._settings, self._loaded.digest, between_views)
+        has_debris_score = self._loaded.debris_map is not None
+        return fit_whitening(
+            table, self._settings, self._loaded.digest, between_views, has_debris_score=has_debris_score
+        )
 
 
 def whiten(

@@ -1,15 +1,16 @@
-"""Features to vectors: whitened, of length one, with how unlike any other a galaxy is as one more dimension.
+"""Whiten features to vectors of length one, with the debris score as one more dimension.
 
-Whitening comes before any comparison because raw features are ruled by a galaxy's size and brightness. It is fitted
-once, on a sample, and is bound to its encoder by the encoder's digest.
+Raw features are ruled by a galaxy's size and brightness, so vectors are compared only after whitening. The whitening is
+fitted once, on a sample, and is bound to its encoder by the encoder's digest.
 
-The loss of SimSiam sees the last stage only; what the earlier ones add is not yet invariant to anything. So the
-whitening asks the question of the loss once more, of all features, in closed form: which directions tell galaxies
-apart, but not the random views of one galaxy? The first of these still describe the host galaxy, the surest thing to
-know a galaxy by; what is around it comes after them.
+SimSiam's loss sees only the last stage. The earlier stages are not yet invariant to anything. The whitening therefore
+answers the question of the loss once more, for all features and in closed form: in which directions do galaxies differ,
+but not the random views of one galaxy?
 
-A question needs what is here, and shall be answered at once: libraries that take long to import are imported where
-they are used.
+An encoder that learned from injected light adds a debris score. It is a dimension of its own, so that a search can
+weigh it against likeness.
+
+A search needs this module and should be fast. Libraries that are slow to import are imported where they are used.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from tidalkin import config
 from tidalkin.atomic import atomic_path
+from tidalkin.constants import MAD_TO_SIGMA
 from tidalkin.errors import TidalkinError
 
 Floats = npt.NDArray[np.float32]
@@ -34,58 +36,52 @@ VIEW_NOISE_FLOOR = 0.01
 """Added to the variance between views, in every direction alike, as a share of its mean over the directions: from a
 finite sample, some directions seem to have next to none."""
 
-NEIGHBOURS = 5  # whose mean distance says how unusual a galaxy is
-MOST_COMPARED_WITH = 4096  # galaxies of the sample, among which the neighbours are
-SAME_GALAXY = 0.01  # distance below which a neighbour is the galaxy itself; others are more than 1 away
-MOST_UNUSUAL = 3.0  # standard deviations: an artefact is no more unusual than that
+DEBRIS_SHARE_OF_LENGTH = 0.2
+"""Length of the debris dimension, before a vector is scaled to length one, of a score of one standard deviation."""
+DEBRIS_RANGE = (-3.0, 6.0)  # of the standardised score: an artefact counts no more than very bright debris
+SMALLEST_SCATTER = 1e-6  # of debris scores
 TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """Directions of the standardised features, each scaled to unit variance; and how unusual a galaxy is."""
+    """Directions of the standardised features, each scaled to unit variance, and the scale of the debris score."""
 
     mean: Floats
     """(feature,)"""
     components: Floats
     """(direction, feature), divided by each feature's standard deviation."""
     scale: Floats
-    """(direction,): what a component is multiplied with."""
-    host_directions: int
-    """How many of the first directions describe the host galaxy."""
-    sample: Floats
-    """(object, direction): whitened galaxies to be unlike of, in the directions that are not the host's."""
-    distance: Floats
-    """Mean and standard deviation, over these, of the logarithm of the mean distance to the nearest others."""
-    unusualness: float
-    """Weight of that logarithm, standardised, as one more dimension; 0: none."""
+    """(direction,): factor of each component."""
+    debris: Floats
+    """(2,): median and robust standard deviation of the debris score, which is the last feature; empty without one."""
     encoder: str
     """Digest of the encoder whose features these are."""
 
     @property
+    def has_debris_score(self) -> bool:
+        """Whether the last dimension is the debris score."""
+        return len(self.debris) > 0
+
+    @property
     def dimensions(self) -> int:
-        """Of a vector."""
-        return len(self.scale) + (self.unusualness > 0)
+        """Number of dimensions of a vector."""
+        return len(self.scale) + self.has_debris_score
 
     def apply(self, features: Floats) -> Floats:
-        """Vectors of length one, (object, dimension) float32, from features (object, feature)."""
-        white = ((features - self.mean) @ self.components.T * self.scale).astype(np.float32)
-        vectors = _unit_rows(white)
-        if self.unusualness and len(white):
-            mean, deviation = self.distance
-            log_distance = _log_distance(white[:, self.host_directions :], self.sample)
-            unusual = ((log_distance - mean) / deviation).clip(-MOST_UNUSUAL, MOST_UNUSUAL)
-            vectors = _unit_rows(np.column_stack([vectors, self.unusualness * unusual]))
-        elif self.unusualness:
-            vectors = np.zeros((0, self.dimensions))
+        """Compute vectors of length one, (object, dimension) float32, from features (object, feature)."""
+        vectors = _unit_rows(((features - self.mean) @ self.components.T * self.scale).astype(np.float32))
+        if self.has_debris_score:
+            median, scatter = self.debris
+            score = ((features[:, -1] - median) / scatter).clip(*DEBRIS_RANGE)
+            vectors = _unit_rows(np.column_stack([vectors, DEBRIS_SHARE_OF_LENGTH * score]))
         return vectors.astype(np.float32)
 
-    def importance(self, weights: config.Weights) -> Floats:
-        """How much each dimension (dimension,) counts when vectors are compared; 1 but for host and unusualness."""
+    def importance(self, debris_weight: float) -> Floats:
+        """Return how much each dimension counts when vectors are compared, (dimension,): 1 but for the debris score."""
         counts = np.ones(self.dimensions, np.float32)
-        counts[: self.host_directions] = weights.host
-        if self.unusualness:
-            counts[-1] = weights.unusual
+        if self.has_debris_score:
+            counts[-1] = debris_weight
         return counts
 
     def check(self, encoder: str, name: str | Path) -> None:
@@ -116,10 +112,7 @@ def load_whitening(path: str | Path) -> Whitening:
                 saved["mean"],
                 saved["components"],
                 saved["scale"],
-                int(saved["host_directions"]),
-                saved["sample"],
-                saved["distance"],
-                float(saved["unusualness"]),
+                saved["debris"],
                 str(saved["encoder"]),
             )
     except (OSError, ValueError, KeyError, EOFError) as error:
@@ -129,7 +122,12 @@ def load_whitening(path: str | Path) -> Whitening:
 
 
 def fit_whitening(
-    features: Floats, settings: config.Embedding, encoder: str, between_views: Doubles | None = None
+    features: Floats,
+    settings: config.Embedding,
+    encoder: str,
+    between_views: Doubles | None = None,
+    *,
+    has_debris_score: bool = False,
 ) -> Whitening:
     """Fit a whitening: the best directions of the standardised features, each scaled to unit variance.
 
@@ -143,12 +141,13 @@ def fit_whitening(
     features : (object, feature) float32
         A sample of features.
     settings : config.Embedding
-        Dimensions of a vector: directions to keep, of which the first are the host's, and the unusualness if it has a
-        weight.
+        Dimensions of a vector: directions to keep, and the debris score where there is one.
     encoder : str
         Digest of the encoder.
     between_views : (feature, feature) float64, optional
         Mean covariance of the features of one galaxy's views.
+    has_debris_score : bool
+        Whether the last feature is the debris score.
 
     Raises
     ------
@@ -161,7 +160,7 @@ def fit_whitening(
             f"embedding.dimensions is {settings.dimensions}, but {len(features)} galaxies with {features.shape[1]} "
             f"features allow at most {max(most, 0)}: lower it"
         )
-    directions = settings.dimensions - (settings.unusualness > 0)
+    directions = settings.dimensions - has_debris_score
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     varies = deviation > SMALLEST_DEVIATION * deviation.max()
     weight = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
@@ -173,20 +172,20 @@ def fit_whitening(
         components, variance = _discriminants(np.cov(standardised, rowvar=False), between_views, directions)
     variance = np.maximum(variance, SMALLEST_VARIANCE * variance[0])
     scale = 1 / np.sqrt(np.maximum(variance, TINY))
-    rows = np.linspace(0, len(features) - 1, min(len(features), MOST_COMPARED_WITH)).round().astype(int)
-    white = (standardised[rows] @ components.T * scale).astype(np.float32)
-    sample = white[:, settings.host_directions :] if settings.unusualness else white[:0]
-    log_distance = _log_distance(sample, sample) if len(sample) else np.zeros(1)
     return Whitening(
         mean.astype(np.float32),
         (components * weight).astype(np.float32),
         scale.astype(np.float32),
-        settings.host_directions,
-        sample,
-        np.array([log_distance.mean(), log_distance.std() or 1.0], np.float32),
-        settings.unusualness,
+        _robust_scale(features[:, -1]) if has_debris_score else np.zeros(0, np.float32),
         encoder,
     )
+
+
+def _robust_scale(score: Floats) -> Floats:
+    """Compute median and robust standard deviation of scores (object,), (2,) float32."""
+    median = np.median(score)
+    scatter = MAD_TO_SIGMA * np.median(np.abs(score - median))
+    return np.array([median, max(scatter, SMALLEST_SCATTER)], np.float32)
 
 
 def _principal_components(standardised: Doubles, count: int) -> tuple[Doubles, Doubles]:
@@ -213,19 +212,6 @@ def _discriminants(between_objects: Doubles, between_views: Doubles, count: int)
         subset_by_index=(n_features - count, n_features - 1),
     )
     return directions.T[::-1], variance[::-1]
-
-
-def _log_distance(white: Floats, sample: Floats) -> Doubles:
-    """Logarithm of the mean distance (object,) to the nearest of the sample, without the galaxy itself."""
-    from sklearn.neighbors import NearestNeighbors
-
-    count = min(NEIGHBOURS, len(sample) - 1)
-    nearest = NearestNeighbors(n_neighbors=count + 1, algorithm="brute").fit(sample)
-    distance, _ = nearest.kneighbors(white)
-    has_itself = distance[:, :1] < SAME_GALAXY
-    others = np.where(has_itself, distance[:, 1:], distance[:, :-1])
-    logarithm: Doubles = np.log(np.maximum(others.mean(axis=1), TINY))
-    return logarithm
 
 
 def _unit_rows(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

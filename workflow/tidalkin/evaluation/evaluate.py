@@ -118,7 +118,7 @@ def evaluate_run(
     directory: Path,
     *,
     settings: config.EvaluationSettings,
-    weights: config.Weights,
+    debris_weight: float,
     processes: int = 1,
 ) -> None:
     """Evaluate the encoder beside the baselines, and write the tables and figures.
@@ -137,13 +137,13 @@ def evaluate_run(
         Where to write.
     settings : config.EvaluationSettings
         Repeats, numbers of labels, size of the set.
-    weights : config.Weights
-        Weights of the dimensions in a search.
+    debris_weight : float
+        How much the debris score counts in a search.
     processes : int
         Number of repeats computed at once; it changes no result.
     """
     wanted = labelled_galaxies(catalog, settings.negative_label).object_id
-    importance = load_whitening(whitening).importance(weights)
+    importance = load_whitening(whitening).importance(debris_weight)
     methods = read_methods(vector_files, id_files, baselines, wanted, importance)
     found = evaluate(methods, catalog, settings, processes)
     write_evaluation(found, directory)

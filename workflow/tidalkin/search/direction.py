@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tidalkin import config
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.index.query import OpenIndex
@@ -55,9 +54,9 @@ def direction(like: Vectors, unlike: Vectors, importance: Vectors) -> Vectors:
     return unit
 
 
-def dimension_importance(opened: OpenIndex, files: RunFiles, weights: config.Weights) -> Vectors:
+def dimension_importance(opened: OpenIndex, files: RunFiles, debris_weight: float) -> Vectors:
     """How much each dimension of the run's vectors counts."""
-    importance = load_whitening(files.whitening).importance(weights)
+    importance = load_whitening(files.whitening).importance(debris_weight)
     dimensions = opened.vectors.shape[1]
     if len(importance) != dimensions:
         raise TidalkinError(

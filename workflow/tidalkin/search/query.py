@@ -52,7 +52,7 @@ def find_similar(
     *,
     k: int,
     radius_arcsec: float,
-    weights: config.Weights,
+    debris_weight: float,
     cutouts: CutoutSettings | None = None,
 ) -> SearchResult:
     """Find the galaxies most similar to the examples of a query.
@@ -67,8 +67,8 @@ def find_similar(
         How many look-alikes.
     radius_arcsec : float
         How far from ``query.position`` the catalog's nearest galaxy may be.
-    weights : config.Weights
-        How much the host galaxy and the unusualness count.
+    debris_weight : float
+        How much the debris score counts; 0 for plain look-alikes.
     cutouts : CutoutSettings, optional
         Needed for ``query.cutout`` only.
 
@@ -95,12 +95,12 @@ def find_similar(
             raise ValueError("a query with a cutout needs `cutouts`")
         outside = read_outside_galaxy(query.cutout, files, cutouts)
         examples = np.concatenate([examples, outside.vector[None, :]])
-    towards = direction(examples, named[len(like) :], dimension_importance(opened, files, weights))
+    towards = direction(examples, named[len(like) :], dimension_importance(opened, files, debris_weight))
     found, similarity = opened.most_similar(towards, k, exclude=rows.tolist())
     made_by = {
         "Software": f"tidalkin {__version__}",
         "Query": query.model_dump_json(exclude_defaults=True),
-        "Weights": weights.model_dump_json(),
+        "Debris weight": f"{debris_weight:g}",
         "Embeddings": opened.report.embeddings_digest,
         "Index": f"{opened.report.kind}, recall@10 {opened.report.recall_at_10:.3f}",
     }
