@@ -59,6 +59,8 @@ intersphinx_mapping = {
 intersphinx_timeout = 5
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"tidalkin {release}"
 html_theme_options = {
     "github_url": "https://github.com/tidalkin/tidalkin",
