@@ -1,23 +1,27 @@
-"""How near training and embedding come to what the network alone can do, beside lightly's SimSiam.
+"""Measure training and embedding against the network alone, and against lightly's SimSiam.
 
     python benchmarks/training.py
     python benchmarks/training.py --config config/config.yaml --batch-size 128
+    benchmarks/gpu.sh
 
-Five ways to train the same network, in one process and in turns (A B C A B C ...), so that what else a machine does
-hits all alike; medians of the turns are printed. On a busy machine look at the ratios of processor time (of this
-process and its workers; they say nothing of a GPU). One turn is one epoch of made-up galaxies:
+Four ways to train the same network run in one process and in turns (A B C A B C ...), so that other work on the
+machine affects all of them alike. Medians of the turns are printed. On a busy machine, look at the ratios of processor
+time of this process and its workers; they do not apply to a GPU. One turn is one epoch of simple simulated galaxies.
 
-ceiling    forward, backward and optimizer on one pair of views that stays on the device: no data path.
-tidalkin   `tidalkin.model.train.one_step` on views drawn from images in the device's memory: what training does.
-streaming  the same, with the images read from the store during the turn, a window ahead.
-lightly    lightly's SimSiam with its usual transforms and DataLoader. These know only 8-bit pictures in three colours,
-           so it gets those, ready decoded in memory, and a network of three bands: an easier task than ours.
+ceiling    Forward, backward and optimizer on one pair of views that stays on the device, without a data path.
+tidalkin   `tidalkin.model.train.one_step` on views drawn from images in the device's memory, as in training.
+streaming  The same, with the images read from the store during the turn, one window ahead.
+lightly    lightly's SimSiam with its usual transforms and DataLoader. These take 8-bit pictures in three colours only.
+           It gets such pictures, decoded in memory, and a network of three bands, which is an easier task than ours.
+           Without lightly, the table says so.
 
-Embedding is measured likewise: `tidalkin.embedding.features` beside the network alone on images that are ready.
+With `--compile`, the network is also compiled by `torch.compile`, and on a GPU run as CUDA graphs.
 
-On CUDA all of it runs in bfloat16, as the pipeline does. Memory: the most allocated on the device in a turn. On the CPU
-it is the most resident, of this process, which holds the data of all variants, and of lightly's workers, which live
-from its first turn on: it tells what the benchmark needs, not what a variant does.
+Embedding is measured in the same way: `tidalkin.embedding.features` beside the network alone on images in memory.
+
+On CUDA everything runs in bfloat16, as in the pipeline. Memory is the largest amount allocated on the device in a turn.
+On the CPU it is the largest resident memory of this process, which holds the data of all variants, and of lightly's
+workers, which live from its first turn on. It is the memory that the benchmark needs, not that of one variant.
 """
 
 from __future__ import annotations
@@ -29,11 +33,12 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import psutil
@@ -62,11 +67,11 @@ RGB = 3  # bands that lightly's transforms can take
 
 @dataclass
 class Variant:
-    """One way of doing the work, and what was measured of it."""
+    """One way of doing the work, with its measurements."""
 
     name: str
     turn: Callable[[], int]
-    """Works for one turn; returns how many views went through the network."""
+    """Do the work of one turn; return the number of views that went through the network."""
     rates: list[float] = field(default_factory=list)
     """Views per second of each turn."""
     cpu_rates: list[float] = field(default_factory=list)
@@ -102,7 +107,7 @@ def make_store(path: Path, settings: config.Settings, galaxies: int) -> None:
 
 
 def network_channels(settings: config.Settings) -> int:
-    """Channels of what the network sees: the bands, and what the stretch adds."""
+    """Count the channels that the network sees: the bands, and those that the stretch adds."""
     return channel_count(len(settings.cutouts.bands), settings.stretch)
 
 
@@ -110,7 +115,7 @@ def network_channels(settings: config.Settings) -> int:
 
 
 class Trainings:
-    """The ways to train, on the same device with networks of the same kind."""
+    """Ways to train, on the same device with networks of the same kind."""
 
     def __init__(self, path: Path, settings: config.Settings, galaxies: int, workers: int) -> None:
         self.path, self.settings, self.galaxies, self.workers = path, settings, galaxies, workers
@@ -119,7 +124,7 @@ class Trainings:
         self.batch_size = settings.training.batch_size
 
     def ceiling(self) -> Variant:
-        """The network alone."""
+        """Build the training of the network alone."""
         network, optimizer = self._network()
         side = self.settings.augment.crop // self.settings.stretch.bin
         pair = torch.rand(2, self.batch_size, network_channels(self.settings), side, side, device=self.device)
@@ -134,9 +139,9 @@ class Trainings:
 
         return Variant("ceiling: the network alone", turn)
 
-    def ours(self, images_in: str) -> Variant:
-        """The step of `tidalkin.model.train`."""
-        network, optimizer = self._network()
+    def ours(self, images_in: Literal["memory", "stream"], mode: str | None = None) -> Variant:
+        """Build the training of `tidalkin.model.train`, compiled if ``mode`` is one of `torch.compile`."""
+        network, optimizer = self._network(mode)
         bands = self.settings.cutouts.bands
         images = TrainingImages(
             ImageStore.open(self.path),
@@ -145,7 +150,7 @@ class Trainings:
             window=self.batch_size,
             seed=1,
             device=self.device,
-            images_in=images_in,  # type: ignore[arg-type]
+            images_in=images_in,
         )
         generator = torch.Generator(self.device)
         sigma = torch.from_numpy(SKY_SIGMA[: len(bands)])
@@ -161,11 +166,12 @@ class Trainings:
                 one_step(network, optimizer, view_a, view_b, self.settings.injection, self.precision)
             return 2 * self.batch_size * len(images)
 
-        names = {"memory": "tidalkin: images in memory", "stream": "tidalkin: images streamed"}
-        return Variant(names[images_in], turn)
+        where = {"memory": "images in memory", "stream": "images streamed"}[images_in]
+        how = {None: "", "default": ", compiled", "reduce-overhead": ", compiled, CUDA graphs"}[mode]
+        return Variant(f"tidalkin: {where}{how}", turn)
 
     def lightly(self) -> Variant:
-        """SimSiam as lightly's documentation has it."""
+        """Build the SimSiam of lightly's documentation."""
         from lightly.loss import NegativeCosineSimilarity
         from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
         from lightly.transforms import SimSiamTransform
@@ -208,10 +214,10 @@ class Trainings:
 
         return Variant(f"lightly: SimSiam, {self.workers} workers", turn)
 
-    def _network(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def _network(self, mode: str | None = None) -> tuple[nn.Module, torch.optim.Optimizer]:
         encoder = Encoder(network_channels(self.settings), self.settings.encoder)
         model = self._placed(SimSiam(encoder, self.settings.encoder))
-        network = torch.compile(model) if self.settings.compute.compile else model
+        network = torch.compile(model, mode=mode) if mode else model
         return network, self._optimizer(model)  # type: ignore[return-value]
 
     def _placed(self, model: nn.Module) -> nn.Module:
@@ -241,7 +247,7 @@ class _Transformed(torch.utils.data.Dataset):
 
 
 def embeddings(settings: config.Settings, galaxies: int) -> list[Variant]:
-    """Embedding, beside the network alone on as many images."""
+    """Build the embedding, and the network alone on the same number of images."""
     device = choose_device(settings.compute.device)
     precision = choose_precision(settings.compute.precision, device)
     bands, size = settings.cutouts.bands, settings.images.size
@@ -268,7 +274,11 @@ def embeddings(settings: config.Settings, galaxies: int) -> list[Variant]:
         features(loaded, flux, settings.embedding, settings.compute)
         return n_views
 
-    return [Variant("ceiling: the network alone", ceiling), Variant("tidalkin: embedding", ours)]
+    symmetries = settings.embedding.symmetries
+    return [
+        Variant("embedding, ceiling: the network alone", ceiling),
+        Variant(f"embedding, tidalkin: {symmetries} symmetries", ours),
+    ]
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------
@@ -291,14 +301,14 @@ def measure(variants: list[Variant], rounds: int) -> None:
 
 
 def _cpu_seconds() -> float:
-    """Processor time of this process and its living children."""
+    """Add up the processor time of this process and its living children."""
     process = psutil.Process()
     return sum(sum(member.cpu_times()[:2]) for member in [process, *process.children()])
 
 
 @contextmanager
 def _peak_memory() -> Iterator[list[int]]:
-    """The most memory in use meanwhile: on the GPU if there is one, else of this process and its children."""
+    """Watch the peak of memory: of the GPU, else of this process and its children."""
     peak = [0]
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -321,29 +331,39 @@ def _peak_memory() -> Iterator[list[int]]:
         watcher.join()
 
 
+def _released(variants: list[Variant]) -> list[Variant]:
+    """Release the networks and images of measured variants; keep their measurements."""
+    return [replace(variant, turn=int) for variant in variants]
+
+
 def _ratio(rates: list[float], others: list[float]) -> float:
-    """Median of the ratios turn by turn, since neighbouring turns see the machine in the same state."""
+    """Compute the median of the ratios turn by turn; neighbouring turns see the same machine."""
     return statistics.median(one / other for one, other in zip(rates, others, strict=True))
 
 
-def table(title: str, variants: list[Variant]) -> Table:
-    """Rates, shares of the ceiling (the first variant) and memory."""
+def table(title: str, groups: Sequence[Sequence[Variant]], missing: Sequence[str]) -> Table:
+    """Tabulate rates, shares of each group's first variant, the ceiling, and memory."""
     found = Table(title=title)
     for column in ("", "views/s", "of ceiling", "of ceiling, CPU time", "peak memory, GB"):
         found.add_column(column, justify="right" if column else "left")
-    for variant in variants:
-        found.add_row(
-            variant.name,
-            f"{variant.rate:.1f}",
-            f"{_ratio(variant.rates, variants[0].rates):.3f}",
-            f"{_ratio(variant.cpu_rates, variants[0].cpu_rates):.3f}",
-            f"{variant.peak_bytes / 1e9:.2f}",
-        )
+    for variants in groups:
+        found.add_section()
+        for variant in variants:
+            found.add_row(
+                variant.name,
+                f"{variant.rate:.1f}",
+                f"{_ratio(variant.rates, variants[0].rates):.3f}",
+                f"{_ratio(variant.cpu_rates, variants[0].cpu_rates):.3f}",
+                f"{variant.peak_bytes / 1e9:.2f}",
+            )
+    found.add_section()
+    for name in missing:
+        found.add_row(name, *["-"] * 4)
     return found
 
 
 def profile(variant: Variant) -> str:
-    """Where the time of one turn goes, by operator."""
+    """Break the time of one turn down by operator."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     sort_by = "self_cpu_time_total"
     if torch.cuda.is_available():
@@ -367,40 +387,45 @@ def main(
     ),
     embed: Annotated[int, typer.Option(min=1, help="Galaxies embedded per turn.")] = 64,
     show_profile: Annotated[bool, typer.Option("--profile", help="Also print where our time goes.")] = False,
-    compile: Annotated[bool, typer.Option(help="With torch.compile.")] = False,
+    compile: Annotated[bool, typer.Option(help="Also with torch.compile; on a GPU, with CUDA graphs too.")] = False,
 ) -> None:
-    """Measure and print the tables."""
+    """Measure and print the table."""
     settings = config.load_settings(yaml.safe_load(config_file.read_text()) if config_file else {})
     training = settings.training.model_copy(update={"batch_size": batch_size} if batch_size else {})
     encoder = settings.encoder.model_copy(update={"width": width} if width else {})
-    compute = settings.compute.model_copy(update={"compile": compile})
-    settings = settings.model_copy(update={"training": training, "encoder": encoder, "compute": compute})
+    settings = settings.model_copy(update={"training": training, "encoder": encoder})
     galaxies = steps * training.batch_size
     folder = Path(tempfile.mkdtemp())
     console = Console(width=110)
     try:
         make_store(folder / "images.zarr", settings, galaxies)
         trainings = Trainings(folder / "images.zarr", settings, galaxies, workers)
-        variants = [trainings.ceiling(), trainings.ours("memory"), trainings.ours("stream"), trainings.lightly()]
+        variants = [trainings.ceiling(), trainings.ours("memory"), trainings.ours("stream")]
+        if compile:
+            modes = ["default", "reduce-overhead"] if trainings.device.type == "cuda" else ["default"]
+            variants += [trainings.ours("memory", mode) for mode in modes]
+        has_peer = find_spec("lightly") is not None
+        variants += [trainings.lightly()] if has_peer else []
         measure(variants, rounds)
-        device = torch.cuda.get_device_name() if trainings.device.type == "cuda" else f"{trainings.device.type}"
+        if show_profile:
+            console.print(profile(variants[1]))
+        variants = _released(variants)
+        embedding = embeddings(settings, embed)
+        measure(embedding, rounds)
+
+        device = torch.cuda.get_device_name() if trainings.device.type == "cuda" else trainings.device.type
         side = settings.augment.crop // settings.stretch.bin
         what = (
             f"{settings.encoder.architecture} of width {encoder.width}, batches of {training.batch_size}, {side} pixel "
             f"views, {str(trainings.precision).removeprefix('torch.')} on {device} ({torch.get_num_threads()} threads)"
         )
-        console.print(table(f"training: {what}", variants))
-        ours, peer = variants[1], variants[3]
-        console.print(
-            f"tidalkin is {_ratio(ours.rates, peer.rates):.2f} times as fast as lightly, "
-            f"{_ratio(ours.cpu_rates, peer.cpu_rates):.2f} times by processor time"
-        )
-        if show_profile:
-            console.print(profile(variants[1]))
-        del variants, trainings
-        embedding = embeddings(settings, embed)
-        measure(embedding, rounds)
-        console.print(table(f"embedding: {settings.embedding.symmetries} symmetries", embedding))
+        console.print(table(what, [variants, embedding], [] if has_peer else ["lightly: not installed"]))
+        if has_peer:
+            ours, peer = variants[1], variants[-1]
+            console.print(
+                f"tidalkin is {_ratio(ours.rates, peer.rates):.2f} times as fast as lightly, "
+                f"{_ratio(ours.cpu_rates, peer.cpu_rates):.2f} times by processor time"
+            )
     finally:
         shutil.rmtree(folder)
 

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# All measurements that need a GPU, in one table, in less than ten minutes. Copy the table into benchmarks/RESULTS.md.
+#
+#   pip install -r envs/requirements.txt
+#   pip install --no-deps -r envs/requirements-benchmarks.txt    # optional: lightly, to compare with
+#   benchmarks/gpu.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PYTHONPATH="$PWD/workflow"
+
+python - <<'PYTHON'
+import sys
+
+import torch
+
+if not torch.cuda.is_available():
+    sys.exit("no CUDA device is visible to torch: run this on a machine with an NVIDIA GPU, or use benchmarks/training.py")
+PYTHON
+
+timeout 600 python benchmarks/training.py --config config/hsc_pdr3.yaml --batch-size 256 --steps 16 --rounds 5 \
+    --workers 8 --embed 512 --compile
