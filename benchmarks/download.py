@@ -51,7 +51,8 @@ from tidalkin.config import Cutouts, HscDas, HscDasTransport
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.download.credentials import Account
 from tidalkin.sources.fetch import fetch_chunk
-from tidalkin.sources.hsc.das import HscDasSource, cutout_requests, in_server_order, request_list
+from tidalkin.sources.hsc.cutout_server import cutout_requests, in_server_order, request_list
+from tidalkin.sources.hsc.das import HscDasSource
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "servers" / "hsc_server.py"
 ACCOUNT = Account("astronomer", SecretStr("a-very-secret-passphrase"), "the benchmark")

@@ -16,7 +16,7 @@ from tidalkin.download.request import CutoutRequest, VerifiedCutout
 from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
 
-REQUESTS = [CutoutRequest(number, "g", "HSC-G", f"line {number}") for number in range(6)]
+REQUESTS = [CutoutRequest(number, "g", "HSC-G", 150.0, 2.0, 8, f"line {number}") for number in range(6)]
 
 
 def member(number: int, tract: int = 9000) -> VerifiedCutout:

@@ -17,7 +17,7 @@ from tidalkin.config import Cutouts, HscDas, HscDasTransport
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.download.credentials import Account
 from tidalkin.download.request import CutoutRequest
-from tidalkin.sources.hsc.das import cutout_requests, in_server_order
+from tidalkin.sources.hsc.cutout_server import cutout_requests, in_server_order
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 

@@ -36,6 +36,7 @@ from tidalkin.cutouts.write import write_cutout
 USER, PASSWORD = "astronomer", "a-very-secret-passphrase"
 CUTOUT_PATH = "/das_cutout/pdr3/cgi-bin/cutout"
 PIXEL_SCALE_ARCSEC = 0.168
+TEMPLATE_RA, TEMPLATE_DEC = 150.0, 2.0
 GATHER_BYTES = 1 << 18
 TEN_GIGABYTES = 10 * 1000**3
 
@@ -77,6 +78,8 @@ MEMBER_FAULTS = (
     "not-fits",
     "short-fits",
     "empty-member",
+    "other-place",
+    "other-size",
 )
 """Faults of one line's member, in a stream that ends as it should."""
 
@@ -273,7 +276,10 @@ class CutoutService:
         request = Request(texts)
         with self._lock:
             self.requests.append(request)
-        whole = next((kind for text in texts if (kind := self._fault(text, ANSWER_FAULTS))), "")
+        whole = self._answer_fault(texts)
+        if whole == "slow-first-byte":
+            time.sleep(0.1)
+            whole = self._answer_fault(texts)
         if not handler.authorized() or whole == "401":
             handler.reply(401, b"<html>Unauthorized</html>", "text/html", WWW_Authenticate='Basic realm="HSC"')
             return
@@ -290,10 +296,11 @@ class CutoutService:
         elif whole == "html-as-tar":
             handler.reply(200, b"<html>" + b"The service is under maintenance" * 40, "application/x-tar")
         else:
-            if whole == "slow-first-byte":
-                time.sleep(0.1)
             handler.send_chunked(_gathered(self._tar(lines)), "application/x-tar", self.bytes_per_second)
             request.finished = True
+
+    def _answer_fault(self, texts: Sequence[str]) -> str:
+        return next((kind for text in texts if (kind := self._fault(text, ANSWER_FAULTS))), "")
 
     def _fault(self, text: str, kinds: Sequence[str]) -> str:
         """Use up the fault planned for a line, if it is one of ``kinds``; empty if there is none."""
@@ -384,6 +391,16 @@ def _spoiled(kind: str, name: str, content: bytes) -> tuple[str, bytes]:
         return name, b"<html>internal error</html>"
     if kind == "short-fits":
         return name, content[: len(content) * 2 // 3]
+    if kind == "other-place":  # a minute of arc further north
+        at = content.index(b"CRVAL2  =") + 10
+        dec = b"%20s" % (b"%.10f" % (float(content[at : at + 20]) + 1 / 60))
+        return name, content.replace(content[at : at + 20], dec)
+    if kind == "other-size":
+        filter_name = re.search(r"HSC-.", name)[0]
+        ra, dec = (float(content.partition(b"CRVAL%d  =" % axis)[2][:21]) for axis in (1, 2))
+        half = 20 * PIXEL_SCALE_ARCSEC / 3600
+        line = {"filter": filter_name, "mask": "true", "variance": "true"}
+        return name, cutout(line | {"ra": str(ra), "dec": str(dec), "sw": str(half)}, 8000)
     assert kind == "empty-member", kind
     return name, b""
 
@@ -432,8 +449,8 @@ def _template(filter_name: str, width: int, mask: bool, variance: bool) -> tuple
         np.zeros((width, width), np.int32) if mask else None,
         np.full((width, width), 9e-4, np.float32) if variance else None,
         band=filter_name[-1].lower(),
-        ra=150.0,
-        dec=2.0,
+        ra=TEMPLATE_RA,
+        dec=TEMPLATE_DEC,
         fluxmag0=10 ** (0.4 * 27),
         mask_planes={"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "NO_DATA": 8},
     )
@@ -441,10 +458,19 @@ def _template(filter_name: str, width: int, mask: bool, variance: bool) -> tuple
     return content[:start], content[start + 8 :]
 
 
+def _moved(headers: bytes, ra: float, dec: float) -> bytes:
+    """The same headers, of images around another position."""
+    for axis, old, new in ((1, TEMPLATE_RA, ra), (2, TEMPLATE_DEC, dec)):
+        card = b"CRVAL%d  = %20s"
+        headers = headers.replace(card % (axis, repr(old).encode()), card % (axis, b"%.10f" % new))
+    return headers
+
+
 def cutout(line: dict[str, str], tract: int) -> bytes:
     """The cutout of a line: the same bytes each time, other bytes for every other line and tract."""
     width = round(2 * float(line["sw"]) * 3600 / PIXEL_SCALE_ARCSEC)
-    before, after = _template(line["filter"], width, line["mask"] == "true", line["variance"] == "true")
+    parts = _template(line["filter"], width, line["mask"] == "true", line["variance"] == "true")
+    before, after = (_moved(part, float(line["ra"]), float(line["dec"])) for part in parts)
     stamp = hashlib.blake2b(f"{line['ra']} {line['dec']} {line['filter']} {tract}".encode(), digest_size=4).digest()
     return before + struct.pack(">2f", int.from_bytes(stamp[:2]), int.from_bytes(stamp[2:])) + after
 

@@ -28,7 +28,7 @@ from servers.hsc_server import CUTOUT_PATH, PASSWORD, USER, CutoutService, Handl
 from tidalkin.config import load_settings
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.download.ledger import read_ledger
-from tidalkin.sources.hsc.das import cutout_requests
+from tidalkin.sources.hsc.cutout_server import cutout_requests
 
 pytestmark = pytest.mark.slow
 

@@ -1,12 +1,24 @@
 """Errors that a user can correct: one sentence, without a traceback."""
 
+from __future__ import annotations
+
+from tidalkin.redaction import redact
+
 
 class TidalkinError(Exception):
     """An error that the user can correct.
 
-    The message is one sentence: the file, key or object, its value, what was expected, and the fix. Stages and the
-    command line print it without a traceback and exit with a non-zero status.
+    The message is one sentence that names the file, key or object, its fault and the fix. Stages and the command line
+    print it without a traceback and exit with a status other than zero. Known passwords in it are replaced by stars.
+
+    Parameters
+    ----------
+    message : str
+        The sentence.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 def first_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import tidalkin
 from tidalkin.config import DeclaredSettings, load_settings
 from tidalkin.errors import TidalkinError
+from tidalkin.redaction import RedactingFormatter
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -38,7 +39,9 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
         With status 1 after a `TidalkinError`, whose sentence is then the last thing logged.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(snakemake.log[0], mode="w")]
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, handlers=handlers, force=True)
+    for handler in handlers:
+        handler.setFormatter(RedactingFormatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logger = logging.getLogger("tidalkin")
     if "SLURM_JOB_ID" in os.environ:
         logger.info("SLURM job %s on %s", os.environ["SLURM_JOB_ID"], socket.gethostname())
@@ -49,8 +52,9 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
         logger.error("%s", error)
         sys.exit(1)
     except Exception:
+        # Python would print the traceback once more, with any password in it.
         logger.exception("unexpected fault: please report it with this log")
-        raise
+        sys.exit(1)
 
 
 def lend_package(folder: Path) -> None:

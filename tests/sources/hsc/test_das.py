@@ -13,12 +13,12 @@ import pytest
 
 from servers.hsc_run import ACCOUNT, Fetched, fetch, galaxies, ordered_requests, serve, settings, start_fetch
 from servers.hsc_server import PASSWORD, USER, CutoutService, HscServer
-from tidalkin.config import Cutouts, HscDas
+from tidalkin.config import HscDas
 from tidalkin.download.credentials import find_account
 from tidalkin.download.journal import DownloadJournal
 from tidalkin.download.report import failed_chunks
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc.das import HscDasSource, cutout_requests, in_server_order
+from tidalkin.sources.hsc.cutout_server import cutout_requests, in_server_order
 
 BANDS = ("g", "r", "i", "z", "y")
 
@@ -251,16 +251,3 @@ def test_no_file_a_run_writes_holds_the_credentials(tmp_path: Path) -> None:
     secrets = [PASSWORD.encode(), base64.b64encode(f"{USER}:{PASSWORD}".encode())]
     for path in files:
         assert not any(secret in path.read_bytes() for secret in secrets), path
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("http://hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", "must start with https"),
-        ("https://me:hunter2@hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", "holds credentials"),
-    ],
-)
-def test_an_address_that_would_give_credentials_away_is_refused(url: str, sentence: str, tmp_path: Path) -> None:
-    with pytest.raises(TidalkinError, match=sentence) as caught:
-        HscDasSource(Cutouts(hsc_das=HscDas(url=url)), tmp_path)
-    assert "hunter2" not in str(caught.value)

@@ -16,7 +16,7 @@ from servers.hsc_server import ANSWER_FAULTS, MEMBER_FAULTS, STREAM_FAULTS, HscS
 from tidalkin.download.journal import DownloadJournal
 from tidalkin.download.journal_file import JOURNAL, count_stored
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc.das import cutout_requests
+from tidalkin.sources.hsc.cutout_server import cutout_requests
 
 EVERY_FAULT = (*ANSWER_FAULTS, *STREAM_FAULTS, *MEMBER_FAULTS)
 SKY = {"absent_every": 40, "overlap_every": 6}

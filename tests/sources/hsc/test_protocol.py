@@ -11,30 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidalkin.cutouts.write import write_cutout
 from tidalkin.download.faults import Fault
 from tidalkin.download.request import CutoutRequest, VerifiedCutout
 from tidalkin.sources.hsc.protocol import fits_fault, read_answer
 
 
 def small_fits(number: int) -> bytes:
-    image = (
-        b"XTENSION= 'IMAGE   '",
-        b"BITPIX  =                  -32",
-        b"NAXIS   =                    1",
-        b"NAXIS1  =                   10",
-        b"PCOUNT  =                    0",
-        b"GCOUNT  =                    1",
-        b"END",
-    )
-    primary = (
-        b"SIMPLE  =                    T",
-        b"BITPIX  =                    8",
-        b"NAXIS   =                    0",
-        b"FILTER  = 'HSC-G   '",
-        b"END",
-    )
-    headers = [b"".join(card.ljust(80) for card in cards).ljust(2880) for cards in (primary, image)]
-    return headers[0] + headers[1] + np.full(10, number, ">f4").tobytes().ljust(2880, b"\0")
+    image = np.full((8, 8), number, np.float32)
+    return write_cutout(image, None, None, band="g", ra=150.0, dec=2.0, fluxmag0=1e9, mask_planes={})
+
+
+SIZE = len(small_fits(0))
 
 
 def stream_of(n_members: int, tar_format: int = tarfile.PAX_FORMAT) -> bytes:
@@ -46,12 +34,12 @@ def stream_of(n_members: int, tar_format: int = tarfile.PAX_FORMAT) -> bytes:
         tar.addfile(folder)
         for number in range(n_members):
             info = tarfile.TarInfo(f"arch-1-2/{number + 2}-cutout-HSC-G-9000-pdr3_wide.fits")
-            info.size, info.mtime = 3 * 2880, 1700000000.25
+            info.size, info.mtime = SIZE, 1700000000.25
             tar.addfile(info, BytesIO(small_fits(number)))
     return buffer.getvalue()
 
 
-REQUESTS = [CutoutRequest(number, "g", "HSC-G", f"line {number}") for number in range(4)]
+REQUESTS = [CutoutRequest(number, "g", "HSC-G", 150.0, 2.0, 8, f"line {number}") for number in range(4)]
 
 
 def read(stream: bytes, piece: int = 65536) -> list[VerifiedCutout]:
@@ -69,7 +57,7 @@ def test_every_common_kind_of_tar_is_read(tar_format: int) -> None:
 @given(piece=st.integers(1, 30_000), cut=st.integers(0, len(stream_of(4)) - 1))
 def test_a_stream_cut_anywhere_gives_whole_members_and_then_a_fault(piece: int, cut: int) -> None:
     stream = stream_of(4)
-    end_of_archive = stream.rindex(small_fits(3)) + -(-3 * 2880 // 512) * 512 + 512
+    end_of_archive = stream.rindex(small_fits(3)) + -(-SIZE // 512) * 512 + 512
     if cut >= end_of_archive:
         assert len(read(stream[:cut], piece)) == 4
         return
@@ -80,7 +68,7 @@ def test_a_stream_cut_anywhere_gives_whole_members_and_then_a_fault(piece: int, 
     assert taken == [VerifiedCutout(line, 9000, small_fits(line.object_id)) for line in REQUESTS[: len(taken)]]
 
 
-@given(cut=st.integers(0, 3 * 2880 - 1))
+@given(cut=st.integers(0, SIZE - 1))
 def test_fits_cut_short_anywhere_is_noticed(cut: int) -> None:
     assert fits_fault(small_fits(1), "HSC-G") == ""
     assert fits_fault(small_fits(1)[:cut], "HSC-G")

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from tidalkin.constants import FWHM_PER_SIGMA
-from tidalkin.sources.hsc.sql import counting, with_psf_fwhm
+from tidalkin.sources.hsc.psf import with_psf_fwhm
+from tidalkin.sources.hsc.sql import counting
 
 BANDS = "grizy"
 QUERIES = {"pdr3_wide_galaxies": "pdr3_wide", "pdr2_ultradeep_tidal": "pdr2_dud"}

@@ -24,7 +24,8 @@ from tidalkin.config import Catalog, CatalogServer
 from tidalkin.constants import FWHM_PER_SIGMA
 from tidalkin.download.credentials import Account
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.hsc.sql import counting, psf_fwhm, query_catalog, with_psf_fwhm
+from tidalkin.sources.hsc.psf import psf_fwhm, with_psf_fwhm
+from tidalkin.sources.hsc.sql import counting, query_catalog
 
 ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 MOMENTS = ",".join(f"i_sdssshape_psf_shape{axes}" for axes in ("11", "22", "12"))
@@ -207,20 +208,6 @@ def test_an_interrupted_query_deletes_its_job(
     assert process.returncode != 0
     assert service.deleted == [1001], errors
     assert PASSWORD not in errors
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("http://hsc-release.mtk.nao.ac.jp/x", "must start with https://"),
-        ("https://me:secret@hsc-release.mtk.nao.ac.jp/x", "holds credentials"),
-        ("nonsense", "must start with https://"),
-    ],
-)
-def test_a_password_is_not_sent_in_the_clear(server: HscServer, tmp_path: Path, url: str, sentence: str) -> None:
-    with pytest.raises(TidalkinError, match=sentence) as caught:
-        query_catalog(settings(server, tmp_path, url=url), tmp_path / "hsc.csv.gz", ACCOUNT)
-    assert "secret" not in str(caught.value)
 
 
 def test_sql_that_is_missing_or_empty_is_refused(server: HscServer, tmp_path: Path) -> None:

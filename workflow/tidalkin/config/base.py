@@ -23,7 +23,7 @@ def _ordered(name: str, bounds: Range) -> None:
 class Section(BaseModel):
     """A part of the configuration: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     HOW: ClassVar[frozenset[str]] = frozenset()
     """Keys that control how a result is computed, but not what it is: changing them re-runs nothing."""

@@ -6,13 +6,14 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tidalkin.config.base import Positive, Section
+from tidalkin.config.address import WebAddress
+from tidalkin.config.base import NonNegative, Positive, Section
 
 
 class CatalogServer(Section):
     """HSC's catalog server (CAS), with `source: hsc_sql`. Credentials come from the environment or ~/.netrc."""
 
-    url: str = Field(
+    url: WebAddress = Field(
         "https://hsc-release.mtk.nao.ac.jp/datasearch/api/catalog_jobs", description="Base address of the server."
     )
     maximum_rows: int = Field(
@@ -23,6 +24,9 @@ class CatalogServer(Section):
     backoff_seconds: Positive = Field(10.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(600.0, description="Longest such wait, seconds.")
     timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+    minimum_bytes_per_second: NonNegative = Field(
+        100.0, description="An answer slower than this, over `timeout_seconds`, is given up and requested again."
+    )
     poll_seconds: Positive = Field(300.0, description="Longest pause between two looks at the job's status, seconds.")
     wait_seconds: Positive = Field(86_400.0, description="How long the job may take before it is given up, seconds.")
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tidalkin.config.address import WebAddress
 from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section, _ordered
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 
@@ -70,6 +71,9 @@ class Transport(Section):
     backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
     timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+    minimum_bytes_per_second: NonNegative = Field(
+        100.0, description="An answer slower than this, over `timeout_seconds`, is given up and requested again."
+    )
 
 
 class HscDasTransport(Transport):
@@ -103,7 +107,7 @@ class HscDas(Section):
 
     HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
 
-    url: str = Field(
+    url: WebAddress = Field(
         "https://hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", description="Base address of the cutout service."
     )
     rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
@@ -120,7 +124,7 @@ class HscPatches(Section):
 
     HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
 
-    url: str = Field(
+    url: WebAddress = Field(
         "https://hsc-release.mtk.nao.ac.jp/archive/filetree", description="Base address of the archive's file tree."
     )
     rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
@@ -132,7 +136,7 @@ class Hips2fits(Section):
 
     HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
 
-    url: str = Field(
+    url: WebAddress = Field(
         "https://alasky.cds.unistra.fr/hips-image-services/hips2fits", description="Address of the service."
     )
     hips: str = Field("CDS/P/HSC/DR2/wide/{band}", description="Name of the HiPS. Fields: `{band}` (g), `{BAND}` (G).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -98,7 +99,9 @@ def _sentence(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"config: {key}: {message}" if key else f"config: {message}"
-    return f"config: {key} is {error['input']!r}: {message[0].lower()}{message[1:]}"
+    # A password may be in an address, wherever the address stands.
+    value = re.sub(r"(?<=//)[^'\"]*@", "***@", repr(error["input"]))
+    return f"config: {key} is {value}: {message[0].lower()}{message[1:]}"
 
 
 def _own_faults(error: ValidationError) -> list[Any]:

@@ -10,6 +10,7 @@ import math
 import re
 import warnings
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,19 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from tidalkin.constants import ZERO_POINT_AB
-from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS, Header, _Cards, _integer, _line, _number, _Plane, _planes
+from tidalkin.cutouts.fits_fast import (
+    ASTROPY_FAULTS,
+    Header,
+    _card_block,
+    _Cards,
+    _cards,
+    _integer,
+    _line,
+    _number,
+    _Plane,
+    _plane_name,
+    _planes,
+)
 from tidalkin.cutouts.grid import CutoutImage, GeneralProjection, PixelFinder, TangentPlane
 from tidalkin.errors import TidalkinError
 
@@ -79,6 +92,43 @@ def read_cutout(
         band=_band(_first("FILTER", image.header, primary)),
         psf_fwhm=_psf_fwhm(_first("PSF_FWHM", image.header, primary)),
     )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size and coordinates of an image."""
+
+    width: int
+    height: int
+    wcs: PixelFinder | None
+    """None if the file has no coordinates."""
+
+
+def read_geometry(content: bytes, name: str) -> Geometry:
+    """Read size and coordinates of a cutout's image from its headers.
+
+    Parameters
+    ----------
+    content : bytes
+        The FITS file.
+    name : str
+        Name of the file in an error.
+
+    Raises
+    ------
+    TidalkinError
+        If the headers cannot be read, or no plane is the image.
+    """
+    block, start = _card_block(content, 0, name)
+    if _cards(block).get("NAXIS") == 0:
+        # The usual layout: the image is HDU 1. Every cutout of a download passes here.
+        header = _Cards(_card_block(content, start, name)[0])
+        if _plane_name(header) == "IMAGE" and header.get("NAXIS") == 2 and not header.get("ZIMAGE"):
+            width, height = (_integer(header, key, name) for key in ("NAXIS1", "NAXIS2"))
+            return Geometry(width, height, _wcs(header, name))
+    image = _by_role(_planes(content, name)[1], name)[0]
+    height, width = image.pixels.shape
+    return Geometry(width, height, _wcs(image.header, name))
 
 
 def read_file(path: Path) -> bytes:

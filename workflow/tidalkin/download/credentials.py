@@ -1,13 +1,16 @@
-"""The account at the HSC archive: where its credentials are looked for, and how they stay out of everything written.
+"""The account at the HSC archive: where its credentials are looked for, and how they stay secret.
 
-The password lives in a pydantic ``SecretStr``, whose text and representation are stars, and leaves it only into the
-authorization header of a request. No message in this module carries a value that was read.
+The password lives in a pydantic ``SecretStr``, whose text and representation are stars, until a request needs it. It is
+also made known to `tidalkin.redaction`, so that no message can hold it. No message in this module quotes a value that
+was read.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import logging
 import netrc
 import os
 import secrets
@@ -16,12 +19,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
 from pydantic import SecretStr
 
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.errors import TidalkinError
+from tidalkin.redaction import keep_secret
+
+if TYPE_CHECKING:
+    import httpx
+
+logger = logging.getLogger(__name__)
 
 # HSC_SSP_CAS_PASSWORD is what downloadCutout.py and hscSspQuery3.py read (their option --password-env).
 USER_VARIABLE = "HSC_SSP_USER"
@@ -35,15 +44,22 @@ class Account:
     user: str
     password: SecretStr
     found_in: str
-    """Where the credentials came from, for messages."""
+    """Where the credentials were found, for messages."""
+
+    def __post_init__(self) -> None:
+        password = self.password.get_secret_value()
+        # A request carries the password in the second form (RFC 7617, section 2).
+        keep_secret(password, base64.b64encode(f"{self.user}:{password}".encode()).decode())
 
     def auth(self) -> httpx.BasicAuth:
-        """The account as ``httpx`` sends it."""
+        """Return the account in the form that ``httpx`` sends."""
+        import httpx
+
         return httpx.BasicAuth(self.user, self.password.get_secret_value())
 
 
-def where_looked(host: str) -> str:
-    """The places credentials are looked for, as part of a sentence."""
+def credential_places(host: str) -> str:
+    """Return the places where credentials are looked for, as part of a sentence."""
     return (
         f"the environment variables {USER_VARIABLE} and {PASSWORD_VARIABLES[0]} (or {PASSWORD_VARIABLES[1]}), "
         f"then a line `machine {host} login USER password PASSWORD` in ~/.netrc (or the file $NETRC names)"
@@ -51,19 +67,19 @@ def where_looked(host: str) -> str:
 
 
 def find_account(host: str, environment: Mapping[str, str] | None = None) -> Account:
-    """Find the credentials for ``host`` in the environment, else in the netrc file.
+    """Find the credentials for a host in the environment, or else in the netrc file.
 
     Parameters
     ----------
     host : str
         The archive's host name, like ``hsc-release.mtk.nao.ac.jp``.
     environment : mapping of str to str, optional
-        The environment variables; the process's own if not given.
+        The environment variables; by default, those of the process.
 
     Raises
     ------
     TidalkinError
-        Where there are none, only half of them, or the netrc file can be read by others.
+        If there are none or only half of them, or if others can read the netrc file.
     """
     environment = os.environ if environment is None else environment
     user = environment.get(USER_VARIABLE, "")
@@ -76,12 +92,12 @@ def find_account(host: str, environment: Mapping[str, str] | None = None) -> Acc
     half = f"{USER_VARIABLE} is set without a password" if user else ""
     half = f"{found} is set without {USER_VARIABLE}" if found else half
     raise TidalkinError(
-        f"no credentials for {host}{': ' + half if half else ''}; they are looked for in {where_looked(host)}"
+        f"no credentials for {host}{': ' + half if half else ''}; they are looked for in {credential_places(host)}"
     )
 
 
 def _from_netrc(host: str, environment: Mapping[str, str], user: str) -> Account | None:
-    """The account of the netrc file's entry for ``host``, if there is one (and it is ``user``'s, if given)."""
+    """Read the netrc file's entry for a host, if there is one for this user."""
     path = Path(environment.get("NETRC") or Path(environment.get("HOME", "~")).expanduser() / ".netrc")
     if not path.is_file():
         return None
@@ -90,10 +106,12 @@ def _from_netrc(host: str, environment: Mapping[str, str], user: str) -> Account
     try:
         entry = netrc.netrc(path).authenticators(host)
     except netrc.NetrcParseError as error:
-        # The parser's own message quotes the token it stumbled over, which may be the password.
+        # The parser's own message quotes the token at fault, which may be the password.
         raise TidalkinError(f"{path} cannot be read as a netrc file: correct its line {error.lineno}") from None
     except UnicodeDecodeError:
         raise TidalkinError(f"{path} cannot be read as a netrc file: it is not UTF-8 text") from None
+    except OSError as error:
+        raise TidalkinError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
     if entry is None or (user and entry[0] != user):
         return None
     if not entry[0] or not entry[2]:
@@ -102,15 +120,16 @@ def _from_netrc(host: str, environment: Mapping[str, str], user: str) -> Account
 
 
 class Refusals:
-    """What jobs tell each other when the server refused the credentials: the others stop before they ask too.
+    """Memory, shared by the jobs of a user, that a server refused the credentials.
 
-    Only a salted scrypt hash of the credentials is kept, in the user's own cache directory, so that corrected
+    The other jobs stop before they send the same credentials, since some servers lock an account after a few wrong
+    passwords. Only a salted scrypt hash of the credentials is kept, in the user's own cache directory. Corrected
     credentials are used at once.
 
     Parameters
     ----------
     folder : Path
-        What this user's processes share about the server.
+        State about the server that this user's processes share.
     account : Account
         The credentials in use.
     """
@@ -130,25 +149,31 @@ class Refusals:
     def remember(self) -> None:
         """Note that the server refused the credentials."""
         salt = secrets.token_bytes(16)
-        with atomic_path(self._path) as path:
+        with disk_errors(self._path), atomic_path(self._path) as path:
             path.touch(mode=0o600)
             path.write_text(json.dumps({"time": time.time(), "salt": salt.hex(), "hash": self._hash(salt)}))
 
     def stop_if_refused(self) -> None:
-        """Stop if another job's request was refused with the same credentials a moment ago.
+        """Stop if the server refused the same credentials a moment ago.
+
+        A note that cannot be read, or that comes from the future, is ignored.
 
         Raises
         ------
         TidalkinError
-            Which says so.
+            If they were refused.
         """
         try:
-            refused = json.loads(self._path.read_text())
+            note = json.loads(self._path.read_text())
+            seconds = time.time() - float(note["time"])
+            salt, refused = bytes.fromhex(note["salt"]), str(note["hash"])
         except FileNotFoundError:
             return
-        seconds = time.time() - refused["time"]
-        if seconds < self.VALID_SECONDS and self._hash(bytes.fromhex(refused["salt"])) == refused["hash"]:
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s cannot be read and is ignored (%s)", self._path, type(error).__name__)
+            return
+        if 0 <= seconds < self.VALID_SECONDS and self._hash(salt) == refused:
             raise TidalkinError(
-                f"the credentials found in {self.account.found_in} were refused {seconds:.0f} s ago: correct "
-                "them, or try again in a minute"
+                f"the credentials found in {self.account.found_in} were refused {seconds:.0f} s ago: correct them, or "
+                "try again in a minute"
             )

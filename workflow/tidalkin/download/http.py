@@ -1,100 +1,236 @@
-"""Asking a public server politely, and only where it is safe to: retries, waits, addresses.
+"""HTTP for public servers: one polite client, retries with growing waits, and errors in sentences.
 
-What `tidalkin.sources.hsc.sql`, `hsc_patches` and `hips2fits` share.
+A failure is either a `Fault`, which is worth another try, or a `TidalkinError`, which no retry can change: a wrong
+address, refused credentials, a certificate that does not fit, a proxy that cannot be used.
 """
 
 from __future__ import annotations
 
 import email.utils
 import logging
+import os
+import socket
+import ssl
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 import httpx
 import tenacity
 
 import tidalkin
-from tidalkin.download.credentials import Account, where_looked
+from tidalkin.download.credentials import Account, credential_places
 from tidalkin.download.faults import Fault
 from tidalkin.errors import TidalkinError
+from tidalkin.redaction import redact
 
-logger = logging.getLogger("tidalkin.download")
+logger = logging.getLogger(__name__)
 
 USER_AGENT = f"tidalkin/{tidalkin.__version__}"
 UNAVAILABLE_STATUS = {408, 425, 429, 500, 502, 503, 504}
-"""The server's own troubles, which pass."""
-LONGEST_WAIT_SECONDS = 6 * 3600.0
-"""The longest ``Retry-After`` that is honoured."""
+"""Troubles of the server that pass."""
+WRONG_ADDRESS_STATUS = {400, 404, 405, 410, 414, 501, 505}
+"""Answers of a server that does not know the address or the kind of request."""
+LONGEST_WAIT_SECONDS = 3600.0
+"""Longest ``Retry-After`` that is honoured."""
 CONNECT_SECONDS = 60.0
-THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
+MESSAGE_LENGTH = 500
+PROXY_VARIABLES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
 
-def safe_address(url: str, key: str) -> httpx.URL:
-    """The address ``url``, if credentials may be sent there.
+class Limits(Protocol):
+    """Limits on the answers of a server, as the configuration gives them."""
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Longest silence, and the time over which the rate is measured."""
+        ...
+
+    @property
+    def minimum_bytes_per_second(self) -> float:
+        """Slowest rate of an answer."""
+        ...
+
+
+def client(limits: Limits, auth: httpx.BasicAuth | None = None) -> httpx.Client:
+    """Open a client that names the project and keeps one connection.
 
     Parameters
     ----------
-    url : str
-        As configured.
-    key : str
-        The configuration's key, for the error.
+    limits : Limits
+        ``timeout_seconds`` is the longest wait for each piece of an answer.
+    auth : httpx.BasicAuth, optional
+        Credentials.
 
     Raises
     ------
     TidalkinError
-        If it is no web address, holds credentials itself, or would send them in the clear.
+        If the environment names a proxy that cannot be used.
+    """
+    silence = limits.timeout_seconds
+    try:
+        return httpx.Client(
+            auth=auth,
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(min(CONNECT_SECONDS, silence), read=silence),
+            limits=httpx.Limits(max_connections=1),
+        )
+    except (ImportError, ValueError, httpx.InvalidURL):
+        # The library's own message quotes the address of the proxy, which may hold a password.
+        names = " or ".join(_proxy_variables()) or "the system"
+        raise TidalkinError(
+            f"the proxy that {names} names cannot be used: name an HTTP proxy, like http://host:port, or unset it"
+        ) from None
+
+
+def _proxy_variables() -> list[str]:
+    """List the variables that the environment sets for proxies."""
+    return [name for name in PROXY_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())]
+
+
+def _proxy_note(host: str) -> str:
+    """Say that a proxy is in use for a host, as the end of a message; empty if none is."""
+    if not urllib.request.getproxies() or urllib.request.proxy_bypass(host):
+        return ""
+    return f" (through the proxy that {' or '.join(_proxy_variables()) or 'the system'} names)"
+
+
+@contextmanager
+def transport_faults(address: httpx.URL, key: str) -> Iterator[None]:
+    """Turn a broken connection into a `Fault`, or into an error if no retry can change it.
+
+    Parameters
+    ----------
+    address : httpx.URL
+        Address of the server.
+    key : str
+        Key of the configuration that holds the address.
     """
     try:
-        address = httpx.URL(url.rstrip("/"))
-    except httpx.InvalidURL:
-        raise TidalkinError(f"config: {key} is {url!r}, which is no web address") from None
-    if address.userinfo:
+        yield
+    except httpx.HTTPError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise TidalkinError(
+                    f"the certificate of {address.host} cannot be verified ({cause.verify_message}): check `{key}` and "
+                    "the certificates of this machine"
+                ) from None
+            if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+                raise TidalkinError(
+                    f"there is no server {address.host}{_proxy_note(address.host)}: check `{key}` and the network"
+                ) from None
+            cause = cause.__cause__ or cause.__context__
+        message = f"{type(error).__name__}: {quoted(str(error))}" if str(error) else type(error).__name__
+        is_connecting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
+        raise Fault(message + (_proxy_note(address.host) if is_connecting else "")) from None
+
+
+def quoted(text: str, length: int = MESSAGE_LENGTH) -> str:
+    """Return a server's text for a message: in one line, without passwords, cut to a length."""
+    # Secrets first: a password that is cut would not be recognised.
+    return " ".join(redact(text).split())[:length]
+
+
+def raise_for_wrong_address(response: httpx.Response, address: httpx.URL, key: str) -> None:
+    """Stop if no retry can change the answer: a redirect, or a status that speaks of the address.
+
+    Raises
+    ------
+    TidalkinError
+        With the key of the configuration to check.
+    """
+    status = response.status_code
+    if 300 <= status < 400:
+        try:
+            target = httpx.URL(response.headers.get("Location", "")).host or address.host
+        except httpx.InvalidURL:
+            target = "an address that cannot be read"
         raise TidalkinError(
-            f"config: {key} holds credentials: remove them; they are looked for in {where_looked(address.host)}"
+            f"{address.host} redirects to {quoted(target)} (HTTP {status}), as to a login page: check `{key}`"
         )
-    if not address.host or (address.scheme != "https" and address.host not in THIS_MACHINE):
-        raise TidalkinError(f"config: {key} is {url!r}, but it must start with https://")
-    return address
-
-
-def client(silence_seconds: float, auth: httpx.BasicAuth | None = None) -> httpx.Client:
-    """One keep-alive connection that names the project, and waits ``silence_seconds`` for each piece of an answer."""
-    return httpx.Client(
-        auth=auth,
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        timeout=httpx.Timeout(min(CONNECT_SECONDS, silence_seconds), read=silence_seconds),
-        limits=httpx.Limits(max_connections=1),
-    )
+    if status in WRONG_ADDRESS_STATUS:
+        raise TidalkinError(f"{address.host} does not serve what `{key}` names (HTTP {status}): check that address")
 
 
 def retry_after(response: httpx.Response) -> float:
-    """Seconds of a ``Retry-After`` header: a number or a date (RFC 9110, section 10.2.3); 0 without one."""
+    """Return the wait of a ``Retry-After`` header in seconds; 0 without one.
+
+    The header holds a number or a date (RFC 9110, section 10.2.3). The wait is at most `LONGEST_WAIT_SECONDS`.
+    """
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        if value.isdecimal():
+            return min(float(value), LONGEST_WAIT_SECONDS)
+        seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError, OSError):
         return 0.0
+    return min(max(0.0, seconds), LONGEST_WAIT_SECONDS)
 
 
 def refused_credentials(account: Account, host: str) -> TidalkinError:
-    """The error for HTTP 401."""
+    """Return the error for HTTP 401."""
     return TidalkinError(
         f"{host} refuses the credentials found in {account.found_in} (HTTP 401); "
-        f"they are looked for in {where_looked(host)}"
+        f"they are looked for in {credential_places(host)}"
     )
 
 
 def status_fault(response: httpx.Response) -> Fault:
-    """A status that is worth another try, as a fault."""
+    """Return a status that is worth another try as a fault."""
     status = response.status_code
     return Fault(f"HTTP {status}", server_unavailable=status in UNAVAILABLE_STATUS, retry_after=retry_after(response))
 
 
-def transport_fault(error: httpx.HTTPError) -> Fault:
-    """A connection that broke, as a fault."""
-    return Fault(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+def steady(pieces: Iterable[bytes], limits: Limits) -> Iterator[bytes]:
+    """Yield the pieces of an answer, as long as they come fast enough.
+
+    Only the time spent waiting for the server counts.
+
+    Parameters
+    ----------
+    pieces : iterable of bytes
+        The body of an answer.
+    limits : Limits
+        The rate is measured over each ``timeout_seconds``.
+
+    Raises
+    ------
+    Fault
+        If less than ``minimum_bytes_per_second`` came.
+    """
+    remaining = iter(pieces)
+    waited, received = 0.0, 0
+    while True:
+        began = time.monotonic()
+        piece = next(remaining, None)
+        waited += time.monotonic() - began
+        if piece is None:
+            return
+        received += len(piece)
+        if waited >= limits.timeout_seconds:
+            if received < limits.minimum_bytes_per_second * waited:
+                raise Fault(f"the answer is too slow: {received} bytes came in {waited:.0f} s")
+            waited, received = 0.0, 0
+        yield piece
+
+
+def read_body(response: httpx.Response, limits: Limits, at_most: int) -> bytes:
+    """Read the body of an answer that is streamed.
+
+    Raises
+    ------
+    Fault
+        If it is longer than ``at_most`` bytes or too slow.
+    """
+    body = bytearray()
+    for piece in steady(response.iter_raw(), limits):
+        body += piece
+        if len(body) > at_most:
+            raise Fault(f"the answer is longer than {at_most} bytes, which cannot be right")
+    return bytes(body)
 
 
 def retrying(
@@ -103,17 +239,23 @@ def retrying(
     longest_seconds: float,
     is_retryable: Callable[[BaseException], bool] = lambda error: isinstance(error, Fault),
 ) -> tenacity.Retrying:
-    """Try again after a `Fault`: waits double, with jitter, and are no shorter than the server asks.
+    """Return a retrier for faults: waits double, with jitter, and are no shorter than the server asks.
 
-    The last fault is raised when the tries are used up.
+    Parameters
+    ----------
+    attempts : int
+        Most tries. The last fault is raised when they are used up.
+    first_seconds, longest_seconds : float
+        First and longest wait.
+    is_retryable : callable
+        Whether an error is worth another try.
     """
     backoff = tenacity.wait_exponential(multiplier=first_seconds, max=longest_seconds)
     jittered = backoff + tenacity.wait_random(0, first_seconds)
 
     def wait(state: tenacity.RetryCallState) -> float:
         fault = state.outcome.exception() if state.outcome else None
-        asked = fault.retry_after if isinstance(fault, Fault) else 0.0
-        seconds = max(jittered(state), min(asked, LONGEST_WAIT_SECONDS))
+        seconds = max(jittered(state), fault.retry_after if isinstance(fault, Fault) else 0.0)
         logger.warning("try %d: %s; waiting %.0f s", state.attempt_number, fault, seconds)
         return seconds
 

@@ -17,6 +17,11 @@ class CutoutRequest:
     object_id: int
     band: str
     filter: str
+    ra: float
+    dec: float
+    """Position of the object, degrees (ICRS)."""
+    size_pixels: int
+    """Side of the image, pixels."""
     text: str
     """The request as it is sent: one line of a list, or the query of an address."""
 

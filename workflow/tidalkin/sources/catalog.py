@@ -13,7 +13,7 @@ import pandas as pd
 from tidalkin.catalog.plan import MADE_FROM, PLAN, Plan, made_from
 from tidalkin.catalog.read import read_catalog, split_catalog, write_catalog
 from tidalkin.config import Settings
-from tidalkin.sources.hsc.sql import with_psf_fwhm
+from tidalkin.sources.hsc.psf import with_psf_fwhm
 
 FETCHING = ("object_id", "ra", "dec", "tract", "patch")
 

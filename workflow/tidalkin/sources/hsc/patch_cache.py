@@ -1,7 +1,7 @@
-"""Coadd patches of HSC on disk: downloaded once, resumed where a connection broke, checked, and let go in time.
+"""Coadd patches of HSC on disk: downloaded once, resumed after a broken connection, checked, and evicted in time.
 
-The folder can be shared by all jobs of all runs on one machine: a lock per patch lets one job download it while the
-others wait. Where the folder grows beyond its bound, the patches used longest ago go first.
+All jobs of all runs on one machine can share the folder. A lock per patch lets one job download it while the others
+wait. If the folder exceeds its limit, the patches that were used least recently are deleted.
 """
 
 from __future__ import annotations
@@ -22,16 +22,28 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from filelock import FileLock, Timeout
 
-from tidalkin.config import HscPatches
+from tidalkin.atomic import disk_errors
+from tidalkin.config import HscPatches, HscPatchesTransport
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
 from tidalkin.download.connections import connection_lock, host_folder
 from tidalkin.download.credentials import Account, Refusals, find_account
 from tidalkin.download.faults import Fault
-from tidalkin.download.http import client, refused_credentials, retrying, safe_address, status_fault, transport_fault
+from tidalkin.download.http import (
+    client,
+    quoted,
+    raise_for_wrong_address,
+    refused_credentials,
+    retrying,
+    status_fault,
+    steady,
+    transport_faults,
+)
 from tidalkin.errors import TidalkinError
+from tidalkin.redaction import redact
 
-logger = logging.getLogger("tidalkin.download")
+logger = logging.getLogger(__name__)
 
+ADDRESS_KEY = "cutouts.hsc_patches.url"
 IMAGE, MASK, VARIANCE = 1, 2, 3
 """The HDUs of a patch."""
 
@@ -77,11 +89,11 @@ class PatchCache:
     settings : HscPatches
         The configuration's section.
     folder : Path
-        Where the patches are kept.
+        Folder of the patches.
     account : Account, optional
-        Credentials; looked for if not given, when the first patch is downloaded.
+        Credentials; by default, they are looked for when the first patch is downloaded.
     lock_folder : Path, optional
-        Where the connection limit is kept, if not in the user's cache directory.
+        Where the connection limit is kept; by default, in the user's cache directory.
     """
 
     def __init__(
@@ -92,36 +104,38 @@ class PatchCache:
         self._folder = folder
         self._account = account
         self._lock_folder = lock_folder
-        self._address = safe_address(settings.url, "cutouts.hsc_patches.url")
-        folder.mkdir(parents=True, exist_ok=True)
+        self._address = httpx.URL(settings.url)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def opened(self, patch: Patch) -> Iterator[fits.HDUList]:
-        """The patch's file, downloaded if it is not here.
+        """Open a patch's file; download it if it is missing.
 
         Raises
         ------
         NoSuchPatch
-            If the archive has none.
+            If the archive has no such patch.
         Fault
             If it could not be downloaded whole.
         TidalkinError
-            If the archive refuses the credentials.
+            If the archive refuses the credentials or the address, or the disk is full.
         """
         path = self._folder / patch.rerun / patch.name
-        path.parent.mkdir(exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                self._download(patch, path)
-                self._evict(path)
-            os.utime(path)
-            hdus = fits.open(path, memmap=True)
-        # From here on another job may delete the file: open files stay.
+        with disk_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                if not path.exists():
+                    self._download(patch, path)
+                    self._evict(path)
+                os.utime(path)
+                hdus = _open(path)
+        # From here on, another job may delete the file. It stays readable while it is open.
         with hdus:
             yield hdus
 
     def _evict(self, newest: Path) -> None:
-        """Delete the patches used longest ago until the rest is within the bound; never the newest, nor one in use."""
+        """Delete the least recently used patches beyond the limit; never the newest one, nor one in use."""
         bound = self._transport.cache_gigabytes * 1e9
         files = sorted(
             (path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob("*/calexp-*.fits")
@@ -152,7 +166,7 @@ class PatchCache:
         part = _Part(path)
         with (
             connection_lock(host, self._transport.connections, self._lock_folder),
-            client(self._transport.timeout_seconds, account.auth()) as connection,
+            client(self._transport, account.auth()) as connection,
         ):
             asking(self._until_stuck, connection, patch, part, refusals)
         megabytes, seconds = part.size / 1e6, time.monotonic() - began
@@ -160,7 +174,7 @@ class PatchCache:
         logger.info("%s: %.1f MB in %.1f s, %.2f MB/s", patch, megabytes, seconds, megabytes / seconds)
 
     def _until_stuck(self, connection: httpx.Client, patch: Patch, part: _Part, refusals: Refusals) -> None:
-        """Ask for what is missing as long as each try brings more of the file than any before."""
+        """Request the missing part as long as each try brings more of the file than any before."""
         while True:
             most = part.most
             try:
@@ -180,12 +194,12 @@ class PatchCache:
         if part.is_whole:
             return
         refusals.stop_if_refused()
-        try:
-            with connection.stream("GET", f"{self._address}/{patch.address}", headers=part.headers()) as response:
-                self._check(response, patch, part, refusals)
-                part.take(response)
-        except httpx.HTTPError as error:
-            raise transport_fault(error) from None
+        with (
+            transport_faults(self._address, ADDRESS_KEY),
+            connection.stream("GET", f"{self._address}/{patch.address}", headers=part.headers()) as response,
+        ):
+            self._check(response, patch, part, refusals)
+            part.take(response, self._transport)
 
     def _check(self, response: httpx.Response, patch: Patch, part: _Part, refusals: Refusals) -> None:
         status, host = response.status_code, self._address.host
@@ -200,17 +214,25 @@ class PatchCache:
         if status == 404:
             part.discard()
             raise NoSuchPatch(f"the archive has no {patch}")
-        if status == 416:  # the file there is shorter than what is here: another one
+        raise_for_wrong_address(response, self._address, ADDRESS_KEY)
+        if status == 416:  # the archive's file is shorter than the part here, so that it is another one
             part.discard()
         if status not in (200, 206):
             raise status_fault(response)
         kind = response.headers.get("Content-Type", "")
         if kind.startswith("text/"):
-            raise Fault(f"the server answered with {kind.partition(';')[0]} instead of a FITS file")
+            raise Fault(f"the server answered with {quoted(kind.partition(';')[0], 40)} instead of a FITS file")
+
+
+def _open(path: Path) -> fits.HDUList:
+    try:
+        return fits.open(path, memmap=True)
+    except ASTROPY_FAULTS as error:
+        raise TidalkinError(f"{path} cannot be read ({quoted(str(error))}): delete it to download it again") from None
 
 
 class _Part:
-    """The part of a file that is here, and what it is a part of, so that a later process can go on."""
+    """The part of a file that is on disk, with a note of the whole, so that a later process can go on."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f"{path.name}.part")
@@ -224,47 +246,49 @@ class _Part:
             except (ValueError, KeyError, TypeError):
                 self.discard()
         self.most = self.size
-        """The most that was ever here."""
+        """Most bytes that were ever on disk."""
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Bytes on disk."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is here."""
+        """Whether the file is complete."""
         return self._total is not None and self.size == self._total
 
     def headers(self) -> dict[str, str]:
-        """Ask for the rest, if the file is still the same (RFC 9110, section 13.1.5)."""
+        """Return headers that request the rest, if the file is still the same (RFC 9110, section 13.1.5)."""
         if not (self.size and self._validator):
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._validator}
 
-    def take(self, response: httpx.Response) -> None:
-        """Append what comes, or begin anew where the server begins anew.
+    def take(self, response: httpx.Response, transport: HscPatchesTransport) -> None:
+        """Append the answer, or start again if the server does.
 
         Raises
         ------
         Fault
-            Where less comes than was announced, or another piece than was asked for.
+            If less comes than was announced, another piece than was requested, or the answer is too slow.
         """
         start, total = 0, response.headers.get("Content-Length")
         if response.status_code == 206:
             piece = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
             if piece is None or int(piece[1]) != self.size:
                 self.discard()
-                raise Fault("the server sent another piece than was asked for")
+                raise Fault("the server sent another piece than was requested")
             start, total = int(piece[1]), piece[2]
         self._total = int(total) if total is not None else None
         etag = response.headers.get("ETag", "")
-        self._validator = response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
+        validator = response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
+        # A server that sends back the password must not get it into a file.
+        self._validator = validator if redact(validator) == validator else ""
         self._note.write_text(json.dumps({"validator": self._validator, "total": self._total}))
         try:
             with self.path.open("r+b" if start else "wb") as file:
                 file.seek(start)
-                for content in response.iter_raw():
+                for content in steady(response.iter_raw(), transport):
                     file.write(content)
         finally:
             self.most = max(self.most, self.size)
@@ -272,21 +296,21 @@ class _Part:
             raise Fault(f"{self.size} of {self._total} bytes came")
 
     def discard(self) -> None:
-        """Begin anew."""
+        """Delete the part."""
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
         self._validator, self._total = "", None
 
     def become(self, path: Path) -> None:
-        """Take the name of the whole file."""
+        """Rename the complete part to the file."""
         self.path.replace(path)
         self._note.unlink(missing_ok=True)
 
 
 def _fault_of(path: Path, patch: Patch) -> str:
-    """What is wrong with a patch's file; empty if nothing is.
+    """Return the fault of a patch's file; empty if there is none.
 
-    Where the archive wrote checksums (FITS standard 4.0, section 4.4.2.7), they are verified.
+    Checksums that the archive wrote (FITS standard 4.0, section 4.4.2.7) are verified.
     """
     with path.open("rb") as file:
         if file.read(9) != b"SIMPLE  =":
@@ -296,16 +320,16 @@ def _fault_of(path: Path, patch: Patch) -> str:
             warnings.simplefilter("always")
             with fits.open(path, memmap=True, checksum=True) as hdus:
                 if len(hdus) <= VARIANCE or any(len(hdus[plane].shape) != 2 for plane in (IMAGE, MASK, VARIANCE)):
-                    return "it has not the planes of a coadd"
+                    return "it does not have the planes of a coadd"
                 if len({hdus[plane].shape for plane in (IMAGE, MASK, VARIANCE)}) > 1:
                     return "its planes differ in size"
                 name = str(hdus[0].header.get("FILTER", patch.filter)).strip()
                 if name.removesuffix("2") != patch.filter:
-                    return f"it is of filter {name}"
+                    return f"it is of filter {quoted(name, 40)}"
                 last = hdus[-1].fileinfo()
                 end = last["datLoc"] + last["datSpan"]
     except ASTROPY_FAULTS as error:
-        return f"it cannot be read ({' '.join(str(error).split())})"
+        return f"it cannot be read ({quoted(str(error))})"
     if end > path.stat().st_size:
         return "it is cut short"
     doubts = [str(w.message).strip() for w in said if issubclass(w.category, AstropyUserWarning)]

@@ -1,8 +1,8 @@
-"""Cutouts from whole coadd patches of HSC, downloaded once and cut here: for samples with many galaxies to a patch.
+"""Cutouts from whole coadd patches of HSC, downloaded once and cut here; for samples dense in galaxies.
 
-A patch is 4,200 pixels wide and shares 100 pixels with each neighbour, so that cutouts of up to 200 pixels around the
-galaxies of its inner part are complete. A cutout is what the cutout service would send: its image, mask and variance,
-on the patch's own pixels, one more on each side than asked for.
+A patch is 4,200 pixels wide and shares 100 pixels with each neighbour. Cutouts of up to 200 pixels around the galaxies
+of its inner part are therefore complete. A cutout is that of the cutout service: its image, mask and variance on the
+patch's own pixels, one more on each side than requested.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import platformdirs
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from tidalkin.atomic import disk_errors
 from tidalkin.config import Cutouts
 from tidalkin.cutouts.base import Cutout, Status
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
@@ -30,10 +31,11 @@ from tidalkin.cutouts.grid import PIXEL_TOLERANCE
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.download.credentials import Account
 from tidalkin.download.faults import Fault
+from tidalkin.download.request import Key
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.hsc.patch_cache import IMAGE, MASK, VARIANCE, NoSuchPatch, Patch, PatchCache
 
-logger = logging.getLogger("tidalkin.download")
+logger = logging.getLogger(__name__)
 
 CALIBRATION_KEYS = ("FLUXMAG0", "BUNIT")
 _PLACE_STEMS = (
@@ -51,14 +53,12 @@ _PLACE_STEMS = (
     "LATPOLE",
 )
 
-Key = tuple[int, str]
-
 
 @dataclass(frozen=True)
 class _Cut:
-    """Where a cutout is in the spool, or why there is none."""
+    """A cutout, and its place in the spool if its content is there."""
 
-    delivery: Cutout
+    cutout: Cutout
     offset: int = 0
     size: int = 0
 
@@ -71,9 +71,9 @@ class HscPatchesSource:
     cutouts : Cutouts
         The configuration's section: size, and ``hsc_patches``.
     account : Account, optional
-        Credentials; looked for if not given.
+        Credentials; by default, they are looked for.
     lock_folder : Path, optional
-        Where the connection limit is kept, if not in the user's cache directory.
+        Where the connection limit is kept; by default, in the user's cache directory.
     """
 
     def __init__(self, cutouts: Cutouts, account: Account | None = None, lock_folder: Path | None = None) -> None:
@@ -84,38 +84,49 @@ class HscPatchesSource:
         self._cache = PatchCache(self._settings, self._folder, account, lock_folder)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
-        """Cut patch by patch into a file, then deliver object by object, band by band.
+        """Cut patch by patch into a file, then yield the cutouts object by object and band by band.
 
         Raises
         ------
         TidalkinError
-            Where the catalog does not say which patch an object is on, or the archive refuses the credentials.
+            If the catalog does not name the patch of each object, the archive refuses the credentials or the address,
+            or the disk is full.
         """
         check_patches(objects)
-        with tempfile.TemporaryFile(dir=self._folder, prefix=".cut-") as spool:
+        with disk_errors(self._folder), tempfile.TemporaryFile(dir=self._folder, prefix=".cut-") as spool:
             cuts = self._cut_all(objects, bands, spool)
+            if cuts and all(cut.cutout.status == "absent" for cut in cuts.values()):
+                cuts = self._suspicious(cuts)
             for object_id in objects["object_id"].tolist():
                 for band in bands:
                     cut = cuts.pop((object_id, band))
                     if not cut.size:
-                        yield cut.delivery
+                        yield cut.cutout
                         continue
                     spool.seek(cut.offset)
                     yield Cutout(object_id, band, "ok", spool.read(cut.size))
 
+    def _suspicious(self, cuts: dict[Key, _Cut]) -> dict[Key, _Cut]:
+        """Let all cutouts of a chunk fail if the archive has none of its patches: a wrong address looks like that."""
+        reason = (
+            "the archive has none of the chunk's patches: check `cutouts.hsc_patches.url` and "
+            "`cutouts.hsc_patches.rerun`"
+        )
+        logger.warning("%d cutouts failed: %s", len(cuts), reason)
+        return {key: _Cut(cut.cutout._replace(status="failed", reason=reason)) for key, cut in cuts.items()}
+
     def _cut_all(self, objects: pd.DataFrame, bands: Sequence[str], spool: IO[bytes]) -> dict[Key, _Cut]:
+        """Write all cutouts to the spool, patch by patch."""
         cuts: dict[Key, _Cut] = {}
         groups = dict(list(objects.groupby(["tract", "patch"], sort=True)))
         for number, members in enumerate(groups.values(), start=1):
             tract, patch = int(members["tract"].iloc[0]), int(members["patch"].iloc[0])
             for band in bands:
                 chosen = Patch(self._settings.rerun, tract, patch, f"HSC-{band.upper()}")
-                for delivery in self._cut_patch(chosen, members, band):
-                    size = len(delivery.content)
+                for cutout in self._cut_patch(chosen, members, band):
                     offset = spool.tell()
-                    spool.write(delivery.content)
-                    kept = Cutout(delivery.object_id, band, delivery.status, reason=delivery.reason)
-                    cuts[delivery.object_id, band] = _Cut(kept, offset, size)
+                    spool.write(cutout.content)
+                    cuts[cutout.object_id, band] = _Cut(cutout._replace(content=b""), offset, len(cutout.content))
             logger.info(
                 "%d of %d patches, %d of %d objects", number, len(groups), len(cuts) // len(bands), len(objects)
             )
@@ -130,10 +141,8 @@ class HscPatchesSource:
         except NoSuchPatch as absent:
             status, reason = "absent", str(absent)
         except Fault as fault:
-            status, reason = (
-                "failed",
-                f"{patch}: {self._settings.transport.attempts} tries without result, the last: {fault}",
-            )
+            status = "failed"
+            reason = f"{patch}: {self._settings.transport.attempts} tries without result, the last: {fault}"
             logger.warning("%d cutouts failed: %s", len(members), reason)
         for object_id in members["object_id"].tolist():
             yield Cutout(object_id, band, status, reason=reason)
@@ -158,12 +167,12 @@ class HscPatchesSource:
 
 
 def check_patches(objects: pd.DataFrame) -> None:
-    """Refuse a catalog that does not say which patch each object is on.
+    """Refuse a catalog that does not name the patch of each object.
 
     Raises
     ------
     TidalkinError
-        If the columns `tract` and `patch` are missing or not whole numbers of an HSC catalog.
+        If the columns `tract` and `patch` are missing, or do not hold whole numbers like HSC's.
     """
     for column, largest in (("tract", 99_999), ("patch", 909)):
         if column not in objects:
@@ -188,7 +197,7 @@ def cut(hdus: fits.HDUList, x: float, y: float, side: int, band: str) -> bytes:
     x, y : float
         The object's position on the patch, pixels counted from zero.
     side : int
-        Pixels of the cutout's side; less where the patch ends.
+        Side of the cutout in pixels; it is narrower where the patch ends.
     band : str
         g, r, i, z or y.
 
@@ -222,7 +231,7 @@ def cut(hdus: fits.HDUList, x: float, y: float, side: int, band: str) -> bytes:
 
 
 def _cut_header(header: fits.Header, left: int, low: int) -> fits.Header:
-    """The coordinates and mask planes of a patch's header, for a cutout that begins at pixel (left, low)."""
+    """Take coordinates and mask planes from a patch's header, for a cutout that begins at pixel (left, low)."""
     kept = fits.Header()
     for key in header:
         if key.startswith("MP_"):
@@ -234,5 +243,5 @@ def _cut_header(header: fits.Header, left: int, low: int) -> fits.Header:
 
 
 def _is_own_place(key: str) -> bool:
-    """Whether the key is of the main coordinates: those with a letter at the end count pixels of the whole tract."""
+    """Return whether a key is of the main coordinates; keys with a final letter count pixels of the whole tract."""
     return key in ("RADESYS", "EQUINOX", "LONPOLE", "LATPOLE") or key[-1].isdecimal()

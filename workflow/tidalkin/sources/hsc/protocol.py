@@ -1,10 +1,10 @@
 """The protocol of HSC's cutout service: a tar stream, checked member by member.
 
-The server is not trusted. No file is written under a name that the server chose, no read is unbounded, and a stream is
+The server is not trusted. No file is written under a name that the server chose. No read is unbounded. A stream is
 complete only when its end-of-archive block has arrived. Names and order are those of downloadCutout.py in HSC's
-data-access-tools (pdr3), of which the newest public copy is in lincc-frameworks/hyrax: there, members of type `coadd`
-are called ``<line>-cutout-…``, those of type `coadd/bg` ``<line>-coadd+bg-…``. Lines count from 2, since line 1
-of the list is its header.
+data-access-tools (pdr3); the newest public copy is in lincc-frameworks/hyrax. There, members of type `coadd` are called
+``<line>-cutout-…``, and those of type `coadd/bg` ``<line>-coadd+bg-…``. Lines count from 2, since line 1 of the list is
+its header.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tidalkin.download.faults import Fault
+from tidalkin.download.footprint import footprint_fault
+from tidalkin.download.http import quoted
 from tidalkin.download.request import CutoutRequest, VerifiedCutout
 from tidalkin.download.tar_members import BLOCK, MemberHeader, padding, read_header
 
@@ -33,7 +35,7 @@ _MEMBER = re.compile(r"arch-\d+-\d+/(\d{1,6})-([a-z+]+)-([A-Za-z0-9-]+)-(\d{1,7}
 
 
 class Rejected(NamedTuple):
-    """A member that was not taken."""
+    """A member that failed a check."""
 
     request: CutoutRequest | None
     """The request that it claims to answer, if the name tells."""
@@ -41,19 +43,19 @@ class Rejected(NamedTuple):
 
 
 class _Stream:
-    """The pieces of an HTTP body, taken in the sizes one asks for: no more of it is in memory than that and a piece."""
+    """The body of an answer, read in given sizes; no more than one size and one piece is in memory."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._piece, self._at = b"", 0
 
     def take(self, size: int) -> bytes:
-        """The next ``size`` bytes.
+        """Read ``size`` bytes.
 
         Raises
         ------
         Fault
-            Where the stream ends before.
+            If the stream ends before.
         """
         if self._at + size <= len(self._piece):
             self._at += size
@@ -70,7 +72,7 @@ class _Stream:
         return b"".join(parts)
 
     def drain(self, at_most: int) -> None:
-        """Read what follows the archive, so that the connection can be used again."""
+        """Read the rest after the archive, so that the connection can be used again."""
         for piece in self._pieces:
             at_most -= len(piece)
             if at_most < 0:
@@ -80,7 +82,7 @@ class _Stream:
 def read_answer(
     pieces: Iterator[bytes], requests: Sequence[CutoutRequest], *, image_type: str, rerun: str, largest: int
 ) -> Iterator[VerifiedCutout | Rejected]:
-    """Read a tar stream, and hand on each member when it is complete and checked.
+    """Read a tar stream, and yield each member when it is complete and checked.
 
     Parameters
     ----------
@@ -89,14 +91,14 @@ def read_answer(
     requests : sequence of CutoutRequest
         The requests of the list that was sent, in order.
     image_type, rerun : str
-        What was asked for.
+        Image type and rerun of the requests.
     largest : int
-        Bytes a cutout of the size asked for can have at most.
+        Most bytes that a cutout of the requested size can have.
 
     Raises
     ------
     Fault
-        Where the stream breaks, is no tar, or claims a member that cannot be.
+        If the stream breaks, is not a tar, or announces a member that is too large.
     """
     stream = _Stream(pieces)
     kind = MEMBER_KINDS[image_type]
@@ -108,7 +110,7 @@ def read_answer(
             raise Fault(f"not a tar header: {error}") from None
         is_extended = header.kind in _EXTENDED
         if header.size > (_LARGEST_EXTENDED if is_extended else largest):
-            raise Fault(f"member {header.name[:80]!r} claims {header.size} bytes, which cannot be")
+            raise Fault(f"member {quoted(header.name, 80)!r} claims {header.size} bytes, which cannot be")
         content = stream.take(header.size)
         behind = padding(header.size)
         # Extended headers hold times, and names and sizes larger than a cutout's can be.
@@ -120,25 +122,25 @@ def read_answer(
 def _checked(
     header: MemberHeader, content: bytes, requests: Sequence[CutoutRequest], kind: str, rerun: str
 ) -> VerifiedCutout | Rejected:
-    """The member, if it is a regular file, answers one of the requests, and is a whole FITS file."""
+    """Check that a member is a regular file, answers one of the requests, and is a whole FITS file of its position."""
     name = _MEMBER.fullmatch(header.name)
     index = int(name[1]) - 2 if name else -1
     if name is None or not 0 <= index < len(requests):
-        return Rejected(None, f"foreign member {header.name[:80]!r}")
+        return Rejected(None, f"foreign member {quoted(header.name, 80)!r}")
     request = requests[index]
     if header.kind not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-        return Rejected(request, "the member is no regular file")
+        return Rejected(request, "the member is not a regular file")
     if (name[2], name[3], name[5]) != (kind, request.filter, rerun):
-        return Rejected(request, f"member {header.name[-60:]!r} answers another question")
-    fault = fits_fault(content, request.filter)
+        return Rejected(request, f"member {quoted(header.name, 80)!r} answers another request")
+    fault = fits_fault(content, request.filter) or footprint_fault(content, request)
     return Rejected(request, fault) if fault else VerifiedCutout(request, int(name[4]), content)
 
 
 def fits_fault(content: bytes, filter_name: str) -> str:
-    """What is wrong with the structure of a FITS file; empty if nothing is.
+    """Return the fault in the structure of a FITS file; empty if there is none.
 
-    Walks from header to header by their claimed sizes, which costs microseconds; reading the pixels is
-    `tidalkin.cutouts`' part. Keywords are where the FITS standard 4.0 (sections 4.4.1 and 7.1) fixes them.
+    The check walks from header to header by their sizes, which takes microseconds. It does not read the pixels. The
+    FITS standard 4.0 (sections 4.4.1 and 7.1) fixes the places of the keywords.
     """
     if not content.startswith(b"SIMPLE  ="):
         return "the file is not FITS"
@@ -153,7 +155,7 @@ def fits_fault(content: bytes, filter_name: str) -> str:
             # A filter's first letter counts: HSC-R2 and HSC-I2 are HSC-R and HSC-I.
             letter = content[found + len(_FILTER) : found + len(_FILTER) + 1].decode(errors="replace")
             if filter_name != f"HSC-{letter}":
-                return f"the file is of filter HSC-{letter}"
+                return f"the file is of filter HSC-{quoted(letter, 1)}"
         try:
             position = end + _data_bytes(_mandatory_cards(content, position))
         except ValueError:
@@ -165,9 +167,9 @@ def fits_fault(content: bytes, filter_name: str) -> str:
 
 
 def _header_end(content: bytes, header: int) -> int:
-    """Where the header that begins at ``header`` ends, with the spaces that fill its last block; -1 if it does not."""
+    """Return the end of the header that begins at ``header``, with its padding; -1 if it does not end."""
     for start in range(header, len(content), FITS_BLOCK):
-        # Looked for among the first letters: a search for the card itself is slow, headers being full of spaces as it.
+        # A search for the card itself is slow, since headers and card are full of spaces. First letters are few.
         letters = content[start : start + FITS_BLOCK : _CARD]
         card = letters.find(b"E")
         while card != -1:
@@ -178,12 +180,12 @@ def _header_end(content: bytes, header: int) -> int:
 
 
 def _mandatory_cards(content: bytes, header: int) -> bytes:
-    """The keywords that say how large the data are, of the HDU whose header begins at ``header``.
+    """Return the cards that give the size of the data of the HDU whose header begins at ``header``.
 
     Raises
     ------
     ValueError
-        Where the number of axes is none.
+        If the number of axes is not a number.
     """
     axes = int(content[header + 2 * _CARD + 10 : header + 2 * _CARD + 30])
     n_cards = 3 + axes + (2 if header else 0)  # an extension also has PCOUNT and GCOUNT
@@ -192,12 +194,12 @@ def _mandatory_cards(content: bytes, header: int) -> bytes:
 
 @lru_cache(256)
 def _data_bytes(cards: bytes) -> int:
-    """Bytes of the data of an HDU, filled to whole blocks; those of cutouts of one size are all alike.
+    """Return the size in bytes of the data of an HDU, padded to whole blocks.
 
     Raises
     ------
     ValueError
-        Where one of the keywords is not a number.
+        If one of the keywords is not a number.
     """
     values = [int(cards[start + 10 : start + 30]) for start in range(_CARD, len(cards), _CARD)]
     bits, axes, *others = values

@@ -1,0 +1,50 @@
+"""Check that a cutout shows the position that was requested, at the size that was requested."""
+
+from __future__ import annotations
+
+import math
+
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.read import read_geometry
+from tidalkin.download.request import CutoutRequest
+from tidalkin.errors import TidalkinError
+
+TOLERANCE_PIXELS = 3.0
+"""Servers round the edges of a cutout, some to one more pixel on each side."""
+SCALE_TOLERANCE = 0.02
+
+
+def footprint_fault(content: bytes, request: CutoutRequest) -> str:
+    """Return the fault of a cutout's position, size or pixel scale; empty if there is none.
+
+    An image that ends at the edge of the coadd is narrower on that side. On the other side, its edge must be where it
+    was requested.
+
+    Parameters
+    ----------
+    content : bytes
+        The FITS file.
+    request : CutoutRequest
+        The request that it answers.
+    """
+    try:
+        image = read_geometry(content, "the file")
+    except TidalkinError as error:
+        return str(error)
+    if image.wcs is None:
+        return "the image has no coordinates"
+    x, y = image.wcs.pixel(request.ra, request.dec)
+    half = request.size_pixels / 2
+    for position, length in ((x, image.width), (y, image.height)):
+        low, high = position + 0.5, length - 0.5 - position
+        if not (min(low, high) >= 0 and abs(max(low, high) - half) <= TOLERANCE_PIXELS):
+            return (
+                f"the image has {image.width} x {image.height} pixels with the object at ({x:.1f}, {y:.1f}), but "
+                f"{request.size_pixels} x {request.size_pixels} pixels around it were requested"
+            )
+    step = half * PIXEL_SCALE_ARCSEC / 3600
+    away = image.wcs.pixel(request.ra, request.dec - math.copysign(step, request.dec))
+    scale = PIXEL_SCALE_ARCSEC * half / (math.dist((x, y), away) or math.nan)
+    if not abs(scale / PIXEL_SCALE_ARCSEC - 1) <= SCALE_TOLERANCE:
+        return f"the image has pixels of {scale:.3f} arcsec instead of {PIXEL_SCALE_ARCSEC}"
+    return ""
