@@ -61,6 +61,19 @@ def test_more_labels_and_more_examples_find_more():
     assert figure(table, "single", "roc_auc")["mean"] < figure(table, "set", "roc_auc")["mean"]
 
 
+def test_a_debris_score_ranks_with_no_example_and_no_label():
+    catalog = catalog_of(40, 60)
+    vectors = vectors_of(catalog, 0.0)
+    positive = (catalog.set_index("object_id").loc[vectors.object_id, "label"] != "none").to_numpy()
+    score = np.where(positive, 0.5, -0.5) + np.random.default_rng(1).normal(0, 0.1, len(positive))
+    told = MethodVectors(vectors.object_id, np.column_stack([vectors.vectors, score]), has_debris_score=True)
+    table = evaluate({"told": told, "plain": vectors}, catalog, FEW).metrics
+    found = table[(table["task"] == "no example") & (table["metric"] == "average_precision")]
+    assert found["method"].tolist() == ["told"]
+    assert found["n_labels"].tolist() == [0]
+    assert found["mean"].item() > 0.9
+
+
 def test_dimensions_count_as_their_importance_says():
     catalog = catalog_of(150, 450)
     vectors = vectors_of(catalog, 0.6)

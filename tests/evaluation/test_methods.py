@@ -46,9 +46,10 @@ def test_a_baseline_comes_with_its_weights_and_probes(tmp_path):
     baselines = [tmp_path / f"{baseline.name}.npz" for baseline in BASELINES]
     for path in baselines:
         write_vectors(path, ids, np.ones((3, 2)))
-    methods = read_methods([tmp_path / "0.npy"], [tmp_path / "0.ids.npy"], baselines, ids, importance)
+    methods = read_methods([tmp_path / "0.npy"], [tmp_path / "0.ids.npy"], baselines, ids, importance, True)
     assert list(methods) == ["encoder", "random", "pca", "morphology"]
-    assert {name for name, known in methods.items() if known.importance is not None} == {"encoder", "random"}
+    assert {name for name, known in methods.items() if known.importance is not None} == {"encoder"}
+    assert {name for name, known in methods.items() if known.has_debris_score} == {"encoder"}
     assert {name: known.probes for name, known in methods.items() if len(known.probes) > 1} == {
         "morphology": ("linear", "forest")
     }

@@ -143,8 +143,15 @@ def evaluate_run(
         Number of repeats computed at once; it changes no result.
     """
     wanted = labelled_galaxies(catalog, settings.negative_label).object_id
-    importance = load_whitening(whitening).importance(debris_weight)
-    methods = read_methods(vector_files, id_files, baselines, wanted, importance)
+    white = load_whitening(whitening)
+    methods = read_methods(
+        vector_files,
+        id_files,
+        baselines,
+        wanted,
+        importance=white.importance(debris_weight),
+        has_debris_score=white.has_debris_score,
+    )
     found = evaluate(methods, catalog, settings, processes)
     write_evaluation(found, directory)
     draw_evaluation(found, directory)

@@ -1,6 +1,6 @@
 """The methods that are compared: the encoder and the baselines, with the vectors of each.
 
-A method is described by data: its file of vectors, whether the whitening's weights apply to it, and its probes.
+A method is described by data: its file of vectors, whether it has a debris score, and its probes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class MethodVectors:
     """(object, dimension), all finite."""
     importance: Floats | None = None
     """(dimension,): weight of each dimension in a search and in a probe; by default all weigh the same."""
+    has_debris_score: bool = False
+    """Whether the last dimension is a debris score, which ranks with no example."""
     probes: tuple[ProbeName, ...] = ("linear",)
     """Probes to train on the vectors; see `tidalkin.evaluation.probes.PROBES`."""
 
@@ -41,13 +43,11 @@ class Baseline:
 
     name: str
     """Stem of its file."""
-    is_whitened: bool = False
-    """Whether its dimensions are those of the whitening, so that their weights apply."""
     probes: tuple[ProbeName, ...] = ("linear",)
 
 
 BASELINES = (
-    Baseline("random", is_whitened=True),
+    Baseline("random"),
     Baseline("pca"),
     # A random forest is common for a handful of morphological numbers, whose classes no plane separates.
     Baseline("morphology", probes=("linear", "forest")),
@@ -85,6 +85,7 @@ def read_methods(
     baselines: Sequence[Path],
     wanted: Integers,
     importance: Floats,
+    has_debris_score: bool,
 ) -> dict[str, MethodVectors]:
     """Read the vectors of the encoder and of each baseline.
 
@@ -97,15 +98,16 @@ def read_methods(
     wanted : (object,) int64
         Ids of the labelled galaxies.
     importance : (dimension,) float32
-        Weight of each dimension of the whitening.
+        Weight of each dimension of the encoder's vectors.
+    has_debris_score : bool
+        Whether their last dimension is a debris score.
     """
     known = {baseline.name: baseline for baseline in BASELINES}
-    methods = {"encoder": replace(read_embeddings(vector_files, id_files, wanted), importance=importance)}
+    encoder = read_embeddings(vector_files, id_files, wanted)
+    methods = {"encoder": replace(encoder, importance=importance, has_debris_score=has_debris_score)}
     for path in baselines:
         baseline = known[path.stem]
-        methods[baseline.name] = replace(
-            read_baseline(path), importance=importance if baseline.is_whitened else None, probes=baseline.probes
-        )
+        methods[baseline.name] = replace(read_baseline(path), probes=baseline.probes)
     return methods
 
 

@@ -111,11 +111,25 @@ def label_counts(probe_labels: Sequence[int], pool_size: int) -> list[int]:
     return [*sorted({n for n in probe_labels if 2 <= n < pool_size}), pool_size]
 
 
+def debris_scores(vectors: Floats) -> Floats:
+    """Return the debris score (object,) of vectors whose last dimension it is.
+
+    A vector is scaled to length one together with its score. The length of the other dimensions undoes that.
+
+    Examples
+    --------
+    >>> debris_scores(np.array([[0.6, 0.0, 0.8], [0.0, 1.0, 0.0]])).round(3)
+    array([1.333, 0.   ])
+    """
+    length = np.linalg.norm(vectors[:, :-1], axis=1)
+    return vectors[:, -1] / np.where(length > 0, length, 1.0)
+
+
 class RankingTask(NamedTuple):
     """One ranking of the test half."""
 
     method: str
-    name: Literal["single", "set", "probe"]
+    name: Literal["no example", "single", "set", "probe"]
     n_labels: int
     example: int | None = None
     """Row of the example, where there is one."""
@@ -144,6 +158,8 @@ def score_tasks(
     vectors = known.vectors
     unit = _unit_rows(vectors)
     importance = np.ones(vectors.shape[1]) if known.importance is None else known.importance
+    if known.has_debris_score:
+        yield RankingTask(method, "no example", 0), debris_scores(vectors[parts.test])
     for example in parts.pool_positive[:SINGLE_QUERIES]:
         score = set_scores(unit, importance, np.array([example]), parts.test)
         yield RankingTask(method, "single", 1, int(example)), score
