@@ -16,8 +16,8 @@ def test_an_encoder_is_taken_for_the_same_bands_stretch_and_network_only(run):
         ({"bands": ("r", "g")}, r"with cutouts\.bands \('g', 'r'\), but the configuration says \('r', 'g'\)"),
         ({"stretch": STRETCH.model_copy(update={"bin": 2})}, r"with stretch\.bin 1, but the configuration says 2"),
         (
-            {"settings": NETWORK.model_copy(update={"width": 8})},
-            r"with encoder\.width 4, but the configuration says 8: make it the same, or train an encoder",
+            {"settings": NETWORK.model_copy(update={"width": 16})},
+            r"with encoder\.width 8, but the configuration says 16: make it the same, or train an encoder",
         ),
     ):
         with pytest.raises(TidalkinError, match=f"encoder.pt: was trained {sentence}"):

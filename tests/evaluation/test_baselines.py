@@ -62,7 +62,7 @@ def make(baseline: str, survey: tuple[Path, pd.DataFrame], output: Path, seed: i
     elif baseline == "pca":
         pca_baseline(images, catalog, output, stretch_settings=STRETCH, seed=seed, **common)
     else:
-        encoder = config.Network(width=4, stem="small", projector_size=16, predictor_size=4)
+        encoder = config.Network(width=8, stem="small", projector_size=16, predictor_size=4)
         compute = config.Compute(device="cpu")
         network = {"stretch_settings": STRETCH, "encoder": encoder, "augment": AUGMENT, "compute": compute}
         random_baseline(images, catalog, output, seed=seed, **network, **common)

@@ -28,7 +28,7 @@ BANDS = ("g", "r", "i")
 SECTIONS = {
     "stretch": config.Stretch(softening_sigma=1.0, maximum=3.0),
     "augment": config.Augment(crop=18, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
-    "encoder": config.Network(width=4, projector_size=16, predictor_size=8),
+    "encoder": config.Network(width=8, projector_size=16, predictor_size=8),
     "training": config.Training(
         epochs=4, batch_size=8, base_learning_rate=0.5, warmup_epochs=0, optimizer="sgd", weight_decay=1e-4
     ),

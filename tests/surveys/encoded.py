@@ -9,7 +9,7 @@ from tidalkin.model.checkpoint import random_encoder, save_encoder
 
 BANDS = ("g", "r")
 SIZE = 24
-NETWORK = config.Network(width=4, projector_size=16, predictor_size=8)
+NETWORK = config.Network(width=8, projector_size=16, predictor_size=8)
 STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
 SETTINGS = config.Embedding(dimensions=4, whitening_sample=16)
 AUGMENT = config.Augment(crop=16, jitter_pixels=2, noise_sigma=(0, 1), brightness=0.5)

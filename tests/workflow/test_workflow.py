@@ -60,11 +60,11 @@ def test_another_run_takes_encoder_and_whitening_and_gives_the_same_vectors(fini
 
 def test_an_encoder_of_another_network_is_not_taken(finished_run, snakemake):
     other = TINY | {"run": "narrow", "reuse": {"encoder": "results/tiny/encoder/encoder.pt"}}
-    other = changed(other, encoder={"width": 4})
+    other = changed(other, encoder={"width": 16})
     done = snakemake(finished_run, "--until", "reuse_encoder", config=other, check=False)
     assert done.returncode != 0
     log = (finished_run / "results" / "narrow" / "logs" / "reuse_encoder.log").read_text()
-    assert "encoder.pt: was trained with encoder.width 8, but the configuration says 4" in log
+    assert "encoder.pt: was trained with encoder.width 8, but the configuration says 16" in log
 
 
 def test_a_change_of_compute_runs_nothing_again(finished_run, snakemake):

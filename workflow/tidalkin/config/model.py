@@ -45,7 +45,8 @@ class Network(Section):
     """The network (Chen & He 2021, arXiv:2011.10566)."""
 
     architecture: Literal["resnet18", "resnet50"] = Field("resnet18", description="torchvision's network.")
-    width: int = Field(64, ge=4, le=256, description="Channels of the first stage; 64 is the published network.")
+    # Under 8 channels, torch's strided 1 x 1 convolutions corrupt memory on some processors (seen with 2.13 and AVX2).
+    width: int = Field(64, ge=8, le=256, description="Channels of the first stage; 64 is the published network.")
     stem: Literal["standard", "small"] = Field(
         "standard",
         description="`standard`: 7x7, stride 2, pooling; `small`: 3x3, stride 2, no pooling (four times the cost).",

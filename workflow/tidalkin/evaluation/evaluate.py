@@ -228,7 +228,7 @@ def found_at(positive: Booleans, score: Floats, false_positive_rate: float) -> B
     Examples
     --------
     >>> found_at(np.array([True, False, True, False]), np.array([4.0, 3.0, 2.0, 1.0]), 0.5)
-    array([ True, False,  True, False])
+    array([ True,  True,  True, False])
     """
     negative = np.sort(score[~positive])[::-1]
     allowed = int(false_positive_rate * negative.size)
