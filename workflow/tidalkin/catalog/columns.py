@@ -1,0 +1,78 @@
+"""Find the columns of a catalog by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from tidalkin.errors import TidalkinError
+
+# Names in use: HSC and LSST (object_id, i_ra), SDSS (objid), Gaia and Euclid (source_id, RA_ICRS), VizieR (RAJ2000),
+# SExtractor (NUMBER, ALPHA_J2000). Case does not matter.
+ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "object_id": ("object_id", "objectid", "obj_id", "objid", "id", "source_id", "sourceid", "number"),
+        "ra": ("ra", "i_ra", "ra_deg", "radeg", "raj2000", "ra_j2000", "ra_icrs", "alpha_j2000", "right_ascension"),
+        "dec": (
+            *("dec", "i_dec", "dec_deg", "decdeg", "dedeg", "dej2000", "decj2000", "dec_j2000", "de_icrs", "dec_icrs"),
+            *("delta_j2000", "declination"),
+        ),
+    }
+)
+
+
+def find_columns(names: Sequence[str], columns: Mapping[str, str], file: str) -> dict[str, str]:
+    """Find the file's column for each of ours.
+
+    A name from the configuration comes first, then our own name, then the only known alias.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Columns of the file.
+    columns : mapping of str to str
+        The configuration's ``catalog.columns``: the file's column for some of ours.
+    file : str
+        Name of the file, for error messages.
+
+    Returns
+    -------
+    dict of str to str
+        The file's column for `object_id`, `ra`, `dec` and each key of ``columns``.
+
+    Raises
+    ------
+    TidalkinError
+        If a column is missing, there are several candidates, or two columns of the file have one name.
+
+    Examples
+    --------
+    >>> find_columns(["objid", "RAJ2000", "DEJ2000"], {}, "galaxies.csv")["ra"]
+    'RAJ2000'
+    """
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise TidalkinError(f"catalog {file} has several columns named {twice!r}: rename all but one of them")
+    listed = ", ".join(names)
+    for ours, theirs in columns.items():
+        if theirs not in names:
+            raise TidalkinError(
+                f"catalog {file} has no column {theirs!r}, which catalog.columns names for {ours}; it has: {listed}"
+            )
+    found = dict(columns)
+    for ours, aliases in ALIASES.items():
+        if ours in found:
+            continue
+        known = [ours] if ours in names else [theirs for theirs in names if theirs.strip().lower() in aliases]
+        if not known:
+            raise TidalkinError(
+                f"catalog {file} has no column for {ours} (its columns: {listed}): "
+                f"name yours in the config, `catalog: {{columns: {{{ours}: YOUR_COLUMN}}}}`"
+            )
+        if len(known) > 1:
+            raise TidalkinError(
+                f"catalog {file} has several columns that could be {ours} ({', '.join(known)}): "
+                f"choose one in the config, `catalog: {{columns: {{{ours}: {known[0]}}}}}`"
+            )
+        found[ours] = known[0]
+    return found
