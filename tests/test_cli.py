@@ -118,7 +118,7 @@ def test_the_version_is_printed(folder):
         ([], "a query needs `like`"),
         (["--position", 400, 0], r"position [400.0, 0.0] must be"),
         (["--position", 10, 80], "the nearest"),
-        (["--like", 1, "--run", "results/no"], "--run results/no: is not a folder"),
+        (["--like", 1, "--run", "results/no"], "run results/no: is not a folder"),
         (["--like", 1, "--run", "results"], "no index is here"),
         (["--cutout", "mine-{band}.fits"], "--configfile config/config.yaml: cannot be read"),
     ],

@@ -26,7 +26,7 @@ def test_the_nearest_galaxy_is_found_across_ra_zero_and_row_groups(tmp_path):
     catalog = pd.DataFrame({"object_id": [1, 2, 3], "ra": [10.0, 359.9999, 20.0], "dec": [0.0, 0.0, 0.0]})
     write_catalog(catalog, tmp_path / "catalog.parquet")
     pq.write_table(pq.read_table(tmp_path / "catalog.parquet"), tmp_path / "grouped.parquet", row_group_size=1)
-    assert nearest_object(tmp_path / "grouped.parquet", (0.0, 0.0), 1.0) == 2
+    assert nearest_object(tmp_path / "grouped.parquet", (0.0, 0.0))[0] == 2
     rows = catalog_rows(tmp_path / "grouped.parquet", [3, 99, 1])
     assert rows.select(["object_id", "row"]).to_pylist() == [{"object_id": 3, "row": 2}, {"object_id": 1, "row": 0}]
 

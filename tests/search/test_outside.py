@@ -16,7 +16,7 @@ def test_a_cutout_of_a_known_galaxy_finds_that_galaxy_first(with_encoder, tmp_pa
     best = found.neighbours.to_pylist()[0]
     assert best["object_id"] == 1042
     assert best["similarity"] == pytest.approx(1, abs=1e-3)
-    write_result(found, with_encoder.images, tmp_path)
+    write_result(found, tmp_path)
     assert (tmp_path / "mosaic.png").stat().st_size > 10_000
 
 

@@ -15,10 +15,10 @@ from tidalkin.search.result import write_result
 
 def test_tables_and_mosaic_say_the_same_and_what_made_them(files, tmp_path):
     found = find(files, like=[1001, 1002], unlike=[1003])
-    write_result(found, files.images, tmp_path)
+    write_result(found, tmp_path)
     csv = pd.read_csv(tmp_path / "neighbours.csv", comment="#")
     assert csv.columns.tolist() == ["rank", "object_id", "ra", "dec", "similarity", "label"]
-    pd.testing.assert_frame_equal(csv, found.neighbours.to_pandas(), check_dtype=False, rtol=1e-6)
+    pd.testing.assert_frame_equal(csv, found.table.to_pandas(), check_dtype=False, rtol=1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table = Table.read(tmp_path / "neighbours.fits")
@@ -38,7 +38,7 @@ def test_tables_and_mosaic_say_the_same_and_what_made_them(files, tmp_path):
 
 def test_a_result_written_again_is_byte_identical(files, tmp_path):
     for name in ("one", "two"):
-        write_result(find(files, like=[1001]), files.images, tmp_path / name)
+        write_result(find(files, like=[1001]), tmp_path / name)
     for file in ("neighbours.csv", "neighbours.fits", "mosaic.png"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
@@ -47,13 +47,13 @@ def test_a_catalog_without_labels_gives_a_result_without_them(files, tmp_path):
     unlabelled = RunFiles(tmp_path / "catalog.parquet", *list(vars(files).values())[1:])
     write_catalog(pd.read_parquet(files.catalog).drop(columns="label"), unlabelled.catalog)
     found = find(unlabelled, like=[1001])
-    assert found.neighbours.column_names == ["rank", "object_id", "ra", "dec", "similarity"]
-    write_result(found, files.images, tmp_path)
-    assert Table.read(tmp_path / "neighbours.fits").colnames == found.neighbours.column_names
+    assert found.table.column_names == ["rank", "object_id", "ra", "dec", "similarity"]
+    write_result(found, tmp_path)
+    assert Table.read(tmp_path / "neighbours.fits").colnames == found.table.column_names
 
 
 def test_images_of_another_catalog_are_refused(files, tmp_path):
     other = RunFiles(tmp_path / "catalog.parquet", *list(vars(files).values())[1:])
     write_catalog(pd.read_parquet(files.catalog)[::-1], other.catalog)
     with pytest.raises(TidalkinError, match=r"images\.zarr: object \d+ is not in row"):
-        write_result(find(other, like=[1001]), files.images, tmp_path)
+        write_result(find(other, like=[1001]), tmp_path)

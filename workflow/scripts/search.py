@@ -33,4 +33,4 @@ with stage(snakemake) as settings:
             settings.compute,
         ),
     )
-    write_result(found, files.images, Path(snakemake.output.mosaic).parent)
+    write_result(found, Path(snakemake.output.mosaic).parent)

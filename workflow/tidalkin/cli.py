@@ -1,11 +1,10 @@
-"""The command line beside the workflow: ask (`tidalkin search`), watch a download, ask again for what failed.
+"""The command line: search a run, watch a download, and retry what failed.
 
-Only what every command needs is imported here, so that the answer comes at once.
+Only what every command needs is imported at the top, so that a search by id is fast.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -14,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from tidalkin import __version__, config
-from tidalkin.errors import TidalkinError, first_line
+from tidalkin.errors import TidalkinError
+from tidalkin.run import absolute_path, load_run_settings, make_query, open_run
 
 if TYPE_CHECKING:
-    from tidalkin.search.outside import CutoutSettings
     from tidalkin.search.query import SearchResult
 
 RESULTS = Path("results")
@@ -76,7 +74,11 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="How many look-alikes.")] = DEFAULTS.k,
     run: Annotated[
-        Path | None, typer.Option(help="Results of a run [default: the newest index below results/].")
+        list[Path] | None,
+        typer.Option(
+            help="Results of a run; may be given several times, for runs that share encoder and whitening "
+            "[default: the newest index below results/]."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write neighbours.csv, neighbours.fits and mosaic.png to this folder.")
@@ -92,20 +94,14 @@ def search(
     ),
 ) -> None:
     """List the galaxies that look most like the examples, and not like the counter-examples."""
-    from tidalkin.search.files import RunFiles
-    from tidalkin.search.query import find_similar
     from tidalkin.search.result import write_result
 
-    query = _query(like, unlike, position, cutout)
-    folder = run or newest_run(RESULTS)
-    if not folder.is_dir():
-        raise TidalkinError(f"--run {folder}: is not a folder: name the results of a run, like results/demo")
-    cutouts = _cutout_settings(configfile, folder) if cutout else None
-    files = RunFiles.of(folder)
-    found = find_similar(query, files, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight, cutouts=cutouts)
-    _print(found, folder)
+    query = make_query(like or (), unlike or (), position, cutout)
+    folders = run or [newest_run(RESULTS)]
+    found = open_run(folders, configfile).find(query, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight)
+    _print(found, folders)
     if output is not None:
-        write_result(found, files.images, output)
+        write_result(found, output)
         print(f"written: {output}/neighbours.csv, neighbours.fits, mosaic.png")
 
 
@@ -145,18 +141,18 @@ def retry_failed(
     if not chunks:
         print(f"nothing failed in {run}")
         return
-    _settings(configfile, run)
+    load_run_settings(configfile, run)
     print(f"chunks with failed or missing cutouts: {', '.join(chunks)}", flush=True)
-    folder = _absolute(run).parents[1]
+    folder = absolute_path(run).parents[1]
     command = [
         sys.executable,
         "-m",
         "snakemake",
         *_with_cores(context.args),
         "--configfile",
-        str(_absolute(configfile)),
+        str(absolute_path(configfile)),
     ]
-    tars = [f"results/{_absolute(run).name}/cutouts/{chunk}.tar" for chunk in chunks]
+    tars = [f"results/{absolute_path(run).name}/cutouts/{chunk}.tar" for chunk in chunks]
     # Their names after the options that take many values would be read as such values, so they stand behind `--`.
     status = _run_to_its_end([*command, "--directory", str(folder), "--forcerun", *tars, "--", *tars])
     if status:
@@ -181,7 +177,7 @@ def _chunks_to_retry(run: Path) -> list[str]:
     """
     from tidalkin.download.report import failed_chunks
 
-    if not run.is_dir() or _absolute(run).parent.name != "results":
+    if not run.is_dir() or absolute_path(run).parent.name != "results":
         raise TidalkinError(f"--run {run}: is not the results of a run: name them, like results/hsc_pdr3")
     cutouts = run / "cutouts"
     if not any(cutouts.glob("*.ledger.parquet")):
@@ -189,11 +185,6 @@ def _chunks_to_retry(run: Path) -> list[str]:
     failed = set(failed_chunks(run))
     chunks = sorted(path.stem for path in (run / "chunks").glob("*.parquet"))
     return [chunk for chunk in chunks if chunk in failed or not (cutouts / f"{chunk}.ledger.parquet").exists()]
-
-
-def _absolute(path: Path) -> Path:
-    """The path from the root, by the names the user gave: a link among them is not followed."""
-    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _with_cores(options: Sequence[str]) -> list[str]:
@@ -212,16 +203,6 @@ def _run_to_its_end(command: Sequence[str]) -> int:
                 continue
 
 
-def _query(
-    like: Sequence[int] | None, unlike: Sequence[int] | None, position: tuple[float, float] | None, cutout: str | None
-) -> config.Query:
-    """Return the checked query."""
-    try:
-        return config.Query(like=tuple(like or ()), unlike=tuple(unlike or ()), position=position, cutout=cutout)
-    except ValidationError as error:
-        raise TidalkinError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-
-
 def newest_run(results: Path) -> Path:
     """The run whose index was built last.
 
@@ -238,43 +219,13 @@ def newest_run(results: Path) -> Path:
     return max(reports, key=lambda report: report.stat().st_mtime).parents[1]
 
 
-def _cutout_settings(configfile: Path, run: Path) -> CutoutSettings:
-    """How the run embeds: a cutout from outside must be read in the same way."""
-    from tidalkin.search.outside import CutoutSettings
-
-    settings = _settings(configfile, run)
-    return CutoutSettings(settings.images, settings.embedding, settings.compute)
-
-
-def _settings(configfile: Path, run: Path) -> config.Settings:
-    """The run's configuration, checked to be of this run."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(configfile.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise TidalkinError(
-            f"--configfile {configfile}: cannot be read ({reason}): name the configuration that {run} was made with"
-        ) from None
-    if not isinstance(content, dict):
-        raise TidalkinError(f"--configfile {configfile}: is no configuration: name the one that {run} was made with")
-    settings = config.load_settings(content)
-    name = _absolute(run).name
-    if settings.run != name:
-        raise TidalkinError(
-            f"--configfile {configfile}: is of run {settings.run!r}, not of {name!r}: name the "
-            f"configuration that {run} was made with"
-        )
-    return settings
-
-
-def _print(found: SearchResult, run: Path) -> None:
+def _print(found: SearchResult, runs: Sequence[Path]) -> None:
     """Print the result as a table."""
-    table = Table(title=f"{len(found.neighbours)} of {found.n_searched:,} galaxies of {run}", title_justify="left")
-    for name in found.neighbours.column_names:
-        table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
+    names = " and ".join(map(str, runs))
+    table = Table(title=f"{len(found.neighbours)} of {found.n_searched:,} galaxies of {names}", title_justify="left")
+    for name in found.table.column_names:
+        table.add_column(name, justify="left" if name in ("label", "run") else "right", no_wrap=True)
     formats = {"ra": ".5f", "dec": ".5f", "similarity": ".3f"}
-    for row in found.neighbours.to_pylist():
+    for row in found.table.to_pylist():
         table.add_row(*("" if value is None else format(value, formats.get(name, "")) for name, value in row.items()))
     Console().print(table)

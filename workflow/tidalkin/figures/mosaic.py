@@ -155,28 +155,27 @@ class Panel:
     """(cell, cell) logits of faint light, drawn as contours."""
 
 
-def draw_mosaic(
-    panels: Sequence[Panel], path: str | Path, *, title: str, subtitle: str, made_by: Mapping[str, str]
-) -> None:
-    """Draw galaxies in rows, those asked about framed in colour.
+def mosaic_figure(panels: Sequence[Panel], *, title: str, subtitle: str) -> Figure:
+    """Draw galaxies in rows, with those of the query framed in colour.
 
     Parameters
     ----------
     panels : sequence of Panel
-        In the order they are drawn, from the top left; answers begin a new row.
-    path : path
-        The PNG to write.
+        In drawing order from the top left. The neighbours begin a new row.
     title, subtitle : str
         Two lines above.
-    made_by : mapping of str to str
-        Text for the PNG's metadata.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not known to pyplot, so that nothing has to close it.
     """
     asked = [panel for panel in panels if panel.role != "answer"]
     answers = [panel for panel in panels if panel.role == "answer"]
     rows = [group[start : start + COLUMNS] for group in (asked, answers) for start in range(0, len(group), COLUMNS)]
     width = COLUMNS * (PANEL_INCHES + GAP_INCHES) + GAP_INCHES
     height = TITLE_INCHES + len(rows) * (PANEL_INCHES + CAPTION_INCHES) + GAP_INCHES
-    figure = Figure(figsize=(width, height), facecolor=BACKGROUND)
+    figure = Figure(figsize=(width, height), facecolor=BACKGROUND, dpi=DPI)
     FigureCanvasAgg(figure)
     figure.text(GAP_INCHES / width, 1 - 0.30 / height, title, color=INK, fontsize=15, fontweight="bold", va="center")
     figure.text(GAP_INCHES / width, 1 - 0.57 / height, subtitle, color=FAINT_INK, fontsize=10, va="center")
@@ -185,6 +184,24 @@ def draw_mosaic(
         for column, panel in enumerate(group):
             left = GAP_INCHES + column * (PANEL_INCHES + GAP_INCHES)
             _draw_panel(figure, panel, left, top, width, height)
+    return figure
+
+
+def draw_mosaic(
+    panels: Sequence[Panel], path: str | Path, *, title: str, subtitle: str, made_by: Mapping[str, str]
+) -> None:
+    """Write a mosaic as PNG.
+
+    Parameters
+    ----------
+    panels, title, subtitle
+        As of `mosaic_figure`.
+    path : path
+        The PNG to write.
+    made_by : mapping of str to str
+        Text for the PNG's metadata.
+    """
+    figure = mosaic_figure(panels, title=title, subtitle=subtitle)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, facecolor=BACKGROUND, metadata=dict(made_by))
 

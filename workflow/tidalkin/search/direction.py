@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.index.query import OpenIndex
+from tidalkin.index.vectors import Vectors
 from tidalkin.search.files import RunFiles
 
-Vectors = npt.NDArray[np.float32]
 POPULATION_WEIGHT = 16.0
-MOST_EXAMPLES_DRAWN = 12
 
 
 def direction(like: Vectors, unlike: Vectors, importance: Vectors) -> Vectors:
-    """The direction in which examples differ from everything else, and from the counter-examples.
+    """Return the direction in which examples differ from all other galaxies.
 
     Least squares on whitened vectors: examples shall have the value 1, counter-examples and the population 0. The
     vectors of a whitened population have mean 0 and covariance 1/d, so that its share of the squares is a ridge
@@ -55,7 +53,7 @@ def direction(like: Vectors, unlike: Vectors, importance: Vectors) -> Vectors:
 
 
 def dimension_importance(opened: OpenIndex, files: RunFiles, debris_weight: float) -> Vectors:
-    """How much each dimension of the run's vectors counts."""
+    """Return the weight of each dimension of the run's vectors."""
     importance = load_whitening(files.whitening).importance(debris_weight)
     dimensions = opened.vectors.shape[1]
     if len(importance) != dimensions:

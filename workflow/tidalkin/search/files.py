@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,3 +32,16 @@ class RunFiles:
             run / "encoder" / "encoder.pt",
             run / "whitening.npz",
         )
+
+
+def names_of(runs: Sequence[RunFiles]) -> list[str]:
+    """Return the names of runs, or their folders where two names are equal.
+
+    Examples
+    --------
+    >>> names_of([RunFiles.of("results/north"), RunFiles.of("results/south")])
+    ['north', 'south']
+    """
+    folders = [run.catalog.parent for run in runs]
+    names = [folder.name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

@@ -14,26 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidalkin.errors import TidalkinError, first_line
-from tidalkin.index.query import OpenIndex
-
-
-def index_rows(opened: OpenIndex, object_ids: Sequence[int], catalog: Path) -> npt.NDArray[np.int64]:
-    """Rows of objects in the index, in their order."""
-    rows = opened.rows_of(object_ids)
-    for object_id in object_ids:
-        if object_id in rows:
-            continue
-        if len(catalog_rows(catalog, [object_id])):
-            raise TidalkinError(
-                f"object {object_id} has no embedding, since too much of its image is missing: ask about another one "
-                "or lower embedding.minimum_good_fraction"
-            )
-        raise TidalkinError(f"object {object_id} is not in {catalog}: ask about an object_id of this catalog")
-    return np.array([rows[object_id] for object_id in object_ids], np.int64)
 
 
 def required_catalog_rows(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
-    """Rows of the catalog, which must have all these objects."""
+    """Return the rows of objects that the catalog must have."""
     known = catalog_rows(catalog, object_ids)
     if len(known) < len(object_ids):
         missing = set(object_ids) - set(known["object_id"].to_pylist())
@@ -46,7 +30,7 @@ def required_catalog_rows(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
 
 @contextmanager
 def _open_catalog(catalog: str | Path) -> Iterator[pq.ParquetFile]:
-    """A catalog, to be read in parts."""
+    """Open a catalog to read it in parts."""
     try:
         with pq.ParquetFile(catalog) as file:
             yield file
@@ -57,14 +41,14 @@ def _open_catalog(catalog: str | Path) -> Iterator[pq.ParquetFile]:
 
 
 def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
-    """Position and label of some objects, without reading the whole catalog.
+    """Read position and label of some objects, and no other rows.
 
     Parameters
     ----------
     catalog : path
         The run's ``catalog.parquet``.
     object_ids : sequence of int
-        Which objects; those that are not there are left out.
+        Ids of the objects; those that the catalog lacks are left out.
 
     Returns
     -------
@@ -102,12 +86,12 @@ def arrow_column(values: npt.NDArray[np.generic]) -> pa.Array:
 
 
 def column_values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """A column of numbers, as an array."""
+    """Return a column of numbers as an array."""
     return np.from_dlpack(column.combine_chunks())
 
 
-def nearest_object(catalog: str | Path, position: tuple[float, float], radius_arcsec: float) -> int:
-    """The catalog object nearest to a position.
+def nearest_object(catalog: str | Path, position: tuple[float, float]) -> tuple[int, float]:
+    """Find the catalog object nearest to a position.
 
     Parameters
     ----------
@@ -115,13 +99,13 @@ def nearest_object(catalog: str | Path, position: tuple[float, float], radius_ar
         The run's ``catalog.parquet``.
     position : (float, float)
         Right ascension and declination, degrees, ICRS.
-    radius_arcsec : float
-        How far it may be.
 
-    Raises
-    ------
-    TidalkinError
-        If there is none; with the distance of the nearest one.
+    Returns
+    -------
+    object_id : int
+        The nearest object.
+    distance : float
+        Its distance, arcsec.
     """
     best_distance, best_object = math.inf, 0
     with _open_catalog(catalog) as file:
@@ -131,18 +115,28 @@ def nearest_object(catalog: str | Path, position: tuple[float, float], radius_ar
             nearest = int(distance.argmin())
             if distance[nearest] < best_distance:
                 best_distance, best_object = float(distance[nearest]), part["object_id"][nearest].as_py()
-    if best_distance > radius_arcsec:
-        raise TidalkinError(
-            f"no galaxy of {catalog} is within {radius_arcsec:g} arcsec of position {position[0]:g} {position[1]:g}: "
-            f"the nearest, {best_object}, is {best_distance:.1f} arcsec away; give its position or a larger radius"
-        )
-    return int(best_object)
+    return int(best_object), best_distance
 
 
 def separation_arcsec(
     ra: float, dec: float, others_ra: npt.NDArray[np.float64], others_dec: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Angular distances, arcsec, of positions in degrees, by the haversine formula, which is exact at small angles."""
+    """Return the angular distances of positions, arcsec.
+
+    The haversine formula is exact at small angles.
+
+    Parameters
+    ----------
+    ra, dec : float
+        A position, degrees.
+    others_ra, others_dec : (object,) float64
+        Other positions, degrees.
+
+    Examples
+    --------
+    >>> separation_arcsec(10, 0, np.array([10.0]), np.array([0.001])).round(3)
+    array([3.6])
+    """
     phi, phis = np.radians(dec), np.radians(others_dec)
     half_dec, half_ra = (phis - phi) / 2, np.radians(others_ra - ra) / 2
     haversine = np.sin(half_dec) ** 2 + np.cos(phi) * np.cos(phis) * np.sin(half_ra) ** 2

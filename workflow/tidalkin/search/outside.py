@@ -11,7 +11,7 @@ import numpy as np
 from tidalkin import config
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
-from tidalkin.search.direction import Vectors
+from tidalkin.index.vectors import Vectors
 from tidalkin.search.files import RunFiles
 
 

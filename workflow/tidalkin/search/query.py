@@ -1,7 +1,10 @@
-"""Search a run: find the galaxies that look like the examples, and not like the counter-examples.
+"""Search one run, or several, for the galaxies most similar to examples.
 
 A query names examples (by object id, by position, or as a FITS cutout of a galaxy outside the catalog) and
 counter-examples. The named objects are never in the result.
+
+Runs that share encoder and whitening are searched as one: similarities of their vectors are comparable, so that the
+merged result is that of one index of all galaxies.
 
 A search by object id takes a second or two, including the start of Python. Libraries that are slow to import are
 therefore imported only where they are used.
@@ -9,46 +12,65 @@ therefore imported only where they are used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
-from tidalkin.index.query import open_index
-from tidalkin.search.direction import Vectors, dimension_importance, direction
-from tidalkin.search.files import RunFiles
-from tidalkin.search.objects import arrow_column, column_values, index_rows, nearest_object, required_catalog_rows
+from tidalkin.index.query import OpenIndex, open_index
+from tidalkin.index.vectors import Rows, Vectors
+from tidalkin.search.direction import dimension_importance, direction
+from tidalkin.search.files import RunFiles, names_of
+from tidalkin.search.objects import arrow_column, catalog_rows, nearest_object, required_catalog_rows
 from tidalkin.search.outside import CutoutSettings, OutsideGalaxy, read_outside_galaxy
 
-MOST_NAMED = 2
 SIMILARITY_DIGITS = 5
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The galaxies most similar to the examples of a query."""
+    """The galaxies most similar to the examples of a query.
+
+    The tables have the columns of `catalog_rows`, and a column ``run`` where several runs were searched.
+    """
 
     neighbours: pa.Table
-    """Columns rank, object_id, ra, dec, similarity, and label where the catalog has one; most similar first."""
-    neighbour_rows: npt.NDArray[np.int64]
-    """Their rows in the catalog and in the image store."""
+    """Most similar first, with the further columns rank and similarity."""
     like: pa.Table
-    """Examples from the catalog, that at the position among them; columns as of `catalog_rows`."""
+    """Examples from the catalog, including the one at the position."""
     unlike: pa.Table
+    """Counter-examples."""
     outside: OutsideGalaxy | None
+    """The cutout of the query, where there is one."""
+    runs: tuple[RunFiles, ...]
+    """The runs searched."""
     n_searched: int
-    """Number of galaxies in the index."""
+    """Number of galaxies searched."""
     made_by: Mapping[str, str]
     """Query, versions and digests, for the metadata of the files written."""
+
+    @property
+    def table(self) -> pa.Table:
+        """Columns rank, object_id, ra, dec, similarity, and label and run where there are any."""
+        names = ("rank", "object_id", "ra", "dec", "similarity", "label", "run")
+        return self.neighbours.select([name for name in names if name in self.neighbours.column_names])
+
+
+class Located(NamedTuple):
+    """A row of the index of one of several runs."""
+
+    run: int
+    row: int
 
 
 def find_similar(
     query: config.Query,
-    files: RunFiles,
+    runs: RunFiles | Sequence[RunFiles],
     *,
     k: int,
     radius_arcsec: float,
@@ -61,69 +83,182 @@ def find_similar(
     ----------
     query : config.Query
         Examples and counter-examples.
-    files : RunFiles
-        Where to look.
+    runs : RunFiles or sequence of RunFiles
+        The run to search, or several that share encoder and whitening.
     k : int
-        How many look-alikes.
+        Number of neighbours.
     radius_arcsec : float
-        How far from ``query.position`` the catalog's nearest galaxy may be.
+        Largest distance of the catalog's nearest galaxy from ``query.position``.
     debris_weight : float
-        How much the debris score counts; 0 for plain look-alikes.
+        Weight of the debris score; 0 for plain look-alikes.
     cutouts : CutoutSettings, optional
         Needed for ``query.cutout`` only.
+
+    Returns
+    -------
+    SearchResult
+        Up to ``k`` neighbours, most similar first; equal ones in the order of the runs and of their catalogs.
 
     Raises
     ------
     TidalkinError
-        If an object is unknown or has no vector, nothing is at the position, the cutout cannot be read, or the run's
-        files are missing or do not belong together.
+        If an object is unknown or has no vector, nothing is at the position, the cutout cannot be read, the files of a
+        run are missing or do not belong together, or the runs do not share encoder and whitening.
     """
-    opened = open_index(files.index, files.embeddings)
-    like = tuple(dict.fromkeys(query.like))
+    runs = (runs,) if isinstance(runs, RunFiles) else tuple(runs)
+    _check_comparable(runs)
+    indexes = [open_index(run.index, run.embeddings) for run in runs]
+    like = locate(query.like, indexes, runs)
+    unlike = locate(query.unlike, indexes, runs)
     if query.position is not None:
-        at_position = nearest_object(files.catalog, query.position, radius_arcsec)
-        if at_position in query.unlike:
-            raise TidalkinError(f"object {at_position} is both at `position` and in `unlike`: name it once")
-        like = tuple(dict.fromkeys((*like, at_position)))
-    unlike = tuple(dict.fromkeys(query.unlike))
-    rows = index_rows(opened, like + unlike, files.catalog)
+        like |= _locate_position(query.position, radius_arcsec, query.unlike, indexes, runs)
     outside = None
-    named = opened.vectors[rows].astype(np.float32)
-    examples = named[: len(like)]
+    examples, others = _vectors(like, indexes), _vectors(unlike, indexes)
     if query.cutout is not None:
         if cutouts is None:
             raise ValueError("a query with a cutout needs `cutouts`")
-        outside = read_outside_galaxy(query.cutout, files, cutouts)
+        outside = read_outside_galaxy(query.cutout, runs[0], cutouts)
         examples = np.concatenate([examples, outside.vector[None, :]])
-    towards = direction(examples, named[len(like) :], dimension_importance(opened, files, debris_weight))
-    found, similarity = opened.most_similar(towards, k, exclude=rows.tolist())
+    towards = direction(examples, others, dimension_importance(indexes[0], runs[0], debris_weight))
+    named = {*like.values(), *unlike.values()}
+    found, similarity = _most_similar(towards, k, indexes, named)
     made_by = {
         "Software": f"tidalkin {__version__}",
         "Query": query.model_dump_json(exclude_defaults=True),
         "Debris weight": f"{debris_weight:g}",
-        "Embeddings": opened.report.embeddings_digest,
-        "Index": f"{opened.report.kind}, recall@10 {opened.report.recall_at_10:.3f}",
+        "Embeddings": ", ".join(index.report.embeddings_digest for index in indexes),
+        "Index": ", ".join(f"{index.report.kind}, recall@10 {index.report.recall_at_10:.3f}" for index in indexes),
     }
-    known = required_catalog_rows(files.catalog, (*like, *unlike, *opened.ids[found].tolist()))
-    neighbours = known.slice(len(rows))
-    return SearchResult(
-        _neighbours_table(neighbours, similarity),
-        column_values(neighbours["row"]),
-        known.slice(0, len(like)),
-        known.slice(len(like), len(unlike)),
-        outside,
-        len(opened.ids),
-        made_by,
-    )
+    if len(runs) > 1:
+        made_by["Runs"] = ", ".join(names_of(runs))
+    tables = [_catalog_table(places, indexes, runs) for places in (found, [*like.values()], [*unlike.values()])]
+    neighbours = tables[0].append_column("rank", arrow_column(np.arange(1, len(found) + 1, dtype=np.int32)))
+    neighbours = neighbours.append_column("similarity", arrow_column(np.round(similarity, SIMILARITY_DIGITS)))
+    n_searched = sum(len(index.ids) for index in indexes)
+    return SearchResult(neighbours, tables[1], tables[2], outside, runs, n_searched, made_by)
 
 
-def _neighbours_table(neighbours: pa.Table, similarity: Vectors) -> pa.Table:
-    """Return the columns of the result."""
-    columns = {
-        "rank": arrow_column(np.arange(1, len(neighbours) + 1, dtype=np.int32)),
-        "object_id": neighbours["object_id"],
-        "ra": neighbours["ra"],
-        "dec": neighbours["dec"],
-        "similarity": arrow_column(np.round(similarity, SIMILARITY_DIGITS)),
-    }
-    return pa.table(columns | ({"label": neighbours["label"]} if "label" in neighbours.column_names else {}))
+def _check_comparable(runs: Sequence[RunFiles]) -> None:
+    """Refuse runs whose vectors cannot be compared."""
+    if len(runs) == 1:
+        return
+    digests = [_whitening_digest(run) for run in runs]
+    for run, digest in zip(runs, digests, strict=True):
+        if digest != digests[0]:
+            raise TidalkinError(
+                f"{run.whitening}: differs from {runs[0].whitening}, so that vectors of the two runs cannot be "
+                "compared: make one of them with `reuse.encoder` and `reuse.whitening` of the other"
+            )
+    for number, run in enumerate(runs):
+        if any(run.index.resolve() == other.index.resolve() for other in runs[:number]):
+            raise TidalkinError(f"run {run.catalog.parent} is named twice: name each run once")
+
+
+def _whitening_digest(run: RunFiles) -> str:
+    """Return the digest of a whitening, which holds the digest of its encoder."""
+    try:
+        return hashlib.sha256(run.whitening.read_bytes()).hexdigest()
+    except OSError as error:
+        raise TidalkinError(
+            f"{run.whitening}: cannot be read ({error.strerror}): make it with `snakemake --until whiten`"
+        ) from None
+
+
+def locate(
+    object_ids: Sequence[int], indexes: Sequence[OpenIndex], runs: Sequence[RunFiles]
+) -> dict[tuple[int, int], Located]:
+    """Find the rows of objects in the indexes, by (run, object_id)."""
+    rows = [index.rows_of(object_ids) for index in indexes]
+    located = {}
+    for object_id in object_ids:
+        places = [Located(run, rows[run][object_id]) for run in range(len(runs)) if object_id in rows[run]]
+        if not places:
+            raise _no_vector(object_id, runs)
+        if len(places) > 1:
+            names = " and ".join(names_of([runs[place.run] for place in places]))
+            raise TidalkinError(f"object {object_id} is in the runs {names}: give its position in place of its id")
+        located[places[0].run, object_id] = places[0]
+    return located
+
+
+def _no_vector(object_id: int, runs: Sequence[RunFiles]) -> TidalkinError:
+    """Say why an object has no vector."""
+    if any(len(catalog_rows(run.catalog, [object_id])) for run in runs):
+        return TidalkinError(
+            f"object {object_id} has no embedding, since too much of its image is missing: name another one or lower "
+            "embedding.minimum_good_fraction"
+        )
+    catalogs = " or ".join(str(run.catalog) for run in runs)
+    return TidalkinError(f"object {object_id} is not in {catalogs}: name an object_id of the catalog")
+
+
+def _locate_position(
+    position: tuple[float, float],
+    radius_arcsec: float,
+    unlike: Sequence[int],
+    indexes: Sequence[OpenIndex],
+    runs: Sequence[RunFiles],
+) -> dict[tuple[int, int], Located]:
+    """Find the galaxy nearest to a position, in any of the runs."""
+    nearest = [nearest_object(run.catalog, position) for run in runs]
+    number = min(range(len(runs)), key=lambda run: nearest[run][1])
+    object_id, distance = nearest[number]
+    if distance > radius_arcsec:
+        raise TidalkinError(
+            f"no galaxy of {runs[number].catalog} is within {radius_arcsec:g} arcsec of position {position[0]:g} "
+            f"{position[1]:g}: the nearest, {object_id}, is {distance:.1f} arcsec away; give its position or a larger "
+            "radius"
+        )
+    if object_id in unlike:
+        raise TidalkinError(f"object {object_id} is both at `position` and in `unlike`: name it once")
+    ((_, place),) = locate([object_id], indexes[number : number + 1], runs[number : number + 1]).items()
+    return {(number, object_id): Located(number, place.row)}
+
+
+def _vectors(located: Mapping[tuple[int, int], Located], indexes: Sequence[OpenIndex]) -> Vectors:
+    """Return the vectors (object, dimension) of located objects."""
+    vectors = np.empty((len(located), indexes[0].vectors.shape[1]), np.float32)
+    for row, place in enumerate(located.values()):
+        vectors[row] = indexes[place.run].vectors[place.row]
+    return vectors
+
+
+def _most_similar(
+    towards: Vectors, k: int, indexes: Sequence[OpenIndex], named: set[Located]
+) -> tuple[list[Located], Vectors]:
+    """Return the most similar rows of all indexes, without those that the query names, and their similarities."""
+    places: list[Located] = []
+    similarities = [np.zeros(0, np.float32)]
+    for run, index in enumerate(indexes):
+        exclude = sorted(place.row for place in named if place.run == run)
+        rows, similarity = index.most_similar(towards, k, exclude=exclude)
+        places.extend(Located(run, row) for row in rows.tolist())
+        similarities.append(similarity)
+    similarity = np.concatenate(similarities)
+    best = np.argsort(-similarity, kind="stable")[:k]
+    return [places[rank] for rank in best], similarity[best]
+
+
+def _catalog_table(places: Sequence[Located], indexes: Sequence[OpenIndex], runs: Sequence[RunFiles]) -> pa.Table:
+    """Return the catalog rows of located objects, in their order."""
+    parts, order = [], np.zeros(len(places), np.int64)
+    first = 0
+    for run, index in enumerate(indexes):
+        here = [number for number, place in enumerate(places) if place.run == run]
+        ids: Rows = index.ids[[places[number].row for number in here]]
+        part = required_catalog_rows(runs[run].catalog, ids.tolist())
+        if len(runs) > 1:
+            names = pa.array([names_of(runs)[run]] * len(part), pa.string())
+            part = _as_text(part, "label").append_column("run", names)
+        parts.append(part)
+        order[here] = np.arange(first, first + len(part))
+        first += len(part)
+    table = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="default")
+    return table.take(arrow_column(order))
+
+
+def _as_text(table: pa.Table, name: str) -> pa.Table:
+    """Return a table with one column, if it is there, as text."""
+    if name not in table.column_names:
+        return table
+    return table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))

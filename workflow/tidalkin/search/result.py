@@ -12,52 +12,94 @@ import pyarrow as pa
 
 from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
-from tidalkin.search.direction import MOST_EXAMPLES_DRAWN
-from tidalkin.search.query import MOST_NAMED, SearchResult
+from tidalkin.search.files import RunFiles, names_of
+from tidalkin.search.query import SearchResult
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from tidalkin.figures.mosaic import Panel
 
+MOST_NAMED = 2
+MOST_EXAMPLES_DRAWN = 12
 
-def write_result(found: SearchResult, images: str | Path, directory: str | Path) -> None:
+
+def write_result(found: SearchResult, directory: str | Path) -> None:
     """Write ``neighbours.csv``, ``neighbours.fits`` and ``mosaic.png``.
 
     Parameters
     ----------
     found : SearchResult
         What `find_similar` returned.
-    images : path
-        The run's image store.
     directory : path
-        Where to.
+        Folder to write to; it is made if it is not there.
+
+    Raises
+    ------
+    TidalkinError
+        If the folder cannot be written to, or an image is missing.
     """
     directory = Path(directory)
-    _write_csv(found, directory / "neighbours.csv")
-    _write_fits(found, directory / "neighbours.fits")
-    _write_mosaic(found, images, directory / "mosaic.png")
+    panels = list(_panels(found))
+    try:
+        _write_csv(found, directory / "neighbours.csv")
+        _write_fits(found, directory / "neighbours.fits")
+        _write_mosaic(found, panels, directory / "mosaic.png")
+    except OSError as error:
+        raise TidalkinError(
+            f"{directory}: the result cannot be written there ({error.strerror or error}): name a folder that is "
+            "writable and has space"
+        ) from None
 
 
-def _write_csv(found: SearchResult, path: Path) -> None:
-    """A table with commas, below lines with ``#`` that say what made it."""
-    from pyarrow import csv
+def to_table(found: SearchResult) -> Table:
+    """Return the neighbours as an astropy table, with units; ``meta`` describes the query.
 
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        for key, value in found.made_by.items():
-            file.write(f"# {key}: {value}\n".encode())
-        csv.write_csv(found.neighbours, file, csv.WriteOptions(quoting_style="needed", quoting_header="none"))
+    Parameters
+    ----------
+    found : SearchResult
+        What `find_similar` returned.
 
-
-def _write_fits(found: SearchResult, path: Path) -> None:
-    from astropy.io import fits
+    Returns
+    -------
+    astropy.table.Table
+        Columns rank, object_id, ra, dec, similarity, and label and run where there are any.
+    """
     from astropy.table import Table
 
-    columns = {name: found.neighbours[name].to_pylist() for name in found.neighbours.column_names}
+    content = found.table
+    columns = {name: content[name].to_pylist() for name in content.column_names}
     types = {"rank": np.int32, "object_id": np.int64, "ra": np.float64, "dec": np.float64, "similarity": np.float32}
     if "label" in columns:
         columns["label"] = [value or "" for value in columns["label"]]
     table = Table({name: np.array(values, types.get(name, np.str_)) for name, values in columns.items()})
     for name in ("ra", "dec"):
         table[name].unit = "deg"
+    table.meta = {
+        **found.made_by,
+        "Searched": found.n_searched,
+        "Like": " ".join(map(str, found.like["object_id"].to_pylist())),
+        "Unlike": " ".join(map(str, found.unlike["object_id"].to_pylist())),
+    }
+    return table
+
+
+def _write_csv(found: SearchResult, path: Path) -> None:
+    """Write a table with commas, below comment lines with its origin."""
+    from pyarrow import csv
+
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        for key, value in found.made_by.items():
+            file.write(f"# {key}: {value}\n".encode())
+        csv.write_csv(found.table, file, csv.WriteOptions(quoting_style="needed", quoting_header="none"))
+
+
+def _write_fits(found: SearchResult, path: Path) -> None:
+    """Write a FITS table with its origin in the HISTORY."""
+    from astropy.io import fits
+
+    table = to_table(found)
+    table.meta = {}
     hdu = fits.table_to_hdu(table)
     hdu.name = "NEIGHBOURS"
     for key, value in found.made_by.items():
@@ -66,11 +108,12 @@ def _write_fits(found: SearchResult, path: Path) -> None:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, overwrite=True)
 
 
-def _write_mosaic(found: SearchResult, images: str | Path, path: Path) -> None:
+def _write_mosaic(found: SearchResult, panels: Sequence[Panel], path: Path) -> None:
+    """Draw the query and the neighbours."""
     from tidalkin.figures.mosaic import draw_mosaic
 
     draw_mosaic(
-        list(_panels(found, images)),
+        panels,
         path,
         title=_title(found),
         subtitle=f"the {len(found.neighbours)} nearest of {found.n_searched:,} galaxies: rank, object_id, similarity",
@@ -81,33 +124,34 @@ def _write_mosaic(found: SearchResult, images: str | Path, path: Path) -> None:
 def _title(found: SearchResult) -> str:
     """Describe the query in words."""
     examples = ["your cutout"] * (found.outside is not None) + found.like["object_id"].to_pylist()
-    others = found.unlike["object_id"].to_pylist()
-    return f"Galaxies like {_listed(examples)}" + (f", unlike {_listed(others)}" if others else "")
+    return describe_query(examples, found.unlike["object_id"].to_pylist())
+
+
+def describe_query(like: Sequence[object], unlike: Sequence[object]) -> str:
+    """Describe a query in words.
+
+    Examples
+    --------
+    >>> describe_query([42, 7, 11], [3])
+    'Galaxies like 42, 7 and 1 more, unlike 3'
+    """
+    return f"Galaxies like {_listed(like)}" + (f", unlike {_listed(unlike)}" if unlike else "")
 
 
 def _listed(names: Sequence[object]) -> str:
-    """The first names of a list, and how many more there are."""
+    """List the first names, and count the rest."""
     shown = ", ".join(map(str, names[:MOST_NAMED]))
     return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
-def _panels(found: SearchResult, images: str | Path) -> Iterator[Panel]:
+def _panels(found: SearchResult) -> Iterator[Panel]:
     """Draw the galaxies of the query and the neighbours found."""
     from tidalkin.figures.mosaic import Panel, rgb
     from tidalkin.images.store import ImageStore
 
-    store = ImageStore.open(images)
-    bands = list(store.bands)
-
-    def picture(object_id: int, row: int) -> npt.NDArray[np.float64]:
-        if row >= store.n_objects or store.object_id[row] != object_id:
-            raise TidalkinError(
-                f"{images}: object {object_id} is not in row {row}, as it is in the catalog: make the images of this "
-                "catalog with `snakemake --until convert`"
-            )
-        return rgb(np.asarray(store.flux[row]), np.asarray(store.sky_sigma[row]), bands)
-
+    pictures = Pictures(found.runs)
     if found.outside is not None:
+        bands = ImageStore.open(found.runs[0].images).bands
         yield Panel(rgb(found.outside.flux, found.outside.sky_sigma, bands), "like your cutout", role="example")
     asked: tuple[tuple[Literal["example", "counter-example"], str, pa.Table], ...] = (
         ("example", "like", found.like),
@@ -116,7 +160,38 @@ def _panels(found: SearchResult, images: str | Path) -> Iterator[Panel]:
     for role, word, objects in asked:
         for row in objects.slice(0, MOST_EXAMPLES_DRAWN).to_pylist():
             heading = f"{word} {row['object_id']}"
-            yield Panel(picture(row["object_id"], row["row"]), heading, row.get("label") or "", role=role)
-    for row, place in zip(found.neighbours.to_pylist(), found.neighbour_rows.tolist(), strict=True):
+            yield Panel(pictures.of(row), heading, row.get("label") or "", role=role)
+    for row in found.neighbours.to_pylist():
         caption = f"{row['similarity']:.3f}   {row.get('label') or ''}".rstrip()
-        yield Panel(picture(row["object_id"], place), f"{row['rank']}   {row['object_id']}", caption)
+        yield Panel(pictures.of(row), f"{row['rank']}   {row['object_id']}", caption)
+
+
+class Pictures:
+    """Colour composites of the galaxies of one run or several.
+
+    Parameters
+    ----------
+    runs : sequence of RunFiles
+        The runs.
+    """
+
+    def __init__(self, runs: Sequence[RunFiles]) -> None:
+        from tidalkin.images.store import ImageStore
+
+        self._paths = dict(zip(names_of(runs), (run.images for run in runs), strict=True))
+        self._stores = {name: ImageStore.open(path) for name, path in self._paths.items()}
+        self._first_run = names_of(runs)[0]
+
+    def of(self, row: dict[str, object]) -> npt.NDArray[np.float64]:
+        """Draw one row of a table with the columns of `catalog_rows`, (y, x, 3)."""
+        from tidalkin.figures.mosaic import rgb
+
+        run, object_id, place = str(row.get("run", self._first_run)), row["object_id"], row["row"]
+        assert isinstance(place, int)
+        store = self._stores[run]
+        if place >= store.n_objects or store.object_id[place] != object_id:
+            raise TidalkinError(
+                f"{self._paths[run]}: object {object_id} is not in row {place}, as it is in the catalog: make the "
+                "images of this catalog with `snakemake --forcerun convert`"
+            )
+        return rgb(np.asarray(store.flux[place]), np.asarray(store.sky_sigma[place]), store.bands)
