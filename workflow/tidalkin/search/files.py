@@ -22,7 +22,7 @@ class RunFiles:
 
     @classmethod
     def of(cls, run: str | Path) -> RunFiles:
-        """The files where the workflow puts them, below ``results/<run>``."""
+        """Name the files where the workflow puts them, below ``results/<run>``."""
         run = Path(run)
         return cls(
             run / "catalog.parquet",

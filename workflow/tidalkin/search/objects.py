@@ -127,10 +127,14 @@ def separation_arcsec(
 
     Parameters
     ----------
-    ra, dec : float
-        A position, degrees.
-    others_ra, others_dec : (object,) float64
-        Other positions, degrees.
+    ra : float
+        Right ascension of a position, degrees.
+    dec : float
+        Its declination, degrees.
+    others_ra : (object,) float64
+        Right ascensions of other positions, degrees.
+    others_dec : (object,) float64
+        Their declinations, degrees.
 
     Examples
     --------

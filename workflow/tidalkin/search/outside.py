@@ -17,7 +17,7 @@ from tidalkin.search.files import RunFiles
 
 @dataclass(frozen=True)
 class CutoutSettings:
-    """How the run embedded its galaxies, and so must embed a cutout from outside."""
+    """Settings with which the run embedded its galaxies, needed to embed a cutout."""
 
     images: config.Images
     embedding: config.Embedding
@@ -37,7 +37,9 @@ class OutsideGalaxy:
 
 
 def read_outside_galaxy(template: str, files: RunFiles, settings: CutoutSettings) -> OutsideGalaxy:
-    """Read and embed a galaxy that is not in the catalog; it is taken to be in the middle of its image.
+    """Read and embed a galaxy that is not in the catalog.
+
+    It is taken to be in the middle of its image.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def read_outside_galaxy(template: str, files: RunFiles, settings: CutoutSettings
 
 
 def _outside_files(template: str, bands: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """The FITS content of each band."""
+    """Yield the FITS content of each band."""
     import pandas as pd
 
     from tidalkin.sources.folder import FolderSource

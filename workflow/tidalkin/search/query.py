@@ -226,7 +226,10 @@ def _vectors(located: Mapping[tuple[int, int], Located], indexes: Sequence[OpenI
 def _most_similar(
     towards: Vectors, k: int, indexes: Sequence[OpenIndex], named: set[Located]
 ) -> tuple[list[Located], Vectors]:
-    """Return the most similar rows of all indexes, without those that the query names, and their similarities."""
+    """Return the most similar rows of all indexes and their similarities.
+
+    Rows that the query names are left out.
+    """
     places: list[Located] = []
     similarities = [np.zeros(0, np.float32)]
     for run, index in enumerate(indexes):
