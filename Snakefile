@@ -47,7 +47,7 @@ RESULTS = f"results/{settings.run}"
 
 
 wildcard_constraints:
-    chunk=r"\d+",
+    chunk=r"\d+-[0-9a-f]+",
     shard=r"\d+",
     part=r"\d+",
     query=r"[A-Za-z0-9][A-Za-z0-9_-]*",

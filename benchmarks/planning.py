@@ -27,9 +27,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from tidalkin.catalog.plan import plan_chunks
 from tidalkin.catalog.read import write_catalog
 from tidalkin.config import load_settings
-from tidalkin.sources.catalog import write_planned
+from tidalkin.sources.catalog import digest_table, write_chunks, write_run_catalog
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,7 +71,10 @@ def finished_run(folder: Path, chunks: int, chunk_size: int, records: bool) -> N
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     results = folder / "results" / "big"
-    write_planned(load_settings(settings), table, results / "catalog.parquet", results / "chunks")
+    checked = load_settings(settings)
+    plan = plan_chunks(checked, digest_table(checked, table))
+    write_run_catalog(checked, table, results / "catalog.parquet")
+    write_chunks(checked, table, plan.digest, results / "chunks", results / "objects.parquet")
     rows = [line.split("\t") for line in snakemake(folder, "--summary").splitlines() if line.startswith("results/")]
     for name in (row[0] for row in rows):
         output = folder / name

@@ -40,6 +40,7 @@ from rich.table import Table
 
 from tidalkin import config
 from tidalkin.catalog.partition import chunk_names, shard_names
+from tidalkin.catalog.plan import plan_chunks, simulated_digests
 from tidalkin.catalog.read import read_catalog, write_catalog
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 
@@ -67,7 +68,7 @@ SETTINGS = config.load_settings(
 
 def simulate(folder: Path, galaxies: int) -> Callable[[], None]:
     """Write the catalog and its chunks, and draw and pack the cutouts of every chunk."""
-    from tidalkin.sources.catalog import write_planned
+    from tidalkin.sources.catalog import write_chunks, write_run_catalog
     from tidalkin.sources.fetch import fetch_chunk
 
     cutouts = SETTINGS.cutouts.model_copy(
@@ -75,11 +76,12 @@ def simulate(folder: Path, galaxies: int) -> Callable[[], None]:
     )
 
     def work() -> None:
-        write_planned(
-            SETTINGS.model_copy(update={"cutouts": cutouts}), None, folder / "catalog.parquet", folder / "chunks"
-        )
-        for name in chunk_names(galaxies, ROWS):
-            rows = read_catalog(folder / "chunks" / f"{name}.parquet")
+        settings = SETTINGS.model_copy(update={"cutouts": cutouts})
+        plan = plan_chunks(settings, simulated_digests(settings))
+        write_run_catalog(settings, None, folder / "catalog.parquet")
+        write_chunks(settings, None, plan.digest, folder / "chunks", folder / "objects.parquet")
+        for name, chunk in zip(chunk_names(galaxies, ROWS), plan.chunks, strict=True):
+            rows = read_catalog(folder / "chunks" / f"{chunk}.parquet")
             tar, ledger = (folder / "cutouts" / f"{name}{suffix}" for suffix in (".tar", ".ledger.parquet"))
             fetch_chunk(rows, cutouts, SETTINGS.seed, tar, ledger)
 

@@ -18,7 +18,7 @@ from tidalkin.cutouts.grid import place_on_grid
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.download.tar import write_chunk
 from tidalkin.errors import TidalkinError
-from tidalkin.sources.catalog import write_planned
+from tidalkin.sources.catalog import write_chunks, write_run_catalog
 from tidalkin.sources.fetch import fetch_chunk
 from tidalkin.sources.mmu import MmuHscSource, mmu_catalog
 from tidalkin.sources.plan import plan_run
@@ -147,7 +147,8 @@ def test_the_folder_of_the_set_is_a_catalog_that_a_run_is_planned_and_fetched_fr
     planned = plan_run(settings, folder, catalog)
     assert planned is not None
     assert planned.galaxies == 5
-    write_planned(settings, folder, catalog, tmp_path / "chunks")
+    write_run_catalog(settings, folder, catalog)
+    write_chunks(settings, folder, planned.digest, tmp_path / "chunks", tmp_path / "objects.parquet")
     assert plan_run(settings, folder, catalog) == planned
     assert read_catalog(catalog)["psf_fwhm_i"].tolist() == pytest.approx([0.6] * 5)
     for name in planned.chunks:
@@ -158,7 +159,7 @@ def test_the_folder_of_the_set_is_a_catalog_that_a_run_is_planned_and_fetched_fr
 
 def test_a_set_that_has_grown_is_another_plan(folder: Path, tmp_path: Path) -> None:
     settings, catalog = settings_of(folder), tmp_path / "catalog.parquet"
-    write_planned(settings, folder, catalog, tmp_path / "chunks")
+    write_run_catalog(settings, folder, catalog)
     shutil.rmtree(folder / "healpix=19")
     smaller = plan_run(settings, folder, catalog)
     assert smaller is not None

@@ -96,6 +96,11 @@ class Survey:
     def results(self) -> Path:
         return self.folder / "results" / "hsc"
 
+    def chunk(self, number: int) -> str:
+        """The name of a chunk: its number and a digest."""
+        (path,) = (self.results / "chunks").glob(f"{number:05d}-*.parquet")
+        return path.stem
+
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run the workflow up to the image store."""
         done = self.snakemake(self.folder, *arguments, "--until", "convert", config=self.config, check=check)
@@ -238,7 +243,7 @@ def test_a_run_with_failed_cutouts_has_nothing_to_do_by_itself_and_its_retry_can
 def test_retry_failed_asks_for_what_failed_alone_and_what_depends_on_it_is_made_again(survey, root):
     done = survey.retry_failed(root)
     assert done.returncode == 0, done.stderr
-    assert "chunks with failed or missing cutouts: 00000, 00002\n" in done.stdout
+    assert f"chunks with failed or missing cutouts: {survey.chunk(0)}, {survey.chunk(2)}\n" in done.stdout
     assert "all that had failed is here" in done.stdout
     assert survey.asked() == survey.faulty_lines()
     assert survey.statuses() == {"ok": GALAXIES * len(BANDS)}
@@ -258,7 +263,9 @@ def test_retry_failed_ends_with_status_1_and_a_sentence_where_something_failed_a
     survey.cutouts.faults = {last: ["not-fits"] * 1000}
     done = survey.retry_failed(root)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("cutouts failed again in 00002: `tidalkin download-report --run res")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"cutouts failed again in {survey.chunk(2)}: `tidalkin download-report --run res"
+    )
     assert survey.statuses() == {"ok": GALAXIES * len(BANDS) - 1, "failed": 1}
     survey.cutouts.requests.clear()
     survey.cutouts.faults.clear()
@@ -267,13 +274,13 @@ def test_retry_failed_ends_with_status_1_and_a_sentence_where_something_failed_a
 
 
 def test_a_chunk_forced_to_run_asks_only_for_what_is_missing(survey):
-    survey.run("--forcerun", "results/hsc/cutouts/00002.tar")
+    survey.run("--forcerun", f"results/hsc/cutouts/{survey.chunk(2)}.tar")
     lost = sorted(survey.lines(LOST).values())
     assert survey.asked() == lost
     assert survey.missing() == [(HOLED, "i")]
-    tar = survey.results / "cutouts" / "00002.tar"
+    tar = survey.results / "cutouts" / f"{survey.chunk(2)}.tar"
     before = tar.read_bytes()
-    survey.run("--forcerun", "results/hsc/cutouts/00002.tar")
+    survey.run("--forcerun", f"results/hsc/cutouts/{survey.chunk(2)}.tar")
     assert survey.asked() == lost
     assert tar.read_bytes() == before
 
@@ -318,7 +325,7 @@ def test_ctrl_c_ends_retry_failed_in_order_and_loses_nothing(survey, root):
 def test_a_run_copied_without_what_was_received_has_nothing_to_do_and_asks_for_whole_chunks_again(survey):
     shutil.rmtree(survey.results / "cutouts" / ".received")
     assert "Nothing to be done" in survey.run("-n").stdout
-    survey.run("--forcerun", "results/hsc/cutouts/00000.tar")
+    survey.run("--forcerun", f"results/hsc/cutouts/{survey.chunk(0)}.tar")
     assert survey.asked() == sorted(survey.lines(*range(CHUNK_SIZE)).values())
 
 

@@ -25,12 +25,12 @@ checkpoint query:
         "../scripts/query.py"
 
 
+# The table is no input where it is a file of the user's: its content decides, not its path or its time.
 rule catalog:
     input:
-        **({"table": TABLE} if TABLE else {}),
+        **QUERY_TABLE,
     output:
-        catalog=f"{RESULTS}/catalog.parquet",
-        chunks=directory(f"{RESULTS}/chunks"),
+        f"{RESULTS}/catalog.parquet",
     log:
         f"{RESULTS}/logs/catalog.log",
     benchmark:
@@ -41,6 +41,29 @@ rule catalog:
         mem_mb=growing(4000),
         runtime=60,
     params:
+        columns=settings.catalog.columns,
+        table=table_digest,
         settings=uses("catalog", "cutouts.source", simulated=["cutouts.simulated", "seed"]),
     script:
         "../scripts/catalog.py"
+
+
+# Apart from the catalog, which also runs again where a label or another column of the user's has changed.
+rule chunks:
+    input:
+        **{name: ancient(table) for name, table in QUERY_TABLE.items()},
+    output:
+        chunks=directory(f"{RESULTS}/chunks"),
+        objects=f"{RESULTS}/objects.parquet",
+    log:
+        f"{RESULTS}/logs/chunks.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(4000),
+        runtime=60,
+    params:
+        plan=lambda wildcards: plan(wildcards).digest,
+        settings=uses("catalog.source", "catalog.chunk_size", "cutouts", simulated=["seed"]),
+    script:
+        "../scripts/chunks.py"

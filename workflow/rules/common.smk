@@ -1,15 +1,20 @@
 # What the rules share: what there is to fetch, the files of each stage, and memory that grows on retry.
 
-from tidalkin.config import declare
+from functools import cache
+
 from tidalkin.catalog.partition import parts_of, shard_names
-from tidalkin.sources.plan import plan_run
+from tidalkin.catalog.plan import made_from
+from tidalkin.config import declare
+from tidalkin.search.check import check_queries, cutout_files
+from tidalkin.sources.plan import plan_run, planned_objects
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
 
-# The file that the catalog is made from; the simulated survey has none.
+# The table that the catalog is made from; the simulated survey has none.
 TABLE = {"simulated": None, "file": settings.catalog.path, "hsc_sql": f"{RESULTS}/query.csv.gz"}[
     settings.catalog.source
 ]
+QUERY_TABLE = {"table": TABLE} if settings.catalog.source == "hsc_sql" else {}
 
 try:
     PLAN = plan_run(settings, TABLE, f"{RESULTS}/catalog.parquet")
@@ -27,14 +32,36 @@ def uses(*keys, simulated=()):
     return declare(settings, *keys, *(simulated if is_drawn else ()))
 
 
+def check_searches():
+    """Refuse queries for what is not there, before anything is fetched or trained for them."""
+    if not (settings.search.queries and workflow.is_main_process):
+        return
+    try:
+        objects = planned_objects(settings, TABLE, f"{RESULTS}/catalog.parquet")
+        check_queries(settings.search, settings.cutouts.bands, objects)
+    except TidalkinError as error:
+        raise WorkflowError(str(error)) from None
+
+
+if PLAN:
+    check_searches()
+
+
+@cache
+def plan_after_query(table):
+    """Plan a run whose table the catalog server has just given."""
+    check_searches()
+    return plan_run(settings, table, f"{RESULTS}/catalog.parquet")
+
+
 def plan(wildcards):
-    """How many galaxies there are, and in which chunks: known from the start, but where it takes a query to know."""
-    return PLAN or plan_run(settings, checkpoints.query.get().output.table, f"{RESULTS}/catalog.parquet")
+    """How many galaxies there are, and in which chunks: known from the start, unless it takes a query to know."""
+    return PLAN or plan_after_query(checkpoints.query.get().output.table)
 
 
-def chunk_rows(wildcards):
-    """Digest of the chunk's rows: what decides, when the catalog is made anew, whether the chunk is fetched again."""
-    return plan(wildcards).chunks[wildcards.chunk]
+def table_digest(wildcards):
+    """Digest of the user's table; the catalog server's answer is an input, which Snakemake compares itself."""
+    return made_from(settings, TABLE) if settings.catalog.source == "file" else None
 
 
 def tars(wildcards):
@@ -89,6 +116,12 @@ def index_parts(wildcards):
         return {}
     folder = f"{RESULTS}/index/parts"
     return {"trained": f"{folder}/trained.faiss", "parts": [f"{folder}/{name}.faiss" for name in names]}
+
+
+def query_files(wildcards):
+    """FITS files of the galaxy that a query brings along, if it does."""
+    template = settings.search.queries[wildcards.query].cutout
+    return cutout_files(template, settings.cutouts.bands) if template else []
 
 
 def training_pictures():

@@ -3,7 +3,7 @@
 
 rule convert:
     input:
-        catalog=f"{RESULTS}/catalog.parquet",
+        objects=f"{RESULTS}/objects.parquet",
         tars=tars,
         ledgers=ledgers,
     output:

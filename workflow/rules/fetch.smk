@@ -2,6 +2,8 @@
 # each object in each band.
 
 
+# A chunk's name holds a digest of all that decides its cutouts: it is fetched if, and only if, its file is not there.
+# So neither a change of another chunk nor the order in which Snakemake looks at things can fetch it, or leave it out.
 rule fetch:
     input:
         ancient(f"{RESULTS}/chunks"),
@@ -19,7 +21,6 @@ rule fetch:
         runtime=24 * 60,
         hsc_connections=int(settings.cutouts.source in ("hsc_das", "hsc_patches", "hips2fits")),
     params:
-        rows=chunk_rows,
         settings=uses("cutouts", simulated=["seed"]),
     script:
         "../scripts/fetch.py"

@@ -3,6 +3,7 @@
 
 rule search:
     input:
+        own=query_files,
         catalog=f"{RESULTS}/catalog.parquet",
         images=f"{RESULTS}/images.zarr",
         encoder=f"{RESULTS}/encoder/encoder.pt",

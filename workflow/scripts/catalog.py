@@ -1,16 +1,10 @@
-"""Check the catalog and split it into chunks.
+"""Check the catalog.
 
-In: the user's table, or the answer of HSC's catalog server, or nothing for the simulated survey.
-Out: catalog.parquet, one Parquet file per chunk.
+In: the user's table, or the answer of HSC's catalog server, or nothing for the simulated survey. Out: catalog.parquet.
 """
 
-from tidalkin.sources.catalog import write_planned
+from tidalkin.sources.catalog import write_run_catalog
 from tidalkin.stage import stage
 
 with stage(snakemake) as settings:
-    write_planned(
-        settings,
-        snakemake.input.get("table"),
-        snakemake.output.catalog,
-        snakemake.output.chunks,
-    )
+    write_run_catalog(settings, snakemake.input.get("table") or settings.catalog.path, snakemake.output[0])

@@ -1,6 +1,6 @@
 """Convert all cutouts to one Zarr store, one Dask task per shard.
 
-In: the catalog, every chunk's tar and ledger. Out: images.zarr, and a table of the cutouts that could not be read.
+In: the galaxies, every chunk's tar and ledger. Out: images.zarr, and a table of the cutouts that could not be read.
 """
 
 from tidalkin.images.convert import convert
@@ -9,7 +9,7 @@ from tidalkin.stage import stage
 if __name__ == "__main__":  # Dask's worker processes import this file
     with stage(snakemake) as settings:
         convert(
-            catalog=snakemake.input.catalog,
+            catalog=snakemake.input.objects,
             tars=snakemake.input.tars,
             ledgers=snakemake.input.ledgers,
             bands=settings.cutouts.bands,

@@ -1,7 +1,7 @@
-"""Plan a run before any job starts: how many galaxies, and which chunks hold them.
+"""The plan of a run, known before any job starts: its galaxies, and the chunks that hold them.
 
-The plan lists a digest of each chunk's rows. Snakemake can then show the whole workflow in advance, and a catalog that
-has grown fetches only its new chunks.
+A chunk's name holds a digest of all that decides its cutouts: its rows, the source, the bands. Two different chunks
+never share a file, so that Snakemake fetches a chunk if, and only if, its file is not there.
 
 Every job reads the Snakefile again, and the Snakefile plans with this module. Modules that import pandas and astropy
 are therefore imported only where a table must be read.
@@ -10,40 +10,95 @@ are therefore imported only where a table must be read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tidalkin.catalog.partition import chunk_names
 from tidalkin.config import Settings, config_digest
 from tidalkin.errors import TidalkinError
 
-PLAN = b"tidalkin_plan"
+DIGESTS = b"tidalkin_digests"
 MADE_FROM = b"tidalkin_made_from"
 """Keys of the checked catalog's metadata."""
+
+FETCH_VERSION = 1
+"""Raise it when a change of the code changes the cutouts of a source: they are then fetched again."""
+
+
+@dataclass(frozen=True)
+class CatalogDigests:
+    """Digests of a catalog's rows, which the checked catalog holds as metadata."""
+
+    galaxies: int
+    chunks: tuple[str, ...]
+    """Of each chunk, what its cutouts are asked for by."""
+    objects: str
+    """Of all galaxies, what the conversion reads."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is to fetch."""
+    """The galaxies of a run and the chunks that hold them."""
 
     galaxies: int
-    chunks: Mapping[str, str]
-    """Digest of the rows of each chunk, by its name."""
+    chunks: tuple[str, ...]
+    """Names, in the order of the catalog: a number and a digest, like `00003-5f0c1a92be`."""
+    objects: str
+    """Digest of what the conversion reads of the catalog."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the whole plan."""
+        return config_digest(self.chunks, self.objects)
+
+
+def plan_chunks(settings: Settings, digests: CatalogDigests) -> Plan:
+    """Name the chunks of a catalog.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration of the run.
+    digests : CatalogDigests
+        Of the catalog's rows.
+
+    Returns
+    -------
+    Plan
+        A chunk has the same name in two runs if its cutouts have the same bytes.
+    """
+    asked = [FETCH_VERSION, settings.cutouts.content()]
+    if settings.cutouts.source == "simulated":
+        asked.append(settings.seed)
+    numbers = chunk_names(len(digests.chunks), 1)
+    names = [f"{n}-{config_digest(rows, *asked)[:10]}" for n, rows in zip(numbers, digests.chunks, strict=True)]
+    return Plan(digests.galaxies, tuple(names), digests.objects)
 
 
 def made_from(settings: Settings, table: str | Path) -> str:
-    """Digest of all that a catalog, and its division into chunks, are made from.
+    """Digest all that a catalog, and its division into chunks, are made from; not the path of the table.
 
-    Of a folder, a set of images with its own catalog that may have terabytes, the names, sizes and times of its files.
+    Of a folder, which may hold terabytes, these are the names, sizes and times of its files.
     """
     try:
         if Path(table).is_dir():
             files = [(path, path.stat()) for path in sorted(Path(table).rglob("*.hdf5"))]
-            content: Any = [(str(path), status.st_size, status.st_mtime_ns) for path, status in files]
+            content: Any = [
+                (str(path.relative_to(table)), status.st_size, status.st_mtime_ns) for path, status in files
+            ]
         else:
             with Path(table).open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TidalkinError(f"catalog {table}: cannot be read ({error.strerror}): correct catalog.path") from None
-    return config_digest(settings.catalog.content(), settings.cutouts.source, content)
+    catalog = settings.catalog
+    return config_digest(catalog.source, catalog.columns, catalog.chunk_size, settings.cutouts.source, content)
+
+
+def simulated_digests(settings: Settings) -> CatalogDigests:
+    """Digest the simulated survey: its galaxies depend on its configuration and their number."""
+    galaxies, size = settings.cutouts.simulated.galaxies, settings.catalog.chunk_size
+    ranges = [(i * size, min((i + 1) * size, galaxies)) for i in range(len(chunk_names(galaxies, size)))]
+    survey = config_digest(settings.cutouts.simulated, settings.seed)
+    return CatalogDigests(galaxies, tuple(config_digest(one) for one in ranges), survey)

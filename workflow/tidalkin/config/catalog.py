@@ -34,8 +34,8 @@ class CatalogServer(Section):
 class Catalog(Section):
     """Which galaxies."""
 
-    # The contents of the two files decide the catalog, not their paths.
-    HOW: ClassVar[frozenset[str]] = frozenset({"path", "query", "server"})
+    # What these lead to decides the catalog, its rows, and that is compared (`tidalkin.catalog.plan`).
+    HOW: ClassVar[frozenset[str]] = frozenset({"path", "query", "columns", "server"})
 
     source: Literal["simulated", "file", "hsc_sql"] = Field(
         "simulated", description="`simulated` invents them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."

@@ -49,13 +49,15 @@ def member_name(object_id: int, band: str) -> str:
 def journal_folder(tar_path: str | Path) -> Path:
     """Return the hidden folder beside the tars in which the download of a chunk keeps its journal.
 
+    It belongs to the chunk's number. A chunk some of whose rows or bands have changed finds the others there.
+
     Examples
     --------
-    >>> journal_folder("cutouts/00000.tar").as_posix()
-    'cutouts/.received/00000'
+    >>> journal_folder("cutouts/00003-5f0c1a92be.tar").as_posix()
+    'cutouts/.received/00003'
     """
     tar_path = Path(tar_path)
-    return tar_path.parent / ".received" / tar_path.stem
+    return tar_path.parent / ".received" / tar_path.stem.partition("-")[0]
 
 
 def write_chunk(

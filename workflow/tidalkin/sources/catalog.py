@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
-from tidalkin.catalog.plan import MADE_FROM, PLAN, Plan, made_from
+from tidalkin.catalog.plan import DIGESTS, MADE_FROM, CatalogDigests, made_from, plan_chunks, simulated_digests
 from tidalkin.catalog.read import read_catalog, split_catalog, write_catalog
-from tidalkin.config import Settings
+from tidalkin.config import BANDS, Settings
+from tidalkin.errors import TidalkinError
 from tidalkin.sources.hsc.psf import with_psf_fwhm
 
 FETCHING = ("object_id", "ra", "dec", "tract", "patch")
@@ -47,21 +47,13 @@ def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame
     return with_psf_fwhm(read_catalog(table, settings.catalog.columns))
 
 
-def chunk_columns(catalog: pd.DataFrame, source: str) -> list[str] | None:
-    """The columns that fetching needs; none stands for all, which the simulated survey is drawn from.
-
-    A column of the user's own is none of them, so that a new one fetches nothing again.
-    """
-    return None if source == "simulated" else [name for name in FETCHING if name in catalog.columns]
+def digest_table(settings: Settings, table: str | Path) -> CatalogDigests:
+    """Digest the rows of a table: see `tidalkin.sources.plan.plan_run`."""
+    return _digests(settings, obtain_catalog(settings, table))
 
 
-def plan_table(settings: Settings, table: str | Path) -> Plan:
-    """Plan a run from its table: see `tidalkin.sources.plan.plan_run`."""
-    return _plan(_chunks(settings, obtain_catalog(settings, table)))
-
-
-def write_planned(settings: Settings, table: str | Path | None, catalog: str | Path, chunks: str | Path) -> None:
-    """Check the run's catalog and write it, with its plan, and the rows of each chunk.
+def write_run_catalog(settings: Settings, table: str | Path | None, catalog: str | Path) -> None:
+    """Check the run's catalog and write it, with the digests that the run is planned by.
 
     Parameters
     ----------
@@ -71,33 +63,76 @@ def write_planned(settings: Settings, table: str | Path | None, catalog: str | P
         The user's table or the catalog server's answer; none for the simulated survey.
     catalog : str or Path
         ``catalog.parquet``.
-    chunks : str or Path
-        Folder of the chunks.
 
     Raises
     ------
     TidalkinError
-        If the table is no catalog.
+        If the table is not a catalog.
     """
     rows = obtain_catalog(settings, table)
-    parts = _chunks(settings, rows)
-    for name, part in parts.items():
-        write_catalog(part, Path(chunks) / f"{name}.parquet")
     metadata = {}
     if table is not None:
-        metadata = {MADE_FROM: made_from(settings, table), PLAN: json.dumps(asdict(_plan(parts)))}
+        metadata = {MADE_FROM: made_from(settings, table), DIGESTS: json.dumps(asdict(_digests(settings, rows)))}
     write_catalog(rows, catalog, metadata)
+
+
+def write_chunks(
+    settings: Settings, table: str | Path | None, plan: str, chunks: str | Path, objects: str | Path
+) -> None:
+    """Write the rows of each chunk, and what the conversion reads of all galaxies.
+
+    Parameters
+    ----------
+    settings : Settings
+        The run's configuration.
+    table : str or Path or None
+        The user's table or the catalog server's answer; none for the simulated survey.
+    plan : str
+        Digest of the plan that the workflow follows.
+    chunks : str or Path
+        Folder of the chunks: one Parquet file each.
+    objects : str or Path
+        Parquet file: object_id, ra, dec and, where they are known, psf_fwhm_<band>.
+
+    Raises
+    ------
+    TidalkinError
+        If the table has changed since the workflow was planned.
+    """
+    rows = obtain_catalog(settings, table)
+    digests = simulated_digests(settings) if table is None else _digests(settings, rows)
+    planned = plan_chunks(settings, digests)
+    if planned.digest != plan:
+        raise TidalkinError(f"catalog {table}: was changed while the workflow ran: start it again")
+    for name, part in zip(planned.chunks, _chunks(settings, rows).values(), strict=True):
+        write_catalog(part, Path(chunks) / f"{name}.parquet")
+    write_catalog(rows[conversion_columns(rows)], objects)
+
+
+def chunk_columns(catalog: pd.DataFrame, source: str) -> list[str] | None:
+    """Columns that fetching needs; none stands for all, which the simulated survey is drawn from.
+
+    A column of the user's own is none of them, so that a new one fetches nothing again.
+    """
+    return None if source == "simulated" else [name for name in FETCHING if name in catalog.columns]
+
+
+def conversion_columns(catalog: pd.DataFrame) -> list[str]:
+    """Columns that the conversion to images reads."""
+    seeing = [f"psf_fwhm_{band}" for band in BANDS]
+    return ["object_id", "ra", "dec", *(name for name in seeing if name in catalog.columns)]
 
 
 def _chunks(settings: Settings, catalog: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return split_catalog(catalog, settings.catalog.chunk_size, chunk_columns(catalog, settings.cutouts.source))
 
 
-def _plan(chunks: Mapping[str, pd.DataFrame]) -> Plan:
-    return Plan(sum(map(len, chunks.values())), {name: _digest(rows) for name, rows in chunks.items()})
+def _digests(settings: Settings, catalog: pd.DataFrame) -> CatalogDigests:
+    chunks = tuple(_rows_digest(rows) for rows in _chunks(settings, catalog).values())
+    return CatalogDigests(len(catalog), chunks, _rows_digest(catalog[conversion_columns(catalog)]))
 
 
-def _digest(rows: pd.DataFrame) -> str:
-    """Digest of a chunk's columns and values."""
+def _rows_digest(rows: pd.DataFrame) -> str:
+    """Digest of the columns and values of some rows."""
     values = pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()
     return hashlib.sha256(json.dumps(list(rows.columns)).encode() + values).hexdigest()[:16]

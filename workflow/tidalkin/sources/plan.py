@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tidalkin.catalog.partition import chunk_names
-from tidalkin.catalog.plan import MADE_FROM, PLAN, Plan, made_from
-from tidalkin.config import Settings, config_digest
+from tidalkin.catalog.plan import DIGESTS, MADE_FROM, CatalogDigests, Plan, made_from, plan_chunks, simulated_digests
+from tidalkin.config import Settings
+from tidalkin.errors import TidalkinError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) -> Plan | None:
@@ -33,27 +37,56 @@ def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) 
         If the user's table cannot be read or is not a catalog: before any job has started.
     """
     if table is None:
-        return _simulated_plan(settings)
-    if settings.catalog.source == "hsc_sql":
-        from tidalkin.sources.hsc.sql import is_answered
+        return plan_chunks(settings, simulated_digests(settings))
+    if not is_known(settings, table):
+        return None
+    metadata = _current_metadata(settings, table, catalog)
+    if metadata is not None:
+        values = json.loads(metadata[DIGESTS])
+        return plan_chunks(settings, CatalogDigests(values["galaxies"], tuple(values["chunks"]), values["objects"]))
+    from tidalkin.sources.catalog import digest_table
 
-        if not is_answered(settings.catalog, Path(table)):
-            return None
-    if Path(catalog).exists():
-        import pyarrow.parquet as pq
-
-        metadata = pq.read_metadata(catalog).metadata or {}
-        if metadata.get(MADE_FROM) == made_from(settings, table).encode():
-            return Plan(**json.loads(metadata[PLAN]))
-    from tidalkin.sources.catalog import plan_table
-
-    return plan_table(settings, table)
+    return plan_chunks(settings, digest_table(settings, table))
 
 
-def _simulated_plan(settings: Settings) -> Plan:
-    """The simulated survey's galaxies depend on its configuration and their number in it, and on nothing else."""
-    galaxies, size = settings.cutouts.simulated.galaxies, settings.catalog.chunk_size
-    survey = settings.cutouts.simulated.model_dump(exclude={"galaxies"})
-    names = chunk_names(galaxies, size)
-    ranges = [(i * size, min((i + 1) * size, galaxies)) for i in range(len(names))]
-    return Plan(galaxies, {n: config_digest(survey, settings.seed, r) for n, r in zip(names, ranges, strict=True)})
+def is_known(settings: Settings, table: str | Path) -> bool:
+    """Whether the table is there: it may take a query to the catalog server."""
+    if settings.catalog.source != "hsc_sql":
+        return True
+    from tidalkin.sources.hsc.sql import is_answered
+
+    return is_answered(settings.catalog, Path(table))
+
+
+def planned_objects(settings: Settings, table: str | Path | None, catalog: str | Path) -> pa.Table:
+    """Read the galaxies that a run will have: object_id, ra and dec, also before its catalog is made.
+
+    Parameters
+    ----------
+    settings, table, catalog
+        As for `plan_run`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = ["object_id", "ra", "dec"]
+    if table is not None and _current_metadata(settings, table, catalog) is not None:
+        return pq.read_table(catalog, columns=columns)
+    from tidalkin.sources.catalog import obtain_catalog
+
+    return pa.Table.from_pandas(obtain_catalog(settings, table)[columns], preserve_index=False)
+
+
+def _current_metadata(settings: Settings, table: str | Path, catalog: str | Path) -> dict[bytes, bytes] | None:
+    """Return what the checked catalog says of itself, if it is made from this table."""
+    if not Path(catalog).exists():
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata: dict[bytes, Any] = pq.read_metadata(catalog).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise TidalkinError(f"{catalog}: is damaged ({error}): delete it, and it is made again") from None
+    is_current = DIGESTS in metadata and metadata.get(MADE_FROM) == made_from(settings, table).encode()
+    return metadata if is_current else None
