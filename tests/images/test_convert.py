@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def undisturbed(survey, scheduler):
 
 
 def wait_for_shards(work, count, process):
-    while len(list((work / "finished").glob("*.json"))) < count:
+    while len(list((work / "store" / "object_id" / ".finished").glob("*.json"))) < count:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)
 
@@ -99,7 +100,7 @@ def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, star
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
         assert not arguments["output"].exists()
-        kept = {note: note.stat().st_mtime_ns for note in (work / "finished").glob("*.json")}
+        kept = {note: note.stat().st_mtime_ns for note in (work / "store" / "object_id" / ".finished").glob("*.json")}
         assert finished.items() <= kept.items()
         finished = kept
     process = start(arguments)
@@ -253,3 +254,36 @@ def test_a_half_written_file_of_a_killed_worker_does_not_stay(tmp_path, schedule
     converted(survey, scheduler)
     converted(survey, scheduler, "undisturbed.zarr")
     assert content_of(tmp_path / "images.zarr") == content_of(tmp_path / "undisturbed.zarr")
+
+
+# --- a survey that grows ---------------------------------------------------------------------------------------------
+
+
+def test_a_grown_survey_links_the_shards_that_did_not_change_and_gives_the_bytes_of_a_new_conversion(
+    tmp_path, scheduler
+):
+    for name, galaxies in (("small", 30), ("grown", 45)):
+        (tmp_path / name).mkdir()
+        converted(Survey(tmp_path / name, galaxies, chunk_size=10), scheduler, shard_size=8, chunk_size=4)
+    small, grown = (tmp_path / name / "images.zarr" for name in ("small", "grown"))
+    expected = content_of(grown)
+    listed = grown.with_suffix(".json").read_bytes()
+    shutil.rmtree(grown)
+    before = {shard: (small / f"flux/c/{shard}/0/0/0").stat() for shard in range(3)}
+    small.rename(grown)
+    converted(Survey(tmp_path / "grown", 45, chunk_size=10), scheduler, shard_size=8, chunk_size=4)
+    assert content_of(grown) == expected
+    assert grown.with_suffix(".json").read_bytes() == listed
+    for shard, status in before.items():
+        after = (grown / f"flux/c/{shard}/0/0/0").stat()
+        assert (after.st_ino, after.st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
+
+
+def test_a_conversion_that_fails_leaves_the_earlier_store(tmp_path, scheduler):
+    survey = Survey(tmp_path, 12)
+    converted(survey, scheduler)
+    before = content_of(tmp_path / "images.zarr")
+    next(tmp_path.glob("*.tar")).unlink()
+    with pytest.raises(TidalkinError):
+        converted(survey, scheduler, size=10)
+    assert content_of(tmp_path / "images.zarr") == before

@@ -110,7 +110,7 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
 def cancel_workers(cluster: Cluster, work: Path, *, after_shards: int) -> set[int]:
     """Kill all SLURM jobs that convert, once so many shards are finished; their numbers."""
     deadline = time.monotonic() + 300
-    while len(list((work / "finished").glob("*.json"))) < after_shards:
+    while len(list((work / "store" / "object_id" / ".finished").glob("*.json"))) < after_shards:
         assert time.monotonic() < deadline, f"fewer than {after_shards} shards were ever seen"
         time.sleep(0.01)
     jobs = cluster.command("squeue", "-h", "-t", "running", "-n", "dask-worker", "-o", "%i").split()

@@ -1,13 +1,15 @@
 # All cutouts into one Zarr store: calibrated flux on one grid of pixels, with the sky noise and seeing beside it.
 
 
+# The list of its shards stands for the store, in this rule and in those that read it. So Snakemake neither deletes the
+# store before a conversion that may fail, nor takes the time of a folder, which any copy changes, for a new content.
 rule convert:
     input:
         objects=f"{RESULTS}/objects.parquet",
         tars=tars,
         ledgers=ledgers,
     output:
-        images=directory(f"{RESULTS}/images.zarr"),
+        images=f"{RESULTS}/images.json",
         problems=f"{RESULTS}/images.problems.csv",
     log:
         f"{RESULTS}/logs/convert.log",

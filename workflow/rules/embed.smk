@@ -25,7 +25,7 @@ else:
 
     rule whiten:
         input:
-            images=f"{RESULTS}/images.zarr",
+            images=f"{RESULTS}/images.json",
             encoder=f"{RESULTS}/encoder/encoder.pt",
         output:
             f"{RESULTS}/whitening.npz",
@@ -48,7 +48,7 @@ else:
 
 rule embed:
     input:
-        images=f"{RESULTS}/images.zarr",
+        images=f"{RESULTS}/images.json",
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",
     output:

@@ -4,7 +4,7 @@
 rule baseline_random:
     input:
         catalog=f"{RESULTS}/catalog.parquet",
-        images=f"{RESULTS}/images.zarr",
+        images=f"{RESULTS}/images.json",
     output:
         f"{RESULTS}/baselines/random.npz",
     log:
@@ -28,7 +28,7 @@ rule baseline_random:
 rule baseline_pca:
     input:
         catalog=f"{RESULTS}/catalog.parquet",
-        images=f"{RESULTS}/images.zarr",
+        images=f"{RESULTS}/images.json",
     output:
         f"{RESULTS}/baselines/pca.npz",
     log:
@@ -50,7 +50,7 @@ rule baseline_pca:
 rule baseline_morphology:
     input:
         catalog=f"{RESULTS}/catalog.parquet",
-        images=f"{RESULTS}/images.zarr",
+        images=f"{RESULTS}/images.json",
     output:
         f"{RESULTS}/baselines/morphology.npz",
     log:

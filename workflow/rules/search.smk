@@ -5,7 +5,7 @@ rule search:
     input:
         own=query_files,
         catalog=f"{RESULTS}/catalog.parquet",
-        images=f"{RESULTS}/images.zarr",
+        images=f"{RESULTS}/images.json",
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",
         index=f"{RESULTS}/index/index.faiss",

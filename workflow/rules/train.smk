@@ -3,7 +3,7 @@
 
 rule views:
     input:
-        f"{RESULTS}/images.zarr",
+        images=f"{RESULTS}/images.json",
     output:
         report(
             f"{RESULTS}/encoder/views.png",
@@ -47,7 +47,7 @@ else:
 
     rule train:
         input:
-            f"{RESULTS}/images.zarr",
+            images=f"{RESULTS}/images.json",
         output:
             encoder=f"{RESULTS}/encoder/encoder.pt",
             history=report(

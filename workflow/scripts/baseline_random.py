@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tidalkin.catalog.read import read_catalog
 from tidalkin.evaluation.baselines import random_baseline
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 with stage(snakemake) as settings:
     random_baseline(
-        Path(snakemake.input.images),
+        images_of(snakemake.input.images),
         read_catalog(snakemake.input.catalog),
         Path(snakemake.output[0]),
         stretch_settings=settings.stretch,

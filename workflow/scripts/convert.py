@@ -4,7 +4,7 @@ In: the galaxies, every chunk's tar and ledger. Out: images.zarr, and a table of
 """
 
 from tidalkin.images.convert import convert
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 if __name__ == "__main__":  # Dask's worker processes import this file
     with stage(snakemake) as settings:
@@ -16,6 +16,6 @@ if __name__ == "__main__":  # Dask's worker processes import this file
             images=settings.images,
             dask=settings.compute.dask,
             threads=snakemake.threads,
-            output=snakemake.output.images,
+            output=images_of(snakemake.output.images),
             problems=snakemake.output.problems,
         )

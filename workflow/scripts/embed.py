@@ -4,11 +4,11 @@ In: the images, the encoder, the whitening. Out: one vector and one object_id pe
 """
 
 from tidalkin.embedding.features import embed_shard
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 with stage(snakemake) as settings:
     embed_shard(
-        snakemake.input.images,
+        images_of(snakemake.input.images),
         int(snakemake.wildcards.shard),
         snakemake.input.encoder,
         snakemake.input.whitening,

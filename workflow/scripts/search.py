@@ -9,7 +9,7 @@ from tidalkin.search.files import RunFiles
 from tidalkin.search.outside import CutoutSettings
 from tidalkin.search.query import find_similar
 from tidalkin.search.result import write_result
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 with stage(snakemake) as settings:
     index = Path(snakemake.input.index).parent
@@ -17,7 +17,7 @@ with stage(snakemake) as settings:
         catalog=Path(snakemake.input.catalog),
         embeddings=index.parent / "embeddings",
         index=index,
-        images=Path(snakemake.input.images),
+        images=images_of(snakemake.input.images),
         encoder=Path(snakemake.input.encoder),
         whitening=Path(snakemake.input.whitening),
     )

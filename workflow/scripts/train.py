@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tidalkin.figures.training import draw_history
 from tidalkin.model.train import train
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 with stage(snakemake) as settings:
     train(
-        snakemake.input[0],
+        images_of(snakemake.input.images),
         Path(snakemake.output.encoder).parent,
         augment=settings.augment,
         stretch=settings.stretch,

@@ -4,11 +4,11 @@ In: the images. Out: a picture.
 """
 
 from tidalkin.figures.training import draw_views
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 with stage(snakemake) as settings:
     draw_views(
-        snakemake.input[0],
+        images_of(snakemake.input.images),
         snakemake.output[0],
         augment=settings.augment,
         stretch=settings.stretch,

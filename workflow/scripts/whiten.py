@@ -4,11 +4,11 @@ In: the images, the encoder. Out: the whitening.
 """
 
 from tidalkin.embedding.sample import whiten
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 with stage(snakemake) as settings:
     whiten(
-        snakemake.input.images,
+        images_of(snakemake.input.images),
         snakemake.input.encoder,
         snakemake.output[0],
         settings=settings.embedding,

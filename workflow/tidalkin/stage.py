@@ -57,6 +57,17 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
         sys.exit(1)
 
 
+def images_of(shards: str) -> Path:
+    """Return the image store that belongs to a list of its shards.
+
+    Examples
+    --------
+    >>> images_of("results/demo/images.json").as_posix()
+    'results/demo/images.zarr'
+    """
+    return Path(shards).with_suffix(".zarr")
+
+
 def lend_package(folder: Path) -> None:
     """Let every process that this one starts import the package from ``folder``, before any installed one."""
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(folder)]

@@ -5,16 +5,19 @@ the same file, and no task needs the output of another. The memory of the driver
 and shards.
 
 The store is built in ``<output>.partial``, with a note for each finished shard that records its inputs. After an
-interruption, a shard whose note still holds is kept. The last step renames the store to its place.
+interruption, a shard whose note still holds is kept. So is a shard of the run's earlier store: where the catalog has
+grown, only new shards and the last one are converted. The last step renames the store to its place.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from distributed import Client, KilledWorker, as_completed
@@ -65,7 +68,9 @@ def convert(
     threads : int
         Workers, where ``dask.workers`` does not say.
     output : path
-        The store. What is finished of it stays in ``<output>.partial`` when the conversion is interrupted.
+        The store. What is finished of it stays in ``<output>.partial`` when the conversion is interrupted. An earlier
+        store stays until this one is whole; its shards are linked, not made again, where their inputs are the same.
+        Beside it, ``images.json`` lists the digest of each shard's inputs.
     problems : path
         CSV table (object_id, band, reason) of the cutouts that could not be used. Their pixels are missing.
 
@@ -82,6 +87,8 @@ def convert(
         images=images,
         work=output.with_name(f"{output.name}.partial"),
     )
+    if _is_of_layout(conversion, output):
+        conversion = replace(conversion, previous=output)
     chunks = list_chunks(conversion.catalog, tars, ledgers, len(bands))
     n_objects = chunks[-1].last
     n_shards = -(-n_objects // images.shard_size)
@@ -129,30 +136,33 @@ def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chu
 
 def prepare(conversion: Conversion, n_objects: int) -> None:
     """Go on with an earlier run's store where it is of the same layout, else begin a new one."""
-    if _is_of_layout(conversion, n_objects):
+    if _is_of_layout(conversion, conversion.store, n_objects):
         for stray in conversion.store.rglob("*.partial"):  # what a killed worker was writing
             stray.unlink()
         return
     with _writing(conversion.work):
         if conversion.work.exists():
             shutil.rmtree(conversion.work)
-        (conversion.work / "finished").mkdir(parents=True)
+        conversion.work.mkdir(parents=True)
         new = conversion.work / "new"
         ImageStore.create(new, objects=n_objects, bands=conversion.bands, images=conversion.images)
         new.rename(conversion.store)
 
 
-def _is_of_layout(conversion: Conversion, n_objects: int) -> bool:
-    if not conversion.store.exists():
+def _is_of_layout(conversion: Conversion, path: Path, n_objects: int | None = None) -> bool:
+    """Whether a store has the bands and the grid of this conversion and, where that is asked, as many rows."""
+    try:
+        store = ImageStore.open(path)
+    except TidalkinError:
         return False
-    store = ImageStore.open(conversion.store)
     attributes = store_attributes(conversion.bands, conversion.images)
-    return store.group.attrs.asdict() == attributes and store.n_objects == n_objects
+    return store.group.attrs.asdict() == attributes and n_objects in (None, store.n_objects)
 
 
 def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path) -> None:
-    """Write the table of problems and put the store in its place."""
+    """Write the table of problems, put the store in its place, and list its shards."""
     with_image = 0
+    shards = []
     with _writing(problems), atomic_path(problems) as partial, partial.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["object_id", "band", "reason"])
@@ -160,17 +170,27 @@ def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path)
             report = _read_note(conversion.note(shard))
             assert report is not None
             with_image += report.objects_with_image
+            shards.append(report.inputs)
             table.writerows([problem.object_id, problem.band, problem.reason] for problem in report.problems)
     if not with_image:
         raise TidalkinError(
             f"{conversion.catalog}: none of its objects has an image: "
             f"the ledgers beside the tars and {problems} say why"
         )
+    replaced = output.with_name(f"{output.name}.replaced")
     with _writing(output):
+        if replaced.exists():
+            shutil.rmtree(replaced)
         if output.exists():
-            shutil.rmtree(output)
+            output.rename(replaced)
         conversion.store.rename(output)
         shutil.rmtree(conversion.work)
+        if replaced.exists():
+            shutil.rmtree(replaced)
+    # Last, since it stands for the whole store.
+    content = {"store": store_attributes(conversion.bands, conversion.images), "shards": shards}
+    with _writing(output), atomic_path(output.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _run(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_objects: int) -> None:

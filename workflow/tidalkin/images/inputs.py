@@ -40,15 +40,17 @@ class Conversion:
     images: Images
     work: Path
     """The folder the store is built in."""
+    previous: Path | None = None
+    """A finished store of the same layout, whose shards are taken over where their inputs are the same."""
 
     @property
     def store(self) -> Path:
         """The store, until it is whole."""
         return self.work / "store"
 
-    def note(self, shard: int) -> Path:
-        """The note that a shard is finished."""
-        return self.work / "finished" / f"{shard:05d}.json"
+    def note(self, shard: int, store: Path | None = None) -> Path:
+        """Return the path of the note that a shard is finished: inside the store, out of Zarr's sight."""
+        return (store or self.store) / "object_id" / ".finished" / f"{shard:05d}.json"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +61,10 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
     report = _read_note(note)
     if report and report.inputs == inputs and all(file.exists() for file in files):
         return ShardReport(**{**vars(report), "kept": True})
+    with _writing(files[0]):
+        report = _take_over(conversion, shard, inputs, files)
+    if report:
+        return report
     note.unlink(missing_ok=True)
     content, problems = fill_shard(conversion, objects, ledger, chunks, rows.start)
     report = ShardReport(
@@ -72,6 +78,25 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
     with _writing(note), atomic_path(note) as partial:
         partial.write_text(json.dumps(asdict(report)))
     return report
+
+
+def _take_over(conversion: Conversion, shard: int, inputs: str, files: Sequence[Path]) -> ShardReport | None:
+    """Link a shard of the previous store, if it was made from the same inputs; its files keep bytes and times."""
+    if conversion.previous is None:
+        return None
+    note = conversion.note(shard, conversion.previous)
+    report = _read_note(note)
+    earlier = [conversion.previous / file.relative_to(conversion.store) for file in files]
+    if report is None or report.inputs != inputs or not all(file.exists() for file in earlier):
+        return None
+    for old, new in zip([*earlier, note], [*files, conversion.note(shard)], strict=True):
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        try:
+            new.hardlink_to(old)
+        except OSError:  # a file system without hard links
+            shutil.copy2(old, new)
+    return ShardReport(**{**vars(report), "kept": True})
 
 
 def fill_shard(
