@@ -20,6 +20,7 @@ checkpoint query:
         # The server may take a day to answer.
         runtime=26 * 60,
     params:
+        version=VERSIONS["query"],
         settings=uses("catalog.rerun"),
     script:
         "../scripts/query.py"
@@ -41,6 +42,7 @@ rule catalog:
         mem_mb=growing(4000),
         runtime=60,
     params:
+        version=VERSIONS["catalog"],
         columns=settings.catalog.columns,
         table=table_digest,
         settings=uses("catalog", "cutouts.source", simulated=["cutouts.simulated", "seed"]),
@@ -63,6 +65,7 @@ rule chunks:
         mem_mb=growing(4000),
         runtime=60,
     params:
+        version=VERSIONS["chunks"],
         plan=lambda wildcards: plan(wildcards).digest,
         settings=uses("catalog.source", "catalog.chunk_size", "cutouts", simulated=["seed"]),
     script:

@@ -10,6 +10,31 @@ from tidalkin.sources.plan import plan_run, planned_objects
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
 
+# The version of each rule's output. A profile says that the text of the code does not count: a comment must not train
+# again. So raise a version here where a change of the code changes an output that is made from the same inputs. The
+# version of `fetch` is `tidalkin.catalog.plan.FETCH_VERSION`, since it is part of the chunks' names.
+VERSIONS = {
+    "query": 1,
+    "catalog": 1,
+    "chunks": 1,
+    "convert": 1,
+    "reuse_whitening": 1,
+    "whiten": 1,
+    "embed": 1,
+    "baseline_random": 1,
+    "baseline_pca": 1,
+    "baseline_morphology": 1,
+    "evaluate": 1,
+    "index_train": 1,
+    "index_part": 1,
+    "index": 1,
+    "search": 1,
+    "rank": 1,
+    "views": 1,
+    "reuse_encoder": 1,
+    "train": 1,
+}
+
 # The table that the catalog is made from; the simulated survey has none.
 TABLE = {"simulated": None, "file": settings.catalog.path, "hsc_sql": f"{RESULTS}/query.csv.gz"}[
     settings.catalog.source

@@ -22,6 +22,7 @@ rule convert:
         mem_mb=growing(4000),
         runtime=12 * 60,
     params:
+        version=VERSIONS["convert"],
         settings=uses("cutouts.bands", "images"),
     script:
         "../scripts/convert.py"

@@ -17,6 +17,7 @@ if settings.reuse.whitening:
             mem_mb=growing(2000),
             runtime=10,
         params:
+            version=VERSIONS["reuse_whitening"],
             settings=uses("embedding"),
         script:
             "../scripts/reuse_whitening.py"
@@ -41,6 +42,7 @@ else:
             runtime=120,
             gpu=min(settings.compute.gpus, 1),
         params:
+            version=VERSIONS["whiten"],
             settings=uses("embedding", "augment", "seed"),
         script:
             "../scripts/whiten.py"
@@ -68,6 +70,7 @@ rule embed:
         runtime=120,
         gpu=min(settings.compute.gpus, 1),
     params:
+        version=VERSIONS["embed"],
         settings=uses("embedding"),
     script:
         "../scripts/embed.py"

@@ -18,6 +18,7 @@ rule baseline_random:
         mem_mb=growing(8000),
         runtime=4 * 60,
     params:
+        version=VERSIONS["baseline_random"],
         settings=uses(
             "stretch", "encoder", "embedding", "augment", "evaluation.negative_label", "evaluation.sample", "seed"
         ),
@@ -42,6 +43,7 @@ rule baseline_pca:
         mem_mb=growing(8000),
         runtime=4 * 60,
     params:
+        version=VERSIONS["baseline_pca"],
         settings=uses("stretch", "embedding", "evaluation.negative_label", "evaluation.sample", "seed"),
     script:
         "../scripts/baseline_pca.py"
@@ -64,6 +66,7 @@ rule baseline_morphology:
         mem_mb=growing(8000),
         runtime=4 * 60,
     params:
+        version=VERSIONS["baseline_morphology"],
         settings=uses("embedding.minimum_good_fraction", "evaluation.negative_label", "evaluation.sample"),
     script:
         "../scripts/baseline_morphology.py"
@@ -130,6 +133,7 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=120,
     params:
+        version=VERSIONS["evaluate"],
         settings=uses("evaluation", "search.debris_weight"),
     script:
         "../scripts/evaluate.py"

@@ -19,6 +19,7 @@ rule index_train:
         mem_mb=growing(4000),
         runtime=12 * 60,
     params:
+        version=VERSIONS["index_train"],
         settings=uses("index", "seed"),
     script:
         "../scripts/index_train.py"
@@ -41,6 +42,8 @@ rule index_part:
     resources:
         mem_mb=growing(2000),
         runtime=4 * 60,
+    params:
+        version=VERSIONS["index_part"],
     script:
         "../scripts/index_part.py"
 
@@ -67,6 +70,7 @@ rule index:
         mem_mb=growing(4000),
         runtime=12 * 60,
     params:
+        version=VERSIONS["index"],
         settings=uses("index", "seed"),
     script:
         "../scripts/index.py"

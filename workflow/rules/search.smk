@@ -35,6 +35,7 @@ rule search:
         mem_mb=growing(2000),
         runtime=30,
     params:
+        version=VERSIONS["search"],
         settings=lambda wildcards: uses(
             f"search.queries.{wildcards.query}",
             "search.k",
@@ -51,7 +52,7 @@ rule search:
 rule rank:
     input:
         catalog=f"{RESULTS}/catalog.parquet",
-        images=f"{RESULTS}/images.zarr",
+        images=f"{RESULTS}/images.json",
         debris_maps=debris_maps,
         ids=vector_ids,
     output:
@@ -71,5 +72,7 @@ rule rank:
     resources:
         mem_mb=growing(4000),
         runtime=60,
+    params:
+        version=VERSIONS["rank"],
     script:
         "../scripts/rank.py"

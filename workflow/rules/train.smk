@@ -19,6 +19,7 @@ rule views:
         mem_mb=growing(4000),
         runtime=30,
     params:
+        version=VERSIONS["views"],
         settings=uses("augment", "stretch", "seed"),
     script:
         "../scripts/views.py"
@@ -39,6 +40,7 @@ if settings.reuse.encoder:
             mem_mb=growing(2000),
             runtime=10,
         params:
+            version=VERSIONS["reuse_encoder"],
             settings=uses("cutouts.bands", "stretch", "encoder"),
         script:
             "../scripts/reuse_encoder.py"
@@ -75,6 +77,7 @@ else:
             runtime=48 * 60,
             gpu=settings.compute.gpus,
         params:
+            version=VERSIONS["train"],
             settings=uses("augment", "stretch", "encoder", "training", "injection", "seed"),
         script:
             "../scripts/train.py"

@@ -4,9 +4,9 @@ In: the catalog, the images, the debris maps of every shard. Out: the ranking, a
 """
 
 from tidalkin.search.ranking import draw_ranking, rank_survey
-from tidalkin.stage import stage
+from tidalkin.stage import images_of, stage
 
 with stage(snakemake):
     files = snakemake.input
     table = rank_survey(files.catalog, files.debris_maps, files.ids, snakemake.output.ranking)
-    draw_ranking(table, files.images, files.debris_maps, files.ids, snakemake.output.mosaic)
+    draw_ranking(table, images_of(files.images), files.debris_maps, files.ids, snakemake.output.mosaic)
