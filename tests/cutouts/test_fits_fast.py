@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fits_files import NANOJANSKY_PER_COUNT, cutout, fits_bytes, image_hdu, wcs_header
+from tidalkin.cutouts import fits_fast
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.errors import TidalkinError
 
@@ -119,3 +120,19 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(data):
         sentence = "42-g.fits: can still be read"
     assert sentence.startswith("42-g.fits: ")
     assert "\n" not in sentence
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(fits_fast, "LARGEST_FILE", 1 << 20)
+    bomb = gzip.compress(fits_bytes(image_hdu(1))) + gzip.compress(bytes(1 << 22))
+    with pytest.raises(TidalkinError, match=r"7-g.fits.gz: unpacks to more than 1 MiB"):
+        read_cutout(bomb, "7-g.fits.gz")
+
+
+def test_a_compressed_image_that_unpacks_to_gigabytes_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(fits_fast, "LARGEST_FILE", 1 << 20)
+    image = fits.CompImageHDU(np.zeros((2000, 2000), np.float32), name="IMAGE", compression_type="GZIP_1")
+    content = fits_bytes(image, FLUXMAG0=1.0)
+    assert len(content) < 1 << 20
+    with pytest.raises(TidalkinError, match=r"7-g.fits: unpacks to more than 1 MiB"):
+        read_cutout(content, "7-g.fits")

@@ -108,3 +108,23 @@ def test_a_refusal_is_forgotten_after_a_while(tmp_path: Path, monkeypatch: pytes
     Refusals(tmp_path, account).remember()
     monkeypatch.setattr(Refusals, "VALID_SECONDS", 0.0)
     Refusals(tmp_path, account).stop_if_refused()
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["", "{", "[]", "null", '{"time": "soon"}', '{"time": 1e12, "salt": "00", "hash": ""}', '{"time": 0, "salt": 5}'],
+)
+def test_a_note_of_a_refusal_that_is_torn_or_from_the_future_stops_nothing(tmp_path: Path, note: str) -> None:
+    account = find_account(HOST, {"HSC_SSP_USER": "me", "HSC_SSP_PASSWORD": PASSWORD})
+    (tmp_path / "refused.json").write_text(note)
+    Refusals(tmp_path, account).stop_if_refused()
+
+
+def test_a_refusal_that_a_wrong_clock_dates_into_the_future_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = find_account(HOST, {"HSC_SSP_USER": "me", "HSC_SSP_PASSWORD": PASSWORD})
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: 1e11)
+        Refusals(tmp_path, account).remember()
+    Refusals(tmp_path, account).stop_if_refused()

@@ -55,3 +55,32 @@ def test_the_report_tells_how_far_a_run_is_and_why_something_failed(tmp_path: Pa
     printed = console.export_text()
     assert "9 of 60" in printed
     assert f"tidalkin retry-failed --run {tmp_path}" in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b"", 0),
+        (b"started,asked,seconds,received,bytes,rejected,fault\n", 0),
+        (b"started,asked,seconds,received,bytes,rejected,fault\n1.0,5,2.0,3,100,0,HTTP 503\n2.0,5,", 1),
+        (b"1.0,5,2.0,3,100,0,\n", 0),
+        (b"\xff\x00\x00" * 100, 0),
+    ],
+)
+def test_requests_that_a_full_disk_has_torn_do_not_break_the_report(tmp_path: Path, content: bytes, rows: int) -> None:
+    (tmp_path / "chunks").mkdir()
+    galaxies(10).to_parquet(tmp_path / "chunks" / "00000.parquet")
+    folder = tmp_path / "cutouts" / ".received" / "00000"
+    folder.mkdir(parents=True)
+    (folder / "requests.csv").write_bytes(content)
+    report = download_report(tmp_path, BANDS)
+    assert report.faults == ({"HTTP 503": 1} if rows else {})
+    assert report.cutouts_per_second == (1.5 if rows else 0.0)
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "chunks").mkdir()
+    galaxies(2).to_parquet(tmp_path / "chunks" / "00000.parquet")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TidalkinError, match=r"download.csv cannot be written \(.*\): check that the folder"):
+        write_report(download_report(tmp_path, BANDS), tmp_path / "file" / "download.csv", tmp_path / "download.json")

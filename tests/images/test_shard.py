@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from surveys.fetched import Survey, converted, cutout
 from tidalkin.catalog.read import read_catalog, write_catalog
 from tidalkin.config import Folder
-from tidalkin.download.tar import write_chunk
+from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.folder import FolderSource
 
@@ -116,3 +116,17 @@ def test_real_hsc_images_arrive_in_nanojansky(tmp_path, scheduler, real_hsc_cuto
         assert any(np.allclose(patch, candidate, rtol=1e-4, equal_nan=True) for candidate in near)
     assert (rows["sky_sigma"] > 0).all()
     assert rows["good_fraction"].min() > 0.05
+
+
+def test_pixels_that_were_damaged_in_the_tar_are_listed_and_not_used(tmp_path, scheduler):
+    survey = Survey(tmp_path, 5)
+    content = bytearray(survey.tars[0].read_bytes())
+    with ChunkTar(survey.tars[0]) as chunk:
+        image = chunk.read(3, "r")
+    at = content.index(image) + 2 * 2880 + 100  # in the pixels, where nothing but the checksum tells
+    content[at : at + 32] = bytes(32)
+    survey.tars[0].write_bytes(content)
+    rows, problems = converted(survey, scheduler)
+    assert problems[["object_id", "band"]].values.tolist() == [[3, "r"]]
+    assert "3-r.fits: is damaged (its checksum is not the ledger's): delete" in problems["reason"][0]
+    assert (rows["good_fraction"] == 0).sum() == 1

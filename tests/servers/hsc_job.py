@@ -11,7 +11,9 @@ import pandas as pd
 
 from tidalkin.config import Cutouts
 from tidalkin.download.credentials import Account
+from tidalkin.redaction import RedactingFormatter
 from tidalkin.sources.fetch import fetch_chunk as fetch_files
+from tidalkin.stage import LOG_FORMAT
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ def fetch_chunk(
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.DEBUG)
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.DEBUG, handlers=[handler])
     chosen = Path(sys.argv[1])
     fetch_chunk(
         pd.read_parquet(chosen / "objects.parquet"),

@@ -244,6 +244,14 @@ class CutoutService:
     stall_seconds: float = 2.0
     bytes_per_second: float = float("inf")
     """Rate of one connection."""
+    answer_status: int = 200
+    """Status of every answer; a redirect leads to a login page."""
+    echo: bool = False
+    """Whether every answer is an error that holds all that the client sent."""
+    seconds_per_byte: float = 0.0
+    """Pause after each byte of an answer that never becomes a tar; 0 for none."""
+    is_empty: bool = False
+    """Whether every answer is a tar without members."""
     faults: dict[str, list[str]] = field(default_factory=dict)
     """Kinds of faults by line, each used up by the first request that comes to the line."""
     requests: list[Request] = field(default_factory=list)
@@ -286,6 +294,16 @@ class CutoutService:
         if len(lines) > 1000:
             handler.reply(500, b"too many lines", "text/plain")
             return
+        if self.echo:
+            sent = f"{handler.headers} {texts[0]} {_plain(handler)}"
+            handler.reply(200, sent.encode(), f"text/{_plain(handler)}")
+            return
+        if self.answer_status != 200:
+            handler.reply(self.answer_status, b"no", "text/html", Location="https://login.example.org/?next=x")
+            return
+        if self.seconds_per_byte:
+            handler.send_chunked(self._trickle(), "application/x-tar")
+            return
         if whole.startswith(("4", "5")):
             headers = {"Retry_After": "1"} if whole == "429-retry-after" else {}
             handler.reply(int(whole[:3]), b"no", "text/plain", **headers)
@@ -299,6 +317,11 @@ class CutoutService:
             handler.send_chunked(_gathered(self._tar(lines)), "application/x-tar", self.bytes_per_second)
             request.finished = True
 
+    def _trickle(self) -> Iterator[bytes]:
+        for _ in range(500):
+            time.sleep(self.seconds_per_byte)
+            yield b"a"
+
     def _answer_fault(self, texts: Sequence[str]) -> str:
         return next((kind for text in texts if (kind := self._fault(text, ANSWER_FAULTS))), "")
 
@@ -310,7 +333,7 @@ class CutoutService:
 
     def _tar(self, lines: Sequence[dict[str, str]]) -> Iterator[bytes]:
         """The pieces of the tar stream; an empty piece asks to send what was gathered so far."""
-        for number, line in enumerate(lines, start=2):
+        for number, line in enumerate(() if self.is_empty else lines, start=2):
             kind = self._fault(line["text"], STREAM_FAULTS + MEMBER_FAULTS) if self.faults else ""
             if self.seconds_per_member:
                 time.sleep(self.seconds_per_member)
@@ -403,6 +426,11 @@ def _spoiled(kind: str, name: str, content: bytes) -> tuple[str, bytes]:
         return name, cutout(line | {"ra": str(ra), "dec": str(dec), "sw": str(half)}, 8000)
     assert kind == "empty-member", kind
     return name, b""
+
+
+def _plain(handler: Handler) -> str:
+    """The password that the client sent."""
+    return base64.b64decode(handler.headers["Authorization"].split()[1]).decode().partition(":")[2]
 
 
 _COLUMNS = ("rerun", "type", "filter", "tract", "ra", "dec", "sw", "sh", "image", "mask", "variance")

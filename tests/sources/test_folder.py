@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -135,3 +136,23 @@ def test_real_hsc_files_come_through_whole(tmp_path):
             assert found.flux.shape == (row.height, row.width)
             x, y = found.wcs.pixel(row.ra, row.dec)
             assert math.hypot(x - (row.width - 1) / 2, y - (row.height - 1) / 2) < 1
+
+
+def test_one_compressed_file_of_all_bands_is_read_like_a_plain_one(tmp_path):
+    multi_extension(tmp_path / "1.fits", {"BUNIT": "nJy"})
+    plain = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).fetch(OBJECTS[:1], ["g", "r"])
+    expected = [cut.content for cut in plain]
+    (tmp_path / "1.fits.gz").write_bytes(gzip.compress((tmp_path / "1.fits").read_bytes()))
+    found = list(
+        FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits.gz")).fetch(OBJECTS[:1], ["g", "r"])
+    )
+    assert [cut.status for cut in found] == ["ok", "ok"]
+    assert [cut.content for cut in found] == expected
+
+
+def test_a_compressed_file_of_all_bands_that_is_cut_short_fails_by_name(tmp_path):
+    multi_extension(tmp_path / "1.fits", {"BUNIT": "nJy"})
+    (tmp_path / "1.fits.gz").write_bytes(gzip.compress((tmp_path / "1.fits").read_bytes())[:300])
+    (bad,) = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits.gz")).fetch(OBJECTS[:1], ["g"])
+    assert bad.status == "failed"
+    assert "1.fits.gz: cannot be unzipped" in bad.reason

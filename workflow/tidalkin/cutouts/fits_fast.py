@@ -28,6 +28,8 @@ CARD = 80
 DTYPE_OF_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 # What astropy raises on broken FITS files.
 ASTROPY_FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, MemoryError, fits.VerifyError, zlib.error)
+LARGEST_FILE = 1 << 29
+"""Most bytes of an unpacked file: 300 arcsec in five bands, with masks and variances in double precision, are less."""
 Header = Mapping[str, Any]  # `_Cards` below, or astropy's own
 
 
@@ -197,28 +199,45 @@ def _astropy_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
     try:
         with warnings.catch_warnings(), fits.open(io.BytesIO(content), memmap=False) as hdus:
             warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-            planes = [
-                _Plane(_plane_name(hdu.header), hdu.header, hdu.data)
-                for hdu in hdus
-                if isinstance(hdu, fits.ImageHDU | fits.CompImageHDU | fits.PrimaryHDU) and hdu.data is not None
-            ]
+            images = [hdu for hdu in hdus if isinstance(hdu, fits.ImageHDU | fits.CompImageHDU | fits.PrimaryHDU)]
+            # Before any pixel is unpacked: a few bytes can stand for gigabytes.
+            _check_size(sum(8 * math.prod(hdu.shape) for hdu in images if hdu.shape), name)
+            planes = [_Plane(_plane_name(hdu.header), hdu.header, hdu.data) for hdu in images if hdu.data is not None]
             return hdus[0].header, planes
     except ASTROPY_FAULTS as error:
         raise TidalkinError(f"{name}: cannot be read as FITS ({_line(error)}): fetch or copy the file again") from None
 
 
-def _unzipped(content: bytes, name: str) -> bytes:
+def unzipped(content: bytes, name: str) -> bytes:
+    """Return the content of a file, decompressed if it is a gzip file.
+
+    Raises
+    ------
+    TidalkinError
+        If it is damaged, or unpacks to more than `LARGEST_FILE` bytes.
+    """
+    if not content.startswith(b"\x1f\x8b"):
+        return content
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            plain = file.read(LARGEST_FILE + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise TidalkinError(f"{name}: cannot be unzipped ({error}): fetch or copy the file again") from None
+    _check_size(len(plain), name)
+    return plain
+
+
+def _check_size(size: float, name: str) -> None:
+    if size > LARGEST_FILE:
+        raise TidalkinError(
+            f"{name}: unpacks to more than {LARGEST_FILE >> 20} MiB, more than any cutout: fetch or copy the file again"
+        )
 
 
 def _planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
     if not content:
         raise TidalkinError(f"{name}: is empty: fetch or copy the file again")
-    if content.startswith(b"\x1f\x8b"):
-        content = _unzipped(content, name)
+    content = unzipped(content, name)
     if not content.startswith(b"SIMPLE  ="):
         raise TidalkinError(f"{name}: is not a FITS file (it begins with {content[:16]!r})")
     try:

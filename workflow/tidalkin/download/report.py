@@ -1,7 +1,7 @@
-"""How far a run's download is: what is complete, absent or failed and why, how fast, how long it will take.
+"""Progress of a run's download: complete, absent and failed cutouts, the rate, and the time left.
 
-Everything is read from the run's files (chunks, ledgers, and what each chunk's job notes about its requests), so that
-it can be asked for at any time, also while the download runs, from any machine that sees them.
+The report is made from the run's files: chunks, ledgers, and the requests that each chunk's job records. It can be made
+at any time, even during the download, on any machine that sees these files.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.download.journal_file import JOURNAL, count_stored
 from tidalkin.download.ledger import read_ledger
 from tidalkin.download.tar import journal_folder
 from tidalkin.errors import TidalkinError
 
 REQUESTS = "requests.csv"
+REQUEST_COLUMNS = {"started": "float64", "seconds": "float64", "received": "int64", "bytes": "int64", "fault": "object"}
 RECENT_REQUESTS = 200
-"""Requests the rate is measured over: enough to even out slow ones, few enough to follow the server's mood."""
+"""Requests over which the rate is measured: enough to average, few enough to follow the server."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class ChunkReport:
     """`done`, `under way` or `waiting`."""
     objects: int
     complete: int
-    """Objects that are there in every band."""
+    """Objects with a cutout in every band."""
     cutouts: int
-    """Cutouts that are there; of a chunk under way, those on disk."""
+    """Stored cutouts; in a chunk under way, those on disk."""
     absent: int
     failed: int
     bytes: int
@@ -52,13 +53,13 @@ class DownloadReport:
 
     chunks: list[ChunkReport]
     reasons: dict[str, int]
-    """Why cutouts failed, and how many for each reason."""
+    """Number of failed cutouts by reason."""
     faults: dict[str, int]
     """Faults of requests, most of which a later request made good."""
     cutouts_per_second: float
     bytes_per_second: float
     seconds_left: float | None
-    """None where nothing is left, or nothing came yet."""
+    """None if nothing is left, or nothing has come yet."""
 
     @property
     def objects(self) -> int:
@@ -66,12 +67,12 @@ class DownloadReport:
         return sum(chunk.objects for chunk in self.chunks)
 
     def total(self, column: str) -> int:
-        """Sum of a column of numbers over the chunks."""
+        """Return the sum of a column over the chunks."""
         return sum(getattr(chunk, column) for chunk in self.chunks)
 
 
 def failed_chunks(run: str | Path) -> list[str]:
-    """Names of the chunks in whose ledger something failed: made anew, they ask only for what is missing.
+    """List the chunks whose ledger names a failed cutout; fetched again, they request only missing cutouts.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def failed_chunks(run: str | Path) -> list[str]:
 
 
 def download_report(run: str | Path, bands: Sequence[str]) -> DownloadReport:
-    """Read how far the download of a run is.
+    """Report the progress of a run's download.
 
     Parameters
     ----------
@@ -124,7 +125,7 @@ def download_report(run: str | Path, bands: Sequence[str]) -> DownloadReport:
 
 
 def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
-    """One chunk; adds to ``reasons`` why cutouts of it failed."""
+    """Report one chunk, and count the reasons of its failures in ``reasons``."""
     name, n_objects = path.stem, pq.read_metadata(path).num_rows
     tar = run / "cutouts" / f"{name}.tar"
     ledger_path = tar.with_suffix(".ledger.parquet")
@@ -140,26 +141,36 @@ def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
 
 
 def _requests(run: Path, names: Sequence[str]) -> pd.DataFrame:
-    """The requests of all chunks."""
+    """Read the requests of all chunks."""
     paths = [journal_folder(run / "cutouts" / f"{name}.tar") / REQUESTS for name in names]
-    tables = [pd.read_csv(path, dtype={"fault": "str"}) for path in paths if path.exists()]
-    if not tables:
-        return pd.DataFrame({name: [] for name in ("started", "seconds", "received", "bytes", "fault")})
-    return pd.concat(tables, ignore_index=True)
+    tables = [_read_requests(path) for path in paths if path.exists()]
+    return pd.concat([pd.DataFrame(columns=REQUEST_COLUMNS).astype(REQUEST_COLUMNS), *tables], ignore_index=True)
+
+
+def _read_requests(path: Path) -> pd.DataFrame:
+    """Read one chunk's requests; lines that a full disk or a kill has torn are left out."""
+    try:
+        table = pd.read_csv(path, dtype="str", on_bad_lines="skip", encoding_errors="replace")
+    except pd.errors.EmptyDataError:
+        table = pd.DataFrame()
+    table = table.reindex(columns=list(REQUEST_COLUMNS))
+    numbers = table.columns.drop("fault")
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    return table.dropna(subset=numbers).astype(REQUEST_COLUMNS)
 
 
 def _kind(fault: str) -> str:
-    """A fault without the names and numbers that differ from one to the next."""
+    """Return a fault without names and long numbers, so that equal faults are counted together."""
     return re.sub(r"'[^']*'|\b\d{4,}\b", "…", fault)
 
 
 def write_report(report: DownloadReport, csv_path: str | Path, json_path: str | Path) -> None:
     """Write the chunks as a table (CSV) and the sums, reasons and rates as JSON."""
-    with atomic_path(csv_path) as path:
+    with disk_errors(csv_path), atomic_path(csv_path) as path:
         pd.DataFrame([asdict(chunk) for chunk in report.chunks]).to_csv(path, index=False)
     sums = {name: report.total(name) for name in ("objects", "complete", "cutouts", "absent", "failed", "bytes")}
     rest = {name: value for name, value in vars(report).items() if name != "chunks"}
-    with atomic_path(json_path) as path:
+    with disk_errors(json_path), atomic_path(json_path) as path:
         path.write_text(json.dumps(sums | rest, indent=2) + "\n")
 
 

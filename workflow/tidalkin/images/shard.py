@@ -18,6 +18,7 @@ from tidalkin.atomic import atomic_path
 from tidalkin.config import Images
 from tidalkin.cutouts.grid import place_on_grid
 from tidalkin.cutouts.read import read_cutout
+from tidalkin.download.ledger import checksum
 from tidalkin.download.tar import ChunkTar, member_name
 from tidalkin.errors import TidalkinError
 from tidalkin.images.inputs import (
@@ -135,6 +136,7 @@ def fill_shard(
     )
     positions = objects[["ra", "dec"]].to_numpy(np.float64)
     is_ok = (ledger["status"] == "ok").to_numpy().reshape(shape)
+    checksums = ledger["checksum"].to_numpy().reshape(shape)
     problems = []
     for chunk in chunks:
         start, stop = max(chunk.first - first, 0), min(chunk.last - first, len(objects))
@@ -145,6 +147,11 @@ def fill_shard(
                 try:
                     content = cutouts.read(object_id, name)
                     file = f"{chunk.tar.name}: {member_name(object_id, name)}"
+                    if checksum(content) != checksums[at]:
+                        raise TidalkinError(
+                            f"{file}: is damaged (its checksum is not the ledger's): delete {chunk.tar} and its "
+                            "ledger, to have the chunk fetched again"
+                        )
                     image = read_band(content, file, name, positions[at[0]], images)
                 except TidalkinError as error:
                     problems.append(Problem(object_id, name, str(error)))

@@ -1,8 +1,9 @@
-"""FITS files you already have: one per object and band, or one multi-extension file per object.
+"""FITS files on disk: one per object and band, or one multi-extension file per object.
 
-One file per object and band is handed on byte for byte. Of a multi-extension file, the HDU that `hdu_template` names is
-the band's image, and HDUs named `<image>_MASK` and `<image>_VARIANCE` are its mask and variance where they exist; they
-are repacked as one file per band. The calibration (FLUXMAG0 or BUNIT) may be in the image's header or in that of HDU 0.
+A file of one object and band is passed on byte for byte. A multi-extension file is repacked as one file per band: the
+HDU that `hdu_template` names is the image, and the HDUs `<image>_MASK` and `<image>_VARIANCE`, if they exist, are its
+mask and variance. The calibration (FLUXMAG0 or BUNIT) may be in the image's header or in that of HDU 0. Any file may be
+compressed by gzip.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from astropy.io import fits
 
 from tidalkin.config import Folder
 from tidalkin.cutouts.base import Cutout
-from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS
-from tidalkin.cutouts.read import read_cutout
+from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS, unzipped
+from tidalkin.cutouts.read import read_cutout, read_file
 from tidalkin.errors import TidalkinError
 
-# Keys of HDU 0 that hold for every band.
+# Keys of HDU 0 that apply to every band.
 SHARED_KEYS = ("FLUXMAG0", "BUNIT", "PSF_FWHM")
 
 
 class FolderSource:
-    """Delivers the FITS files of a folder.
+    """The FITS files of a folder as a source.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class FolderSource:
             )
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
-        """Deliver each object in each band; a missing file is `absent`, one that cannot be read `failed`."""
+        """Read each object in each band; a missing file is `absent`, an unreadable one `failed`."""
         one_per_band = "{band}" in self.folder.template or "{BAND}" in self.folder.template
         for object_id in objects["object_id"].tolist():
             if one_per_band:
@@ -68,7 +69,7 @@ class FolderSource:
             content = path.read_bytes()
         except OSError as error:
             return Cutout(object_id, band, "failed", reason=f"{path} cannot be read: {error.strerror}")
-        return _judged(object_id, band, content, str(path))
+        return _verified(object_id, band, content, str(path))
 
     def _file_of_all_bands(self, object_id: int, bands: Sequence[str]) -> Iterator[Cutout]:
         path = self._path(object_id, "")
@@ -77,12 +78,14 @@ class FolderSource:
                 yield Cutout(object_id, band, "absent", reason=f"there is no file {path}")
             return
         try:
+            content = unzipped(read_file(path), str(path))
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a file cut short fails below, where its band is known
-                hdus = fits.open(io.BytesIO(path.read_bytes()), memmap=False, lazy_load_hdus=False)
-        except ASTROPY_FAULTS as error:
+                warnings.simplefilter("ignore")  # a file that is cut short fails below, where its band is known
+                hdus = fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False)
+        except (TidalkinError, *ASTROPY_FAULTS) as error:
+            reason = str(error) if isinstance(error, TidalkinError) else f"{path} cannot be read as FITS: {error}"
             for band in bands:
-                yield Cutout(object_id, band, "failed", reason=f"{path} cannot be read as FITS: {error}")
+                yield Cutout(object_id, band, "failed", reason=reason)
             return
         with hdus:
             for band in bands:
@@ -96,15 +99,15 @@ class FolderSource:
             content = _repacked(hdus, name, band)
         except ASTROPY_FAULTS as error:
             return Cutout(object_id, band, "failed", reason=f"{path}: HDU {name!r} cannot be read: {error}")
-        return _judged(object_id, band, content, f"{path}: HDU {name!r}")
+        return _verified(object_id, band, content, f"{path}: HDU {name!r}")
 
 
 def _filled(template: str, object_id: int, band: str) -> str:
     return template.format(object_id=object_id, band=band, BAND=band.upper())
 
 
-def _judged(object_id: int, band: str, content: bytes, name: str) -> Cutout:
-    """The content as it is, if it can be read as a cutout of that band."""
+def _verified(object_id: int, band: str, content: bytes, name: str) -> Cutout:
+    """Return the content unchanged as a cutout, if it can be read as one of that band."""
     try:
         found = read_cutout(content, name).band
     except TidalkinError as error:
@@ -115,7 +118,7 @@ def _judged(object_id: int, band: str, content: bytes, name: str) -> Cutout:
 
 
 def _repacked(hdus: fits.HDUList, name: str, band: str) -> bytes:
-    """One band of a multi-extension file in the layout of HSC's cutouts."""
+    """Write one band of a multi-extension file in the layout of HSC's cutouts."""
     primary = fits.PrimaryHDU()
     for key in SHARED_KEYS:
         if key in hdus[0].header:
