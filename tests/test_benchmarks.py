@@ -16,6 +16,7 @@ SMALL = {
     "patches": ("--side 300 --objects 3", "galaxies per plain"),
     "planning": ("3 --chunk-size 4", "chunks"),
     "scaling": ("--smallest 256", "exponent"),
+    "second_maker": ("{out} --galaxies 2 --size 32", "galaxies in"),
     "simulation": ("--galaxies 4 --size-pixels 32", "galaxies"),
     "training": (
         "--config config/config.yaml --width 8 --batch-size 4 --steps 1 --rounds 1 --embed 2 --workers 0",
@@ -30,9 +31,9 @@ def test_every_benchmark_is_started_here():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_benchmark_prints_its_table(name):
+def test_a_benchmark_prints_its_table(name, tmp_path):
     arguments, heading = SMALL[name]
-    command = [sys.executable, f"benchmarks/{name}.py", *arguments.split()]
+    command = [sys.executable, f"benchmarks/{name}.py", *arguments.format(out=tmp_path / "out").split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert heading in done.stdout

@@ -115,6 +115,32 @@ def test_the_noise_in_the_pixels_is_the_one_the_variance_names():
         assert spread == pytest.approx(sky_sigma(band), rel=0.08 + 3 * DEPTH_SCATTER)
 
 
+def test_correlated_noise_couples_neighbours_and_the_variance_plane_still_holds():
+    survey = EMPTY_FIELD.model_copy(update={"correlated_noise": True})
+    correlations = []
+    for number in range(1, 6):
+        exposure = next(SimulatedSource(survey, 96, SEED).expose(lone_galaxy(number), ("i",)))
+        plain = next(SimulatedSource(EMPTY_FIELD, 96, SEED).expose(lone_galaxy(number), ("i",)))
+        np.testing.assert_array_equal(exposure.mask, plain.mask)
+        sky = np.where((radii_arcsec(96) > 7) & (exposure.mask == 0), exposure.image, np.nan)
+        spread = 1.4826 * np.nanmedian(np.abs(sky - np.nanmedian(sky)))
+        assert spread == pytest.approx(math.sqrt(np.nanmedian(exposure.variance)), rel=0.08)
+        assert np.nanmedian(exposure.variance) < 0.95 * np.nanmedian(plain.variance)
+        pairs = (sky - np.nanmean(sky))[:, 1:] * (sky - np.nanmean(sky))[:, :-1]
+        correlations.append(np.nanmean(pairs) / np.nanvar(sky))
+    assert 0.1 < np.mean(correlations) < 0.4
+
+
+def test_over_subtraction_takes_faint_light_away_most_near_the_galaxy_and_nothing_else():
+    survey = EMPTY_FIELD.model_copy(update={"over_subtraction": 0.8})
+    galaxy = lone_galaxy(1, magnitude_i=17.5)
+    exposure = next(SimulatedSource(survey, 96, SEED).expose(galaxy, ("i",)))
+    plain = next(SimulatedSource(EMPTY_FIELD, 96, SEED).expose(galaxy, ("i",)))
+    np.testing.assert_array_equal(exposure.variance, plain.variance)
+    lost = plain.image - exposure.image
+    assert 0 < np.median(lost[radii_arcsec(96) > 7.5]) < np.median(lost[radii_arcsec(96) < 3]) < 2 * sky_sigma("i")
+
+
 def test_an_object_is_drawn_the_same_whatever_is_drawn_beside_it():
     catalog = simulate_catalog(SURVEY, SEED)
     source = SimulatedSource(SURVEY, 64, SEED)

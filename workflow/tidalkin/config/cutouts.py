@@ -24,6 +24,10 @@ class SimulatedSurvey(Section):
     half_light_radius_arcsec: Range = Field((0.8, 2.5), description="Range of the galaxies' half-light radii, arcsec.")
     neighbours_per_arcmin2: NonNegative = Field(25.0, description="Galaxies in the field, per square arcminute.")
     stars_per_arcmin2: NonNegative = Field(4.0, description="Stars in the field, per square arcminute.")
+    correlated_noise: bool = Field(False, description="Correlate the noise of neighbouring pixels, as warping does.")
+    over_subtraction: Fraction = Field(
+        0.0, description="Share of the undetected light that is subtracted with the sky, as near bright galaxies."
+    )
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:

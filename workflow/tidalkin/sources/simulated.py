@@ -25,6 +25,7 @@ from tidalkin.cutouts.write import write_cutout
 from tidalkin.seeds import derived_seed, generator
 from tidalkin.simulation.galaxy import SEEING_ARCSEC, Galaxy, draw_galaxy
 from tidalkin.simulation.scene import draw_scene, psf
+from tidalkin.simulation.sky import correlated_noise, over_subtracted
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)  # HSC's coadds have the zero point 27: Aihara et al. 2022, PASJ 74, 247
 # 5 sigma limits for point sources, Wide layer: Aihara et al. 2018, PASJ 70, S4.
@@ -108,7 +109,8 @@ class SimulatedSource:
         offset = (x * PIXEL_SCALE_ARCSEC, y * PIXEL_SCALE_ARCSEC)
         scene = draw_scene(galaxy, self.survey, self.seed, bands, self.size_pixels, offset) * np.float32(FLUXMAG0)
         for band, model in zip(bands, scene, strict=True):
-            yield _expose(model, band, derived_seed(self.seed, "simulated", galaxy.object_id, "exposure", band))
+            seed = derived_seed(self.seed, "simulated", galaxy.object_id, "exposure", band)
+            yield _expose(model, band, self.survey, seed)
 
     def _offset_pixels(self, galaxy: Galaxy) -> tuple[float, float]:
         """Where the galaxy is from the middle of its cutout: a survey's pixels do not care where galaxies are."""
@@ -150,22 +152,29 @@ def sky_sigma(band: Band) -> float:
     return float(limit / 5 / math.sqrt(point_source_pixels(band)))
 
 
-def _expose(model: Image, band: Band, seed: int) -> Exposure:
+def _expose(model: Image, band: Band, survey: SimulatedSurvey, seed: int) -> Exposure:
     """Add noise and what goes wrong to the counts ``model`` (y, x), and mark it in the mask."""
     rng = np.random.default_rng(seed)
     sigma = sky_sigma(band) * rng.lognormal(0.0, DEPTH_SCATTER)
     sky_counts = FLUXMAG0 * 10 ** (-0.4 * SKY_BRIGHTNESS[band]) * PIXEL_SCALE_ARCSEC**2
     variance = (sigma**2 * (1 + np.maximum(model, 0) / sky_counts)).astype(np.float32)
-    image = galsim.ImageF(model.copy())
-    image.addNoise(
-        galsim.VariableGaussianNoise(galsim.BaseDeviate(int(rng.integers(1, 2**31))), galsim.ImageF(variance))
-    )
+    noise_seed = int(rng.integers(1, 2**31))
+    if survey.correlated_noise:
+        noise, variance_ratio = correlated_noise(np.sqrt(variance), len(model), np.random.default_rng(noise_seed))
+        image = model + noise
+        variance *= np.float32(variance_ratio)
+    else:
+        noisy = galsim.ImageF(model.copy())
+        noisy.addNoise(galsim.VariableGaussianNoise(galsim.BaseDeviate(noise_seed), galsim.ImageF(variance)))
+        image = noisy.array
+    if survey.over_subtraction:
+        image -= over_subtracted(model, sigma, survey.over_subtraction, PIXEL_SCALE_ARCSEC)
 
     mask = np.zeros(model.shape, np.int32)
     # 5 sigma after smoothing with the PSF, as the pipeline detects; for light that is smooth already.
     mask[model > 5 * sigma / math.sqrt(point_source_pixels(band))] |= _bits("DETECTED")
     mask[model > SATURATION_COUNTS] |= _bits("SAT", "INTRP")
-    return _blemish(Exposure(image.array, mask, variance), sigma, rng)
+    return _blemish(Exposure(image, mask, variance), sigma, rng)
 
 
 def _bits(*planes: str) -> np.int32:
