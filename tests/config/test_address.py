@@ -1,4 +1,4 @@
-"""Addresses are checked when the configuration is read, and a password in one is never shown."""
+"""Addresses are checked when the configuration is read, without showing a password."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def loaded_modules(root: Path, *names: str) -> set[str]:
-    """Modules that importing ``names`` loads, in a process of its own."""
+    """List the modules that importing ``names`` loads, in a process of its own."""
     command = [sys.executable, "-m", "servers.loaded_modules", *names]
     done = subprocess.run(command, cwd=root / "tests", capture_output=True, text=True, check=True)
     return set(done.stdout.split())

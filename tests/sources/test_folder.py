@@ -1,4 +1,4 @@
-"""FITS files on disk go into the chunk as they are; what is missing or broken is named and hurts nothing else."""
+"""FITS files on disk go into the chunk unchanged; bad files are named and harm nothing."""
 
 from __future__ import annotations
 

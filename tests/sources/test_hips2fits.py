@@ -1,4 +1,4 @@
-"""Images from hips2fits: place and flux, what is not there, and every fault of the service."""
+"""Images from hips2fits: place, flux, absent pixels, and every fault of the service."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def source(server: HscServer, folder: Path, size: int = 16, **changes: object) -
 
 
 def delivered(opened: Hips2fitsSource, objects: pd.DataFrame = OBJECTS) -> list[Cutout]:
-    """What was delivered, with its content in hand and without its place."""
+    """Fetch cutouts with their content in hand and without their location."""
     return [
         image._replace(content=content_of(image), location=None, checksum="") for image in opened.fetch(objects, BANDS)
     ]

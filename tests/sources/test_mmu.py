@@ -1,4 +1,4 @@
-"""The Multimodal Universe's HSC set: its fluxes, masks, noise and PSF in the layout of HSC's cutouts."""
+"""Fluxes, masks, noise and PSF of the Multimodal Universe's HSC set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NJY = 10 ** (0.4 * (31.4 - 27))
 
 
 def write_set(folder: Path) -> None:
-    """Two files of three and two galaxies, in the layout that the set's own script writes."""
+    """Write two files of three and two galaxies in the layout of the set."""
     for healpix, ids in ((7, [44, 42, 43]), (19, [60, 61])):
         path = folder / f"healpix={healpix}" / "001-of-001.hdf5"
         path.parent.mkdir(parents=True)

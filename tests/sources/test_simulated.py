@@ -97,7 +97,7 @@ def test_no_two_galaxies_share_a_cutout():
 
 
 def test_the_noise_is_that_of_the_survey_s_depth():
-    """A star of the limiting magnitude has a signal to noise of 5 in the best of apertures, the PSF."""
+    """Compute the signal-to-noise ratio of a star in the best of apertures, the PSF."""
     medians = {"g": 0.79, "r": 0.75, "i": 0.61, "z": 0.68, "y": 0.68}
     for band in BANDS:
         star = galsim.Convolve(galsim.Kolmogorov(fwhm=medians[band] - 0.01), galsim.Pixel(PIXEL_SCALE_ARCSEC))

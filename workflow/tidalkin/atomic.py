@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name and renamed when complete."""
+"""Files that are complete or absent: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, renamed to it when the block ends without an exception, removed otherwise.
+    """Yield a temporary path, which is renamed to ``path`` if the block succeeds.
+
+    It is removed if the block raises.
 
     The temporary name keeps the suffix, since some writers choose their format by it.
     """
@@ -32,7 +34,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(path: str | Path) -> Iterator[None]:
-    """Turn an error of the file system into one sentence that names the path and the fix.
+    """Turn an error of the file system into one sentence with the fix.
 
     Parameters
     ----------

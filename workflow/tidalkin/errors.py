@@ -22,7 +22,7 @@ class TidalkinError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    r"""Return the first line of an error's message, or the error's name if it has no message.
+    r"""Return the first line of an error's message, or else its name.
 
     Libraries add details in further lines. A sentence for the user quotes the first one only.
 

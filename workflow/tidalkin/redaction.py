@@ -51,8 +51,8 @@ def redact(text: str) -> str:
     Examples
     --------
     >>> keep_secret("open sesame")
-    >>> redact("the server says: open%20sesame")
-    'the server says: ***'
+    >>> redact("the server says open%20sesame")
+    'the server says ***'
     """
     for pattern in sorted(_patterns, key=len, reverse=True):
         text = re.sub(pattern, STARS, text, flags=re.IGNORECASE)

@@ -172,7 +172,7 @@ def test_what_is_missing_twice_is_absent_and_the_ledger_says_so(tmp_path: Path) 
 
 
 def check_kills(number: int, kills: int, seconds_per_member: float, folder: Path) -> None:
-    """Kill a download of ``number`` galaxies ``kills`` times, then let it end; compare, and look at what was asked."""
+    """Kill a download several times, let it end, and compare the result and the requests."""
     objects = galaxies(number)
     expected = faultless(objects, folder)
     generator = random.Random(number)

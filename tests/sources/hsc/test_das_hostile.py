@@ -1,4 +1,4 @@
-"""A server that is wrong, slow, empty or hostile neither holds a job for ever nor gets anything past the checks."""
+"""A wrong, slow, empty or hostile server neither holds a job nor passes the checks."""
 
 from __future__ import annotations
 

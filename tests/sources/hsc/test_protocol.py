@@ -26,7 +26,7 @@ SIZE = len(small_fits(0))
 
 
 def stream_of(n_members: int, tar_format: int = tarfile.PAX_FORMAT) -> bytes:
-    """A tar as Python's own `tarfile` writes it, extended headers for fractions of seconds included."""
+    """Write a tar as Python's `tarfile` does, with extended headers for fractions of seconds."""
     buffer = BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tar_format) as tar:
         folder = tarfile.TarInfo("arch-1-2")

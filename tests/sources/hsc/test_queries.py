@@ -1,4 +1,4 @@
-"""The ready queries select what they say, in a small database with the tables and columns of HSC's."""
+"""The shipped queries select clean galaxies from a small database with HSC's columns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ QUERIES = {"pdr3_wide_galaxies": "pdr3_wide", "pdr2_ultradeep_tidal": "pdr2_dud"
 
 
 def columns_of(sql: str) -> list[str]:
-    """Each column the query names."""
+    """List each column that the query names."""
     names = set(re.findall(r"\b(?:[grizy]_\w+|a_[grizy]|isprimary|ra|dec|tract|patch)\b", re.sub("--.*", "", sql)))
     return sorted(names)
 
 
 def good_galaxy(columns: list[str], object_id: int) -> dict[str, float]:
-    """A galaxy that passes every cut."""
+    """Return a galaxy that passes every cut."""
     row: dict[str, float] = dict.fromkeys(columns, 0)
     row |= {"object_id": object_id, "ra": 150.0, "dec": 2.0, "tract": 9813, "patch": 405, "isprimary": 1}
     row |= {f"{band}_inputcount_value": 4 for band in BANDS} | {"i_extendedness_value": 1, "i_cmodel_mag": 18.0}
@@ -33,7 +33,7 @@ def good_galaxy(columns: list[str], object_id: int) -> dict[str, float]:
 
 
 def spoiled(columns: list[str]) -> list[tuple[str, float]]:
-    """One change for each cut, each of which must lose the galaxy."""
+    """List one change for each cut; each must lose the galaxy."""
     flags = [
         (name, 1) for name in columns if "pixelflags" in name or "mask_brightstar" in name or name.endswith("_flag")
     ]

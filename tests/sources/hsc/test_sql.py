@@ -1,4 +1,4 @@
-"""Catalogs from HSC's catalog server: the table, what is kept beside it, every fault, and no job left behind."""
+"""Catalogs from HSC's catalog server: the table, its provenance, faults, and no job left behind."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Source(Protocol):
     """Anything that provides cutouts."""
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
-        """Fetch each object of ``objects`` in each of ``bands``, object by object and band by band.
+        """Fetch each object in each band, object by object and band by band.
 
         Parameters
         ----------

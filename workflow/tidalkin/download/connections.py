@@ -1,4 +1,4 @@
-"""A limit on connections per server, shared by all processes of one user on one machine.
+"""A limit on connections per server, shared by all processes of one user.
 
 Each allowed connection is a lock file in the user's cache directory. A job holds one of these locks while it talks to
 the server. The operating system releases the lock of a dead job. Jobs on several machines share the limit only if they

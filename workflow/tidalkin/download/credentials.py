@@ -1,4 +1,4 @@
-"""The account at the HSC archive: where its credentials are looked for, and how they stay secret.
+"""The account at the HSC archive, and how its password stays secret.
 
 The password lives in a pydantic ``SecretStr``, whose text and representation are stars, until a request needs it. It is
 also made known to `tidalkin.redaction`, so that no message can hold it. No message in this module quotes a value that

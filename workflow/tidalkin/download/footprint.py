@@ -1,4 +1,4 @@
-"""Check that a cutout shows the position that was requested, at the size that was requested."""
+"""Check that a cutout shows the requested position at the requested size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCALE_TOLERANCE = 0.02
 
 
 def footprint_fault(content: bytes, request: CutoutRequest) -> str:
-    """Return the fault of a cutout's position, size or pixel scale; empty if there is none.
+    """Return the fault of a cutout's position, size or scale; empty if none.
 
     An image that ends at the edge of the coadd is narrower on that side. On the other side, its edge must be where it
     was requested.

@@ -91,7 +91,7 @@ def _proxy_variables() -> list[str]:
 
 
 def _proxy_note(host: str) -> str:
-    """Say that a proxy is in use for a host, as the end of a message; empty if none is."""
+    """Return a note about the proxy of a host; empty without one."""
     if not urllib.request.getproxies() or urllib.request.proxy_bypass(host):
         return ""
     return f" (through the proxy that {' or '.join(_proxy_variables()) or 'the system'} names)"
@@ -99,7 +99,7 @@ def _proxy_note(host: str) -> str:
 
 @contextmanager
 def transport_faults(address: httpx.URL, key: str) -> Iterator[None]:
-    """Turn a broken connection into a `Fault`, or into an error if no retry can change it.
+    """Turn a broken connection into a `Fault`, or an error if it is permanent.
 
     Parameters
     ----------
@@ -129,13 +129,13 @@ def transport_faults(address: httpx.URL, key: str) -> Iterator[None]:
 
 
 def quoted(text: str, length: int = MESSAGE_LENGTH) -> str:
-    """Return a server's text for a message: in one line, without passwords, cut to a length."""
+    """Return a server's text in one line, without passwords, cut to a length."""
     # Secrets first: a password that is cut would not be recognised.
     return " ".join(redact(text).split())[:length]
 
 
 def raise_for_wrong_address(response: httpx.Response, address: httpx.URL, key: str) -> None:
-    """Stop if no retry can change the answer: a redirect, or a status that speaks of the address.
+    """Stop if the status shows that the address is wrong.
 
     Raises
     ------
@@ -239,7 +239,9 @@ def retrying(
     longest_seconds: float,
     is_retryable: Callable[[BaseException], bool] = lambda error: isinstance(error, Fault),
 ) -> tenacity.Retrying:
-    """Return a retrier for faults: waits double, with jitter, and are no shorter than the server asks.
+    """Return a retrier for faults, with waits that double.
+
+    The waits have jitter, and are no shorter than the server asks.
 
     Parameters
     ----------

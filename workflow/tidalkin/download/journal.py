@@ -115,7 +115,9 @@ class DownloadJournal:
     # --- events, in the order they happen ----------------------------------------------------------------------------
 
     def add(self, cutout: VerifiedCutout, *, final: bool) -> None:
-        """Store a cutout, unless one of a lower tract is stored; it may be buffered until `flush`.
+        """Store a cutout, unless one of a lower tract is stored.
+
+        It may be buffered until `flush`.
 
         Parameters
         ----------
@@ -189,7 +191,9 @@ class DownloadJournal:
     # --- the tars ----------------------------------------------------------------------------------------------------
 
     def finish(self, requests: Sequence[CutoutRequest]) -> dict[Key, tuple[TarLocation, str]]:
-        """Bring all stored cutouts, and nothing else, into one tar in the order of the requests.
+        """Bring the stored cutouts into one tar in the order of the requests.
+
+        Nothing else stays in it.
 
         Absent cutouts are forgotten, so that they are requested when the chunk is fetched again.
 
@@ -255,7 +259,7 @@ class DownloadJournal:
                 yield Cutout(object_id, band, "absent", reason=absent(request))
 
     def _is_packed(self, keys: Sequence[Key]) -> bool:
-        """Return whether these cutouts fill one tar in this order; if they do, end the tar."""
+        """Return whether these cutouts fill one tar in order, and end it."""
         part, end = self._stored[keys[0]].part, 0
         for key in keys:
             stored = self._stored[key]
@@ -295,7 +299,10 @@ class DownloadJournal:
             self._path(part).unlink()
 
     def _open_tar(self) -> None:
-        """Open the newest tar to append to it, or a new one if it is also the chunk's tar."""
+        """Open the newest tar to append to it, or a new one.
+
+        The newest tar is not written to if it is also the chunk's tar.
+        """
         parts = {stored.part for stored in self._stored.values()}
         self._part, self._end = max(parts, default=-1), 0
         if parts and self._path(self._part).stat().st_nlink == 1:

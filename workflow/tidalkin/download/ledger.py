@@ -1,4 +1,4 @@
-"""The ledger of a chunk: one row per object and band that tells what became of it."""
+"""The ledger of a chunk, with one row per object and band."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ LEDGER_SCHEMA = pa.schema(
 
 
 def checksum(content: bytes) -> str:
-    """XXH3 of 128 bits, in hexadecimal: it tells damage on disk, not a forgery, at the speed of memory."""
+    """Return the XXH3 digest of 128 bits, which detects damage on disk.
+
+    The digest, in hexadecimal, does not detect a forgery. It is as fast as memory.
+    """
     return xxhash.xxh3_128_hexdigest(content)
 
 

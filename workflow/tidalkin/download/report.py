@@ -1,4 +1,4 @@
-"""Progress of a run's download: complete, absent and failed cutouts, the rate, and the time left.
+"""Progress of a run's download: cutouts, failures, rate and time left.
 
 The report is made from the run's files: chunks, ledgers, and the requests that each chunk's job records. It can be made
 at any time, even during the download, on any machine that sees these files.
@@ -72,7 +72,9 @@ class DownloadReport:
 
 
 def failed_chunks(run: str | Path) -> list[str]:
-    """List the chunks whose ledger names a failed cutout; fetched again, they request only missing cutouts.
+    """List the chunks whose ledger names a failed cutout.
+
+    Fetched again, they request only missing cutouts.
 
     Parameters
     ----------
@@ -144,11 +146,14 @@ def _requests(run: Path, names: Sequence[str]) -> pd.DataFrame:
     """Read the requests of all chunks."""
     paths = [journal_folder(run / "cutouts" / f"{name}.tar") / REQUESTS for name in names]
     tables = [_read_requests(path) for path in paths if path.exists()]
-    return pd.concat([pd.DataFrame(columns=REQUEST_COLUMNS).astype(REQUEST_COLUMNS), *tables], ignore_index=True)
+    return pd.concat([pd.DataFrame(columns=list(REQUEST_COLUMNS)).astype(REQUEST_COLUMNS), *tables], ignore_index=True)
 
 
 def _read_requests(path: Path) -> pd.DataFrame:
-    """Read one chunk's requests; lines that a full disk or a kill has torn are left out."""
+    """Read one chunk's requests, without torn lines.
+
+    A full disk or a kill can tear lines.
+    """
     try:
         table = pd.read_csv(path, dtype="str", on_bad_lines="skip", encoding_errors="replace")
     except pd.errors.EmptyDataError:

@@ -47,7 +47,7 @@ def member_name(object_id: int, band: str) -> str:
 
 
 def journal_folder(tar_path: str | Path) -> Path:
-    """Return the hidden folder beside the tars in which the download of a chunk keeps its journal.
+    """Return the hidden folder of a chunk's journal, beside the tars.
 
     It belongs to the chunk's number. A chunk some of whose rows or bands have changed finds the others there.
 
@@ -67,7 +67,9 @@ def write_chunk(
     tar_path: str | Path,
     ledger_path: str | Path,
 ) -> pd.DataFrame:
-    """Write the cutouts of one chunk to a tar and a ledger, one at a time.
+    """Write the cutouts of one chunk to a tar and a ledger.
+
+    One cutout is in memory at a time.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def _write_member(file: IO[bytes], name: str, content: bytes) -> None:
 
 
 def _link_tar(locations: Sequence[TarLocation], path: Path) -> None:
-    """Make ``path`` a hard link to the source's own tar of exactly these cutouts; no byte is copied."""
+    """Use the source's own tar of exactly these cutouts, by a hard link."""
     tar, end = locations[0].tar, 0
     for location in sorted(locations, key=attrgetter("offset")):
         if location.tar != tar or location.offset != end + BLOCK:
@@ -208,8 +210,8 @@ class ChunkTar:
 
     Examples
     --------
-    >>> with ChunkTar("results/demo/cutouts/00000.tar") as chunk:  # doctest: +SKIP
-    ...     content = chunk.read(42, "g")
+    >>> chunk = ChunkTar("results/demo/cutouts/00000.tar")  # doctest: +SKIP
+    >>> content = chunk.read(42, "g")  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Headers of tar members, written and read: what a download does for each of millions of cutouts.
+"""Headers of tar members, read and written at the speed of a download.
 
 `tarfile` takes ten times longer for the same bytes. Its loop over a stream also takes a damaged header for the end of
 the archive, in silence, and holds in memory whatever an extended header claims to be. Format: POSIX.1-2017, pax, "ustar
@@ -22,7 +22,7 @@ _PREFIX = slice(345, 500)
 
 
 class MemberHeader(NamedTuple):
-    """What a header says of its member."""
+    """The content of a header."""
 
     name: str
     kind: bytes
@@ -32,13 +32,13 @@ class MemberHeader(NamedTuple):
 
 
 def padding(size: int) -> int:
-    """Bytes between a content of ``size`` bytes and the next header."""
+    """Return the bytes between a content and the next header."""
     return -size % BLOCK
 
 
 @lru_cache(64)
 def _nameless(size: int) -> tuple[bytes, bytes, int]:
-    """A header without name and checksum, in two parts, and the sum of its bytes with spaces for the checksum."""
+    """Return a header without name and checksum in two parts, and its sum."""
     member = tarfile.TarInfo()
     member.size = size
     header = member.tobuf(tarfile.USTAR_FORMAT)
@@ -47,7 +47,7 @@ def _nameless(size: int) -> tuple[bytes, bytes, int]:
 
 
 def write_header(name: str, size: int) -> bytes:
-    """The header of a regular file without times and owners, as `tarfile` writes it.
+    """Return the header of a regular file without times and owners.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def write_header(name: str, size: int) -> bytes:
 
 
 def read_header(header: bytes) -> MemberHeader:
-    """What a header of `BLOCK` bytes says.
+    """Read a header of `BLOCK` bytes.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def read_header(header: bytes) -> MemberHeader:
 
 
 def _number(field: bytes) -> int:
-    """A number of a header: octal digits, or GNU tar's binary ones for what these cannot hold."""
+    """Read a number of a header, in octal digits or GNU tar's binary form."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")

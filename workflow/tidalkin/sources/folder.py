@@ -107,7 +107,10 @@ def _filled(template: str, object_id: int, band: str) -> str:
 
 
 def _verified(object_id: int, band: str, content: bytes, name: str) -> Cutout:
-    """Return the content unchanged as a cutout, if it can be read as one of that band."""
+    """Return the content as a cutout, if it can be read as one.
+
+    The bytes stay unchanged. A file of another band has failed.
+    """
     try:
         found = read_cutout(content, name).band
     except TidalkinError as error:

@@ -78,7 +78,7 @@ class Hips2fitsSource:
         self._fluxmag0 = 10 ** (0.4 * self._settings.zero_point)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
-        """Download the missing images, then yield all; a cutout without any pixel in the HiPS is `absent`.
+        """Download the missing images, then yield all; images without pixels are `absent`.
 
         Raises
         ------

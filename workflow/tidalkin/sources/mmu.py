@@ -1,11 +1,11 @@
-"""The HSC set of the Multimodal Universe, from a local copy: cutouts of 160 pixels in five bands, and their catalog.
+"""The HSC set of the Multimodal Universe: cutouts of 160 pixels and their catalog.
 
 The set is a folder of ``healpix=<number>/*.hdf5`` files, made by scripts/hsc/build_parent_sample.py of
 MultimodalUniverse/MultimodalUniverse from HSC's coadd patches (PDR3). Each file has one row per galaxy:
 
 - ``object_id``, ``ra``, ``dec`` and the other columns of HSC's catalog, among them tract and patch;
 - ``image_band`` (row, band): `hsc-g` … `hsc-y`;
-- ``image_array`` (row, band, y, x): the coadd's own counts, not rescaled: zero point 27.0;
+- ``image_array`` (row, band, y, x): the coadd's own counts, not rescaled, with zero point 27.0;
 - ``image_ivar``: 1/variance, counts⁻², 0 where there is none;
 - ``image_mask``: true where a pixel is good: none of the coadd's bits 0, 1 and 8 (bad, saturated, no data) is set;
 - ``image_psf_fwhm`` (row, band), arcsec, 0 where unknown; ``image_scale`` (row, band), arcsec per pixel.
@@ -44,7 +44,7 @@ HDF5_FAULTS = (OSError, KeyError, ValueError, RuntimeError)
 
 
 def mmu_files(path: str | Path) -> list[Path]:
-    """The files of a local copy, in the order of their names.
+    """List the files of a local copy in the order of their names.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def mmu_files(path: str | Path) -> list[Path]:
 
 
 def mmu_catalog(path: str | Path) -> pd.DataFrame:
-    """The catalog of a local copy.
+    """Read the catalog of a local copy.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class MmuHscSource:
         self._fluxmag0 = 10 ** (0.4 * settings.zero_point)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
-        """Deliver each object in each band; an object that is not in the set is `absent`.
+        """Read each object in each band; an unknown object is `absent`.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class MmuHscSource:
 
 
 def _bands(data: h5py.File, file: Path, row: int = 0) -> list[Band]:
-    """The bands of a row's images, in their order."""
+    """Return the bands of a row's images, in their order."""
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in data["image_band"][row]]
     bands: dict[str, Band] = {"hsc-g": "g", "hsc-r": "r", "hsc-i": "i", "hsc-z": "z", "hsc-y": "y"}
     unknown = [name for name in names if name.lower() not in bands]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def open_source(
     cutouts: Cutouts, seed: int, received: Path, account: Account | None = None, lock_folder: Path | None = None
 ) -> Source:
-    """The source that the configuration names.
+    """Open the source that the configuration names.
 
     Parameters
     ----------

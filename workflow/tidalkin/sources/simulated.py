@@ -1,8 +1,8 @@
-"""The simulated survey: galaxies with and without tidal features, at the depth and seeing of HSC-SSP Wide.
+"""The simulated survey, at the depth and seeing of HSC-SSP Wide.
 
-It makes what `hsc_das` downloads, without a network: the same five bands, the same FITS layout, counts with zero point
-27, noise, masks and WCS. Its catalog also holds the truth. What a galaxy is: `tidalkin.simulation.galaxy`; how it is
-drawn: `tidalkin.simulation.scene`; here: noise, masks and files.
+It makes the files that `hsc_das` downloads, without a network: the same five bands, the same FITS layout, counts with
+zero point 27, noise, masks and WCS. Its catalog also holds the truth. The galaxies are in `tidalkin.simulation.galaxy`,
+their scenes in `tidalkin.simulation.scene`. Noise, masks and files are here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Mask = npt.NDArray[np.int32]
 
 
 def simulate_catalog(survey: SimulatedSurvey, seed: int) -> pd.DataFrame:
-    """The catalog of the simulated survey, with the truth.
+    """Return the catalog of the simulated survey, with the truth.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class SimulatedSource:
                 yield Cutout(galaxy.object_id, band, "ok", content)
 
     def expose(self, galaxy: Galaxy, bands: Sequence[Band]) -> Iterator[Exposure]:
-        """One galaxy in each band, as the camera and its pipeline give it."""
+        """Expose one galaxy in each band, as camera and pipeline do."""
         x, y = self._offset_pixels(galaxy)
         offset = (x * PIXEL_SCALE_ARCSEC, y * PIXEL_SCALE_ARCSEC)
         scene = draw_scene(galaxy, self.survey, self.seed, bands, self.size_pixels, offset) * np.float32(FLUXMAG0)
@@ -113,13 +113,19 @@ class SimulatedSource:
             yield _expose(model, band, self.survey, seed)
 
     def _offset_pixels(self, galaxy: Galaxy) -> tuple[float, float]:
-        """Where the galaxy is from the middle of its cutout: a survey's pixels do not care where galaxies are."""
+        """Draw the galaxy's offset from the middle of its cutout, in pixels.
+
+        A survey's pixels are independent of the galaxies.
+        """
         x, y = generator(self.seed, "simulated", galaxy.object_id, "offset").uniform(-0.5, 0.5, 2)
         return float(x), float(y)
 
 
 def _sky_position(ra: float, dec: float, offset_pixels: tuple[float, float]) -> tuple[float, float]:
-    """Position of a cutout's middle, the object being ``offset_pixels`` from it; east is to the left."""
+    """Return the position of a cutout's middle, degrees.
+
+    The object is ``offset_pixels`` from it, and east is to the left.
+    """
     step = PIXEL_SCALE_ARCSEC / 3600
     return ra + offset_pixels[0] * step / math.cos(math.radians(dec)), dec - offset_pixels[1] * step
 
@@ -141,19 +147,25 @@ class Exposure:
 
 @lru_cache
 def point_source_pixels(band: Band) -> float:
-    """Noise-equivalent area of a point source at the median seeing: 1 / sum(PSF²), pixels."""
+    """Return the noise-equivalent area of a point source, 1 / sum(PSF²), pixels.
+
+    At the median seeing.
+    """
     image = psf(SEEING_ARCSEC[band]).drawImage(nx=65, ny=65, scale=PIXEL_SCALE_ARCSEC, method="no_pixel", dtype=float)
     return float(1 / np.sum(image.array**2))
 
 
 def sky_sigma(band: Band) -> float:
-    """Noise of the sky in one pixel, counts: what gives a point source of the limiting magnitude 5 sigma."""
+    """Return the noise of the sky in one pixel, counts.
+
+    A point source of the limiting magnitude then has 5 sigma.
+    """
     limit = FLUXMAG0 * 10 ** (-0.4 * DEPTH[band])
     return float(limit / 5 / math.sqrt(point_source_pixels(band)))
 
 
 def _expose(model: Image, band: Band, survey: SimulatedSurvey, seed: int) -> Exposure:
-    """Add noise and what goes wrong to the counts ``model`` (y, x), and mark it in the mask."""
+    """Add noise and defects to an image, and mark the defects."""
     rng = np.random.default_rng(seed)
     sigma = sky_sigma(band) * rng.lognormal(0.0, DEPTH_SCATTER)
     sky_counts = FLUXMAG0 * 10 ** (-0.4 * SKY_BRIGHTNESS[band]) * PIXEL_SCALE_ARCSEC**2
@@ -182,7 +194,7 @@ def _bits(*planes: str) -> np.int32:
 
 
 def _blemish(exposure: Exposure, sigma: float, rng: np.random.Generator) -> Exposure:
-    """Now and then a cosmic ray, a bad column, or an edge without data, in the exposure's own arrays."""
+    """Add a cosmic ray, a bad column or an empty edge at times."""
     image, mask, variance = exposure.image, exposure.mask, exposure.variance
     height, width = image.shape
     ray, column, edge = rng.random(3) < (COSMIC_RAYS, BAD_COLUMNS, NO_DATA_EDGES)

@@ -72,7 +72,7 @@ class CatalogServer:
         self._client = connection
 
     def count(self, sql: str) -> int | None:
-        """Count the rows that a statement finds; None if it takes longer than a preview may.
+        """Count the rows that a statement finds; None if a preview takes too long.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class CatalogServer:
 
     @contextmanager
     def job(self, sql: str, number: Path, interruptions: Interruptions) -> Iterator[int]:
-        """Submit a job, and delete it at the server when the block ends, however it ends.
+        """Submit a job, and delete it at the server when the block ends.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class CatalogServer:
         self._delete(int(text), number)
 
     def wait(self, job: int) -> None:
-        """Wait until the job is done; look after 1, 2, 4, … seconds, as the public client does."""
+        """Wait until the job is done; look after 1, 2, 4, … seconds."""
         started = time.monotonic()
         for doubling in itertools.count():
             time.sleep(min(2.0 ** min(doubling, 30), self._server.poll_seconds))
@@ -152,7 +152,7 @@ class CatalogServer:
                 )
 
     def download(self, job: int, output: Path) -> None:
-        """Write the job's table to ``output``: a CSV file whose first line has the columns' names."""
+        """Write the job's table as a CSV file with the names of its columns."""
         try:
             self._asking()(self._download, job, output)
         except Fault as fault:
@@ -310,7 +310,7 @@ class CatalogServer:
 
 
 class _NotReached(Fault):
-    """The server did not accept the request, so that it can be sent again without doing anything twice."""
+    """The server did not accept the request, which can be sent again."""
 
 
 class _NoSuchThing(Fault):

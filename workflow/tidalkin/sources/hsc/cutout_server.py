@@ -1,4 +1,4 @@
-"""Requests to HSC's cutout service, and the service itself, asked with one list at a time."""
+"""HSC's cutout service and the requests to it, one list at a time."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def in_server_order(requests: Sequence[CutoutRequest]) -> list[CutoutRequest]:
 
 
 def request_list(requests: Sequence[CutoutRequest]) -> bytes:
-    """Return the list of one HTTP request: a header that names the columns, then one line per cutout."""
+    """Return the list of one HTTP request, one line per cutout below the columns' names."""
     return "\n".join([f"#? {' '.join(COLUMNS)}", *(request.text for request in requests), ""]).encode()
 
 

@@ -108,7 +108,7 @@ class HscDasSource:
         self._account = account
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
-        """Download the missing cutouts, then yield all of them object by object and band by band.
+        """Download the missing cutouts, then yield all of them.
 
         Raises
         ------
@@ -235,7 +235,7 @@ class _ChunkDownload:
             writer.writerow(astuple(record))
 
     def _receive(self, requests: Sequence[CutoutRequest], record: RequestRecord) -> None:
-        """Store each member of an answer as it comes; if the answer is complete, note the missing cutouts."""
+        """Store the members of one answer as they come; note missing cutouts."""
         rejected: dict[Key | None, str] = {}
         self._store(self._server.answer(requests), rejected, record)
         if not record.received and not rejected and len(requests) >= self._whole_list and not self._has_any(requests):
@@ -294,7 +294,10 @@ class _ChunkDownload:
 
 
 class _ShrinkingPart:
-    """The part of a list that is sent: all of it at first, a quarter after each try that failed over the content."""
+    """The part of a list that is sent; it shrinks after each failure.
+
+    It is the whole list at first, and a quarter after each try that failed over the content.
+    """
 
     def __init__(self, requests: Sequence[CutoutRequest]) -> None:
         self.requests = requests

@@ -1,4 +1,4 @@
-"""Coadd patches of HSC on disk: downloaded once, resumed after a broken connection, checked, and evicted in time.
+"""Coadd patches of HSC on disk: downloaded once, resumed, checked and evicted.
 
 All jobs of all runs on one machine can share the folder. A lock per patch lets one job download it while the others
 wait. If the folder exceeds its limit, the patches that were used least recently are deleted.
@@ -135,7 +135,10 @@ class PatchCache:
             yield hdus
 
     def _evict(self, newest: Path) -> None:
-        """Delete the least recently used patches beyond the limit; never the newest one, nor one in use."""
+        """Delete the least recently used patches beyond the limit, except the newest.
+
+        A patch in use stays, too.
+        """
         bound = self._transport.cache_gigabytes * 1e9
         files = sorted(
             (path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob("*/calexp-*.fits")
@@ -174,7 +177,7 @@ class PatchCache:
         logger.info("%s: %.1f MB in %.1f s, %.2f MB/s", patch, megabytes, seconds, megabytes / seconds)
 
     def _until_stuck(self, connection: httpx.Client, patch: Patch, part: _Part, refusals: Refusals) -> None:
-        """Request the missing part as long as each try brings more of the file than any before."""
+        """Request the missing part as long as each try brings more."""
         while True:
             most = part.most
             try:
@@ -232,7 +235,7 @@ def _open(path: Path) -> fits.HDUList:
 
 
 class _Part:
-    """The part of a file that is on disk, with a note of the whole, so that a later process can go on."""
+    """The part of a file on disk, with a note of the whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f"{path.name}.part")
@@ -259,7 +262,10 @@ class _Part:
         return self._total is not None and self.size == self._total
 
     def headers(self) -> dict[str, str]:
-        """Return headers that request the rest, if the file is still the same (RFC 9110, section 13.1.5)."""
+        """Return headers that request the rest, if the file is unchanged.
+
+        RFC 9110, section 13.1.5.
+        """
         if not (self.size and self._validator):
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._validator}

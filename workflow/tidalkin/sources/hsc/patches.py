@@ -1,4 +1,4 @@
-"""Cutouts from whole coadd patches of HSC, downloaded once and cut here; for samples dense in galaxies.
+"""Cutouts from whole coadd patches of HSC, for samples dense in galaxies.
 
 A patch is 4,200 pixels wide and shares 100 pixels with each neighbour. Cutouts of up to 200 pixels around the galaxies
 of its inner part are therefore complete. A cutout is that of the cutout service: its image, mask and variance on the
@@ -84,7 +84,7 @@ class HscPatchesSource:
         self._cache = PatchCache(self._settings, self._folder, account, lock_folder)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
-        """Cut patch by patch into a file, then yield the cutouts object by object and band by band.
+        """Cut patch by patch, then yield object by object and band by band.
 
         Raises
         ------
@@ -107,7 +107,10 @@ class HscPatchesSource:
                     yield Cutout(object_id, band, "ok", spool.read(cut.size))
 
     def _suspicious(self, cuts: dict[Key, _Cut]) -> dict[Key, _Cut]:
-        """Let all cutouts of a chunk fail if the archive has none of its patches: a wrong address looks like that."""
+        """Mark all cutouts as failed if the archive has none of the patches.
+
+        A wrong address looks like that.
+        """
         reason = (
             "the archive has none of the chunk's patches: check `cutouts.hsc_patches.url` and "
             "`cutouts.hsc_patches.rerun`"
@@ -231,7 +234,7 @@ def cut(hdus: fits.HDUList, x: float, y: float, side: int, band: str) -> bytes:
 
 
 def _cut_header(header: fits.Header, left: int, low: int) -> fits.Header:
-    """Take coordinates and mask planes from a patch's header, for a cutout that begins at pixel (left, low)."""
+    """Return coordinates and mask planes of a cutout that begins at (left, low)."""
     kept = fits.Header()
     for key in header:
         if key.startswith("MP_"):
@@ -243,5 +246,8 @@ def _cut_header(header: fits.Header, left: int, low: int) -> fits.Header:
 
 
 def _is_own_place(key: str) -> bool:
-    """Return whether a key is of the main coordinates; keys with a final letter count pixels of the whole tract."""
+    """Return whether a key is of the main coordinates.
+
+    Keys with a final letter count pixels of the whole tract.
+    """
     return key in ("RADESYS", "EQUINOX", "LONPOLE", "LATPOLE") or key[-1].isdecimal()

@@ -43,7 +43,10 @@ class Rejected(NamedTuple):
 
 
 class _Stream:
-    """The body of an answer, read in given sizes; no more than one size and one piece is in memory."""
+    """The body of an answer, read in given sizes.
+
+    No more than one such size and one piece is in memory.
+    """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -122,7 +125,7 @@ def read_answer(
 def _checked(
     header: MemberHeader, content: bytes, requests: Sequence[CutoutRequest], kind: str, rerun: str
 ) -> VerifiedCutout | Rejected:
-    """Check that a member is a regular file, answers one of the requests, and is a whole FITS file of its position."""
+    """Check name, kind, structure and footprint of a member."""
     name = _MEMBER.fullmatch(header.name)
     index = int(name[1]) - 2 if name else -1
     if name is None or not 0 <= index < len(requests):
@@ -167,7 +170,7 @@ def fits_fault(content: bytes, filter_name: str) -> str:
 
 
 def _header_end(content: bytes, header: int) -> int:
-    """Return the end of the header that begins at ``header``, with its padding; -1 if it does not end."""
+    """Return the end of a header with its padding; -1 without one."""
     for start in range(header, len(content), FITS_BLOCK):
         # A search for the card itself is slow, since headers and card are full of spaces. First letters are few.
         letters = content[start : start + FITS_BLOCK : _CARD]
@@ -180,7 +183,7 @@ def _header_end(content: bytes, header: int) -> int:
 
 
 def _mandatory_cards(content: bytes, header: int) -> bytes:
-    """Return the cards that give the size of the data of the HDU whose header begins at ``header``.
+    """Return the cards that give the size of an HDU's data.
 
     Raises
     ------

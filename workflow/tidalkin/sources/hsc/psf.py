@@ -18,7 +18,7 @@ def psf_fwhm(shape11: npt.ArrayLike, shape22: npt.ArrayLike, shape12: npt.ArrayL
     Parameters
     ----------
     shape11, shape22, shape12 : array
-        Mxx, Myy, Mxy: ``<band>_sdssshape_psf_shape11/22/12``, arcsec² in HSC's database (its schema browser).
+        Mxx, Myy and Mxy, arcsec². HSC's database names them ``<band>_sdssshape_psf_shape11/22/12``.
 
     Returns
     -------

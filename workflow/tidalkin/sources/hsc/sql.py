@@ -100,7 +100,7 @@ def counting(sql: str) -> str:
 
 
 def _expected_rows(server: CatalogServer, sql: str, settings: Catalog) -> int | None:
-    """Count the rows of the query; None if the server cannot count them in the time of a preview."""
+    """Count the rows of the query; None if a preview takes too long."""
     n_rows = server.count(counting(sql))
     if n_rows is None:
         logger.warning("the server cannot count the rows in the time of a preview; the query is sent uncounted")
