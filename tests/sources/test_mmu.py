@@ -198,4 +198,4 @@ def test_the_configuration_must_name_the_folder_and_it_must_hold_the_set(tmp_pat
     with pytest.raises(TidalkinError, match=r"needs `mmu_hsc.path`"):
         load_settings(config)
     with pytest.raises(TidalkinError, match=r"holds no healpix=\*/\*.hdf5"):
-        open_source(Cutouts(source="mmu_hsc", mmu_hsc=MmuHsc(path=str(tmp_path))), seed=1, received=tmp_path)
+        open_source(Cutouts(source="mmu_hsc", mmu_hsc=MmuHsc(path=str(tmp_path))), seed=1, folder=tmp_path)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from string import Formatter
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from tidalkin.config.address import WebAddress
 from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section, _ordered
+from tidalkin.config.outside import outside_settings, outside_sources
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
+
+BUILT_IN_SOURCES = ("simulated", "folder", "hsc_das", "hsc_patches", "hips2fits", "mmu_hsc")
 
 
 class SimulatedSurvey(Section):
@@ -178,8 +182,11 @@ class MmuHsc(Section):
 class Cutouts(Section):
     """Where the images come from."""
 
-    source: Literal["simulated", "folder", "hsc_das", "hsc_patches", "hips2fits", "mmu_hsc"] = Field(
-        "simulated", description="Which source."
+    source: str = Field(
+        "simulated",
+        description="The source: `simulated`, `folder`, `hsc_das`, `hsc_patches`, `hips2fits`, `mmu_hsc`, or the name "
+        "of one that an installed package adds.",
+        json_schema_extra={"anyOf": [{"enum": [*BUILT_IN_SOURCES]}, {"type": "string"}]},
     )
     bands: tuple[Band, ...] = Field(BANDS, min_length=1, description="Bands, in the order of the network's channels.")
     size_arcsec: Positive = Field(
@@ -191,6 +198,30 @@ class Cutouts(Section):
     hsc_patches: HscPatches = HscPatches()
     hips2fits: Hips2fits = Hips2fits()
     mmu_hsc: MmuHsc = MmuHsc()
+    outside: dict[str, SerializeAsAny[Section]] = Field(
+        default_factory=dict,
+        description="Settings of sources that installed packages add. Write them as `cutouts.<name>`.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _outside_sources_are_checked(cls, values: Any) -> Any:
+        """Check the settings of outside sources by the packages that add them."""
+        if not isinstance(values, Mapping):
+            return values
+        source = values.get("source", "simulated")
+        if not (values.keys() - cls.model_fields.keys()) and source in BUILT_IN_SOURCES and not values.get("outside"):
+            return values
+        known = {name: entry for name, entry in outside_sources().items() if name not in cls.model_fields}
+        if isinstance(source, str) and source not in (*BUILT_IN_SOURCES, *known):
+            raise ValueError(
+                f"source {source!r} is unknown: use one of {', '.join((*BUILT_IN_SOURCES, *sorted(known)))}"
+            )
+        given = {**values.get("outside", {}), **{name: values[name] for name in known if name in values}}
+        if source in known:
+            given.setdefault(source, {})
+        outside = {name: outside_settings(known[name], given[name]) for name in given if name in known}
+        return {**{key: value for key, value in values.items() if key not in known}, "outside": outside}
 
     @model_validator(mode="after")
     def _bands_are_distinct_and_source_is_complete(self) -> Self:
@@ -211,7 +242,7 @@ class Cutouts(Section):
 
     def content(self) -> dict[str, Any]:
         """Return what decides the bytes of a cutout: the chosen source and what it is asked for."""
-        chosen = getattr(self, self.source).content()
+        chosen = (self.outside.get(self.source) or getattr(self, self.source)).content()
         chosen.pop("galaxies", None)  # of the simulated survey: how many there are does not change any of them
         content = {"source": self.source, "bands": self.bands, self.source: chosen}
         return content if self.source in ("folder", "mmu_hsc") else content | {"size_arcsec": self.size_arcsec}

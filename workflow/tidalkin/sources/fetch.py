@@ -1,4 +1,4 @@
-"""Fetch one chunk: whatever the source, it becomes a tar and a ledger."""
+"""Fetch one chunk from any source into a tar and a ledger."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def fetch_chunk(
     account: Account | None = None,
     lock_folder: Path | None = None,
 ) -> pd.DataFrame:
-    """Deliver a chunk's cutouts to disk.
+    """Fetch the cutouts of a chunk, and write them to disk.
 
     Parameters
     ----------
     objects : DataFrame
         The chunk's catalog rows.
     cutouts : Cutouts
-        The source, and what to ask it for.
+        The source and its settings, size and bands.
     seed : int
-        Of the simulated survey.
+        Seed of the run.
     tar, ledger : Path
         The files to write.
     account, lock_folder : optional
@@ -47,7 +47,7 @@ def fetch_chunk(
     Raises
     ------
     TidalkinError
-        If nothing at all can be delivered, or the files cannot be written.
+        If nothing at all can be fetched, or the files cannot be written.
     """
     source = open_source(cutouts, seed, journal_folder(tar), account, lock_folder)
     return write_chunk(source.fetch(objects, cutouts.bands), objects, cutouts.bands, tar, ledger)

@@ -12,15 +12,17 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 from astropy.io import fits
 
-from tidalkin.config import Folder
+from tidalkin.config import Cutouts, Folder
 from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS, unzipped
 from tidalkin.cutouts.read import read_cutout, read_file
 from tidalkin.errors import TidalkinError
+from tidalkin.sources.base import SourceContext
 
 # Keys of HDU 0 that apply to every band.
 SHARED_KEYS = ("FLUXMAG0", "BUNIT", "PSF_FWHM")
@@ -47,6 +49,11 @@ class FolderSource:
             raise TidalkinError(
                 f"cutouts.folder.path {folder.path!r} is not a folder: name the one with your FITS files"
             )
+
+    @classmethod
+    def open(cls, cutouts: Cutouts, context: SourceContext) -> Self:
+        """Open the source: see `tidalkin.sources.base.SourceType`."""
+        return cls(cutouts.folder)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Read each object in each band; a missing file is `absent`, an unreadable one `failed`."""

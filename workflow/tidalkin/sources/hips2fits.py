@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import Self
 
 import httpx
 import numpy as np
@@ -46,6 +47,7 @@ from tidalkin.download.http import (
 from tidalkin.download.journal import DownloadJournal
 from tidalkin.download.request import CutoutRequest, Key, VerifiedCutout
 from tidalkin.errors import TidalkinError
+from tidalkin.sources.base import SourceContext
 
 ADDRESS_KEY = "cutouts.hips2fits.url"
 PLACE_KEYS = ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "CUNIT1", "CUNIT2")
@@ -76,6 +78,11 @@ class Hips2fitsSource:
         if self._settings.zero_point is None:
             raise TidalkinError("config: source hips2fits needs `cutouts.hips2fits.zero_point`: 27.0 for HSC's coadds")
         self._fluxmag0 = 10 ** (0.4 * self._settings.zero_point)
+
+    @classmethod
+    def open(cls, cutouts: Cutouts, context: SourceContext) -> Self:
+        """Open the source: see `tidalkin.sources.base.SourceType`."""
+        return cls(cutouts, context.folder, context.lock_folder)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Download the missing images, then yield all; images without pixels are `absent`.

@@ -20,7 +20,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -28,11 +28,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from tidalkin.catalog.read import check_catalog
-from tidalkin.config import Band, MmuHsc
+from tidalkin.config import Band, Cutouts, MmuHsc
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.errors import TidalkinError
+from tidalkin.sources.base import SourceContext
 
 logger = logging.getLogger("tidalkin.download")
 
@@ -111,6 +112,11 @@ class MmuHscSource:
     def __init__(self, settings: MmuHsc) -> None:
         self._files = mmu_files(settings.path)
         self._fluxmag0 = 10 ** (0.4 * settings.zero_point)
+
+    @classmethod
+    def open(cls, cutouts: Cutouts, context: SourceContext) -> Self:
+        """Open the source: see `tidalkin.sources.base.SourceType`."""
+        return cls(cutouts.mmu_hsc)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Read each object in each band; an unknown object is `absent`.

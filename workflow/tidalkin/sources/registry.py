@@ -1,19 +1,44 @@
-"""Open the source of cutouts that the configuration names."""
+"""The registry of sources: the built-in ones, and those that installed packages add."""
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidalkin.config import Cutouts
+from tidalkin.config.outside import ENTRY_POINT_GROUP, outside_sources
 from tidalkin.cutouts.base import Source
+from tidalkin.sources.base import SourceContext
 
 if TYPE_CHECKING:
     from tidalkin.download.credentials import Account
 
+# Names in place of classes: each source imports its own libraries, and a run uses one of them.
+BUILT_IN = {
+    "simulated": "tidalkin.sources.simulated:SimulatedSource",
+    "folder": "tidalkin.sources.folder:FolderSource",
+    "hsc_das": "tidalkin.sources.hsc.das:HscDasSource",
+    "hsc_patches": "tidalkin.sources.hsc.patches:HscPatchesSource",
+    "hips2fits": "tidalkin.sources.hips2fits:Hips2fitsSource",
+    "mmu_hsc": "tidalkin.sources.mmu:MmuHscSource",
+}
+
+
+def registered_sources() -> dict[str, EntryPoint]:
+    """Return all sources by name; the built-in ones take precedence.
+
+    Examples
+    --------
+    >>> registered_sources()["folder"].value
+    'tidalkin.sources.folder:FolderSource'
+    """
+    built_in = {name: EntryPoint(name, value, ENTRY_POINT_GROUP) for name, value in BUILT_IN.items()}
+    return outside_sources() | built_in
+
 
 def open_source(
-    cutouts: Cutouts, seed: int, received: Path, account: Account | None = None, lock_folder: Path | None = None
+    cutouts: Cutouts, seed: int, folder: Path, account: Account | None = None, lock_folder: Path | None = None
 ) -> Source:
     """Open the source that the configuration names.
 
@@ -21,36 +46,15 @@ def open_source(
     ----------
     cutouts : Cutouts
         The configuration's section.
-    seed : int
-        Of the simulated survey.
-    received : Path
-        Folder of this chunk, where a download keeps what it has, so that an interrupted one goes on from there.
-    account : Account, optional
-        Credentials; looked for, by a source that needs them, if not given.
-    lock_folder : Path, optional
-        Where a limit on connections is kept, if not in the user's cache directory.
+    seed, folder, account, lock_folder
+        See `tidalkin.sources.base.SourceContext`.
+
+    Raises
+    ------
+    TidalkinError
+        If the source cannot be used.
     """
-    # Imported here: each source brings its own libraries, and a run uses one of them.
-    if cutouts.source == "simulated":
-        from tidalkin.sources.simulated import SimulatedSource
-
-        return SimulatedSource(cutouts.simulated, cutouts.size_pixels, seed)
-    if cutouts.source == "hsc_das":
-        from tidalkin.sources.hsc.das import HscDasSource
-
-        return HscDasSource(cutouts, received, account, lock_folder)
-    if cutouts.source == "hsc_patches":
-        from tidalkin.sources.hsc.patches import HscPatchesSource
-
-        return HscPatchesSource(cutouts, account, lock_folder)
-    if cutouts.source == "hips2fits":
-        from tidalkin.sources.hips2fits import Hips2fitsSource
-
-        return Hips2fitsSource(cutouts, received, lock_folder)
-    if cutouts.source == "mmu_hsc":
-        from tidalkin.sources.mmu import MmuHscSource
-
-        return MmuHscSource(cutouts.mmu_hsc)
-    from tidalkin.sources.folder import FolderSource
-
-    return FolderSource(cutouts.folder)
+    source: Source = (
+        registered_sources()[cutouts.source].load().open(cutouts, SourceContext(seed, folder, account, lock_folder))
+    )
+    return source

@@ -11,14 +11,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Self, cast
 
 import galsim
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tidalkin.config import Band, SimulatedSurvey
+from tidalkin.config import Band, Cutouts, SimulatedSurvey
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.write import write_cutout
@@ -26,6 +26,7 @@ from tidalkin.seeds import derived_seed, generator
 from tidalkin.simulation.galaxy import SEEING_ARCSEC, Galaxy, draw_galaxy
 from tidalkin.simulation.scene import draw_scene, psf
 from tidalkin.simulation.sky import correlated_noise, over_subtracted
+from tidalkin.sources.base import SourceContext
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)  # HSC's coadds have the zero point 27: Aihara et al. 2022, PASJ 74, 247
 # 5 sigma limits for point sources, Wide layer: Aihara et al. 2018, PASJ 70, S4.
@@ -79,6 +80,11 @@ class SimulatedSource:
     survey: SimulatedSurvey
     size_pixels: int
     seed: int
+
+    @classmethod
+    def open(cls, cutouts: Cutouts, context: SourceContext) -> Self:
+        """Open the source: see `tidalkin.sources.base.SourceType`."""
+        return cls(cutouts.simulated, cutouts.size_pixels, context.seed)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Draw each object in each band; only its object_id and position are looked at."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pandas as pd
@@ -31,6 +32,7 @@ from tidalkin.download.faults import Fault
 from tidalkin.download.http import client, retrying
 from tidalkin.download.journal import DownloadJournal
 from tidalkin.download.request import CutoutRequest, Key, VerifiedCutout
+from tidalkin.sources.base import SourceContext
 from tidalkin.sources.hsc.cutout_server import CutoutServer, cutout_requests, in_server_order
 from tidalkin.sources.hsc.protocol import Rejected
 
@@ -106,6 +108,11 @@ class HscDasSource:
         self._lock_folder = lock_folder
         self._address = httpx.URL(f"{self._das.url}/cgi-bin/cutout")
         self._account = account
+
+    @classmethod
+    def open(cls, cutouts: Cutouts, context: SourceContext) -> Self:
+        """Open the source: see `tidalkin.sources.base.SourceType`."""
+        return cls(cutouts, context.folder, context.account, context.lock_folder)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Download the missing cutouts, then yield all of them.

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from tidalkin.download.credentials import Account
 from tidalkin.download.faults import Fault
 from tidalkin.download.request import Key
 from tidalkin.errors import TidalkinError
+from tidalkin.sources.base import SourceContext
 from tidalkin.sources.hsc.patch_cache import IMAGE, MASK, VARIANCE, NoSuchPatch, Patch, PatchCache
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,11 @@ class HscPatchesSource:
         chosen = self._settings.transport.cache
         self._folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("tidalkin") / "patches"
         self._cache = PatchCache(self._settings, self._folder, account, lock_folder)
+
+    @classmethod
+    def open(cls, cutouts: Cutouts, context: SourceContext) -> Self:
+        """Open the source: see `tidalkin.sources.base.SourceType`."""
+        return cls(cutouts, context.account, context.lock_folder)
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Cut patch by patch, then yield object by object and band by band.
