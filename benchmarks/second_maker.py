@@ -1,10 +1,11 @@
-"""A survey by a second maker: FITS files and a catalog that the `folder` source reads.
+"""A survey of another maker, as FITS files and a catalog.
 
     python benchmarks/second_maker.py survey --galaxies 3000 --prevalence 0.19 --seed 1
 
-Hosts, neighbours and tidal features are drawn from formulae, with nothing of the simulated survey's galaxies, particles
-or GalSim. What an encoder has learned on one survey, or from injected light, can so be judged on features of another
-maker. Companions, arms, bars, knots and stars are common and not labelled.
+The `folder` source reads it. Hosts, neighbours and tidal features are drawn from formulae, with nothing of the
+simulated survey's galaxies, particles or GalSim. So the survey tells whether an encoder, trained on another survey or
+with injected light, finds the features of another maker. Companions, arms, bars, knots and stars are common and not
+labelled.
 """
 
 from __future__ import annotations
@@ -87,7 +88,10 @@ class Scene:
         self.bands = np.zeros((len(BANDS), self.side, self.side))
 
     def add(self, image: Doubles, magnitude: float, colour: float) -> None:
-        """Add an image of total light 1 with its magnitude in i and its g - i."""
+        """Add an image of total light 1, scaled to its magnitude and colour.
+
+        The magnitude is in i, the colour g - i.
+        """
         against_i = np.array([band_colour(colour, band) for band in BANDS])
         self.bands += (FLUXMAG0 * 10 ** (-0.4 * (magnitude + against_i)))[:, None, None] * image
 
@@ -117,7 +121,7 @@ class Scene:
         return image * (PIXEL_SCALE_ARCSEC**2 / total)
 
     def point(self, x: float, y: float) -> Doubles:
-        """Draw a point of light 1 between the four nearest pixels; nothing where it lies outside."""
+        """Draw a point of light 1 over the four nearest pixels, if it lies inside."""
         image = np.zeros((self.side, self.side))
         column, row = (value / PIXEL_SCALE_ARCSEC + (self.side - 1) / 2 for value in (x, y))
         left, low = math.floor(column), math.floor(row)
@@ -136,7 +140,10 @@ class Scene:
 
 
 def moffat(fwhm_arcsec: float, length: int) -> Doubles:
-    """Draw a star of total light 1 with its centre in the first pixel, the image wrapping around."""
+    """Draw a star of total light 1.
+
+    Its centre is in the first pixel, and the image wraps around.
+    """
     along = np.minimum(np.arange(length), length - np.arange(length)) * PIXEL_SCALE_ARCSEC
     core = fwhm_arcsec / 2 / math.sqrt(2 ** (1 / MOFFAT_BETA) - 1)
     star = (1 + (along[None, :] ** 2 + along[:, None] ** 2) / core**2) ** -MOFFAT_BETA

@@ -1,4 +1,4 @@
-"""The second maker writes a survey that the folder source and the image store take as it is."""
+"""The second maker writes a survey that the folder source can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sky of coadds: correlated noise keeps the depth, and over-subtraction stays below what is detected."""
+"""The sky of coadds has correlated noise and loses faint light, as promised."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ def _stream(frame: _Frame, rng: np.random.Generator) -> Doubles:
     turns = rng.uniform(0.6, 1.5) if rosette else rng.uniform(0.3, 0.95)
     start = rng.uniform(0, 2 * np.pi)
     angle = start + np.linspace(0, 2 * np.pi * turns, STREAM_POINTS)
-    # The ellipse of an orbit precesses: its axis turns by this much for each turn of the star.
+    # Precession: the long axis of the orbit turns by this share of each turn of the star.
     precession = rng.uniform(-0.5, -0.15) if rosette else 0.0
     anomaly = angle * (1 - precession)
     radius = reach * (1 - eccentricity) / (1 + eccentricity * np.cos(anomaly))

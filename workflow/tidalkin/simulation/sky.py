@@ -1,4 +1,7 @@
-"""Sky as real coadds have it: noise correlated by the warping, and light taken for sky near bright galaxies."""
+"""Sky of real coadds: correlated noise and over-subtraction.
+
+Warping correlates the noise of neighbouring pixels. Near bright galaxies, faint light is taken for sky.
+"""
 
 from __future__ import annotations
 
