@@ -24,7 +24,7 @@ from tidalkin.config.cutouts import (
 )
 from tidalkin.config.declared import DeclaredSettings, declare
 from tidalkin.config.images import Images, Stretch
-from tidalkin.config.injection import Injection, Nuisances
+from tidalkin.config.injection import Injection
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
 from tidalkin.config.search import EvaluationSettings, Index, Query, Search
 from tidalkin.config.settings import Settings, config_digest, load_settings
@@ -55,7 +55,6 @@ __all__ = [
     "MmuHsc",
     "Network",
     "NonNegative",
-    "Nuisances",
     "Positive",
     "Query",
     "Range",

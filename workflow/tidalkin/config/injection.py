@@ -9,22 +9,6 @@ from pydantic import Field, model_validator
 from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, _ordered
 
 
-class Nuisances(Section):
-    """Structure that is painted onto galaxies with and without injected light, so that it does not count as debris."""
-
-    companions: NonNegative = Field(0.0, description="Mean number of compact companions and stars painted per galaxy.")
-    companion_magnitude: Range = Field((20.0, 25.0), description="Range of their total i magnitude.")
-    gradient_sigma: NonNegative = Field(
-        0.0, description="Standard deviation of a linear sky gradient from centre to edge, in sky sigmas of a pixel."
-    )
-    over_subtraction_sigma: NonNegative = Field(
-        0.0, description="Largest depth of a ring of over-subtracted sky around the galaxy, in sky sigmas of a pixel."
-    )
-    correlated_noise_sigma: NonNegative = Field(
-        0.0, description="Largest added noise that is correlated over neighbouring pixels, in sky sigmas of a pixel."
-    )
-
-
 class Injection(Section):
     """Faint light injected into unlabelled galaxies (synthetic source injection), which the network learns to find."""
 
@@ -50,7 +34,6 @@ class Injection(Section):
     map_weight: NonNegative = Field(
         3.0, description="Weight in the loss of the dense head that says where light was injected."
     )
-    nuisances: Nuisances = Nuisances()
 
     @property
     def enabled(self) -> bool:
