@@ -95,6 +95,8 @@ def test_a_configuration_comes_back_from_its_own_dump():
             "template has the unknown field {tract}: use object_id, ",
         ),
         ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template has the unknown field {band.x}"),
+        ("cutouts: {folder: {template: '{object_id:g!}.fits'}}", "cannot be filled in"),
+        ("cutouts: {folder: {template: '*/{object_id}.fits'}}", "wildcards in the file's name only"),
         ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
         ("stretch: {bin: 5}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
         ("stretch: {bin: 8}", "makes views of 12 pixels, of which one would reach the network's last stage: encoder"),

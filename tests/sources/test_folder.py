@@ -121,6 +121,37 @@ def test_a_broken_file_of_all_bands_fails_in_every_band_or_in_those_cut_off(tmp_
     assert statuses == [(1, "g", "failed"), (1, "r", "failed"), (2, "g", "ok"), (2, "r", "failed")]
 
 
+def test_a_zipped_file_of_all_bands_is_repacked_as_the_plain_one(tmp_path):
+    multi_extension(tmp_path / "1.fits", {"BUNIT": "nJy"})
+    (tmp_path / "1.fits.gz").write_bytes(gzip.compress((tmp_path / "1.fits").read_bytes()))
+    (tmp_path / "2.fits.gz").write_bytes((tmp_path / "1.fits.gz").read_bytes()[:500])
+    plain = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).fetch(OBJECTS[:1], ["g", "r"])
+    zipped = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits.gz")).fetch(OBJECTS, ["g", "r"])
+    found = list(zipped)
+    assert [cutout.content for cutout in found[:2]] == [cutout.content for cutout in plain]
+    assert all(cutout.status == "failed" and "cannot be unzipped" in cutout.reason for cutout in found[2:])
+
+
+def test_a_template_may_give_a_field_its_format(tmp_path):
+    (tmp_path / "000001-g.fits").write_bytes(cutout(1))
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id:06d}-{band}.fits"))
+    assert [found.status for found in source.fetch(OBJECTS, ["g"])] == ["ok", "absent"]
+
+
+def test_a_wildcard_stands_for_what_varies_where_one_file_fits(tmp_path):
+    (tmp_path / "1-cutout-HSC-G-9813-pdr3_wide.fits").write_bytes(cutout(1))
+    (tmp_path / "11-cutout-HSC-G-9813-pdr3_wide.fits").write_bytes(cutout(11))
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}-cutout-HSC-{BAND}-*.fits"))
+    found, other = source.fetch(OBJECTS, ["g"])
+    assert found.content == cutout(1)
+    assert other.status == "absent"
+    (tmp_path / "1-cutout-HSC-G-9814-pdr3_wide.fits").write_bytes(cutout(1))
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}-cutout-HSC-{BAND}-*.fits"))
+    several, _ = source.fetch(OBJECTS, ["g"])
+    assert several.status == "failed"
+    assert "2 files fit" in several.reason
+
+
 def test_real_hsc_files_come_through_whole(tmp_path):
     if not HSC.is_dir():
         pytest.skip("the real HSC images are not on this machine")

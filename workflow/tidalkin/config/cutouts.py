@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from string import Formatter
 from typing import Any, ClassVar, Literal, Self
@@ -48,8 +49,9 @@ class Folder(Section):
     path: str = Field("", description="The folder they are in.")
     template: str = Field(
         "{object_id}-HSC-{BAND}.fits",
-        description="File name of one cutout, below `path`. Fields: `{object_id}`, `{band}` (g), `{BAND}` (G). "
-        "Without a band field: one multi-extension file per object, its HDUs named by `hdu_template`.",
+        description="File name of one cutout, below `path`. Fields: `{object_id}`, `{band}` (g), `{BAND}` (G), with a "
+        "format if need be (`{object_id:06d}`). `*` and `?` stand for what varies otherwise; one file must fit. "
+        "Without a band field, each object has one multi-extension file, its HDUs named by `hdu_template`.",
     )
     hdu_template: str = Field(
         "{BAND}", description="Name of a band's image HDU, where one file holds all bands. Fields as in `template`."
@@ -66,8 +68,16 @@ class Folder(Section):
             unknown = sorted(fields - {"object_id", "band", "BAND"})
             if unknown:
                 raise ValueError(f"{key} has the unknown field {{{unknown[0]}}}: use object_id, band or BAND")
-        if "{object_id}" not in self.template:
+            try:
+                template.format(object_id=1, band="g", BAND="G")
+            except (ValueError, IndexError, KeyError, AttributeError) as error:
+                raise ValueError(f"{key} {template!r} cannot be filled in: {error}") from None
+        if "object_id" not in {field for _, field, _, _ in Formatter().parse(self.template)}:
             raise ValueError(f"template {self.template!r} must contain {{object_id}}")
+        if re.search(r"[*?].*/", self.template):
+            raise ValueError(
+                f"template {self.template!r} must have wildcards in the file's name only, not in a folder's"
+            )
         return self
 
 

@@ -8,10 +8,15 @@ compressed by gzip.
 
 from __future__ import annotations
 
+import fnmatch
 import io
+import itertools
+import re
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Self
 
 import pandas as pd
@@ -26,6 +31,13 @@ from tidalkin.sources.base import SourceContext
 
 # Keys of HDU 0 that apply to every band.
 SHARED_KEYS = ("FLUXMAG0", "BUNIT", "PSF_FWHM")
+
+
+WILDCARD = re.compile(r"[*?]")
+
+
+class _NoFile(Exception):
+    """No file fits the template."""
 
 
 class FolderSource:
@@ -45,6 +57,7 @@ class FolderSource:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.root = Path(folder.path).expanduser()
+        self._names: dict[Path, list[str]] = {}
         if not self.root.is_dir():
             raise TidalkinError(
                 f"cutouts.folder.path {folder.path!r} is not a folder: name the one with your FITS files"
@@ -57,7 +70,8 @@ class FolderSource:
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Read each object in each band; a missing file is `absent`, an unreadable one `failed`."""
-        one_per_band = "{band}" in self.folder.template or "{BAND}" in self.folder.template
+        fields = {field for _, field, _, _ in Formatter().parse(self.folder.template)}
+        one_per_band = bool(fields & {"band", "BAND"})
         for object_id in objects["object_id"].tolist():
             if one_per_band:
                 for band in bands:
@@ -65,13 +79,51 @@ class FolderSource:
             else:
                 yield from self._file_of_all_bands(object_id, bands)
 
-    def _path(self, object_id: int, band: str) -> Path:
-        return self.root / _filled(self.folder.template, object_id, band)
+    def _find(self, object_id: int, band: str) -> Path:
+        """Return the file of an object, the only one that fits a template with wildcards.
+
+        Raises
+        ------
+        _NoFile
+            If there is no such file.
+        TidalkinError
+            If several files fit.
+        """
+        name = _filled(self.folder.template, object_id, band)
+        path = self.root / name
+        if path.exists():
+            return path
+        files = self._fitting(path)
+        if not files:
+            raise _NoFile(f"there is no file {path}")
+        if len(files) > 1:
+            raise TidalkinError(
+                f"{len(files)} files fit {path}, among them {files[0].name} and {files[1].name}: make "
+                "cutouts.folder.template fit one file for each object and band"
+            )
+        return files[0]
+
+    def _fitting(self, path: Path) -> list[Path]:
+        """Return the files whose names fit the wildcards in the last part of a path."""
+        wildcard = WILDCARD.search(path.name)
+        if not wildcard or not path.parent.is_dir():
+            return []
+        # A folder is read once, since it may hold millions of files.
+        if path.parent not in self._names:
+            self._names[path.parent] = sorted(file.name for file in path.parent.iterdir())
+        names, start = self._names[path.parent], path.name[: wildcard.start()]
+        candidates = itertools.takewhile(
+            lambda name: name.startswith(start), itertools.islice(names, bisect_left(names, start), None)
+        )
+        return [path.with_name(name) for name in candidates if fnmatch.fnmatchcase(name, path.name)]
 
     def _file_of_band(self, object_id: int, band: str) -> Cutout:
-        path = self._path(object_id, band)
-        if not path.exists():
-            return Cutout(object_id, band, "absent", reason=f"there is no file {path}")
+        try:
+            path = self._find(object_id, band)
+        except _NoFile as error:
+            return Cutout(object_id, band, "absent", reason=str(error))
+        except TidalkinError as error:
+            return Cutout(object_id, band, "failed", reason=str(error))
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -79,10 +131,13 @@ class FolderSource:
         return _verified(object_id, band, content, str(path))
 
     def _file_of_all_bands(self, object_id: int, bands: Sequence[str]) -> Iterator[Cutout]:
-        path = self._path(object_id, "")
-        if not path.exists():
-            for band in bands:
-                yield Cutout(object_id, band, "absent", reason=f"there is no file {path}")
+        try:
+            path = self._find(object_id, "")
+        except _NoFile as error:
+            yield from (Cutout(object_id, band, "absent", reason=str(error)) for band in bands)
+            return
+        except TidalkinError as error:
+            yield from (Cutout(object_id, band, "failed", reason=str(error)) for band in bands)
             return
         try:
             content = unzipped(read_file(path), str(path))
