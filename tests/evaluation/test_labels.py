@@ -28,3 +28,9 @@ def test_a_catalog_without_labels_is_refused_in_a_sentence():
 def test_too_few_of_a_class_are_counted_in_a_sentence(n_positive, n_negative):
     with pytest.raises(TidalkinError, match=f"{n_positive} galaxies labelled with .* and {n_negative} labelled 'none'"):
         labelled_galaxies(catalog_of(n_positive, n_negative), "none")
+
+
+def test_the_labels_found_are_listed_where_none_is_the_negative_one():
+    catalog = catalog_of(20, 30)
+    with pytest.raises(TidalkinError, match=r"0 labelled 'smooth'.*labels found: 'none' 30"):
+        labelled_galaxies(catalog, "smooth")

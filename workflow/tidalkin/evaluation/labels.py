@@ -14,6 +14,7 @@ Floats = NDArray[np.floating]
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 MINIMUM_OF_EACH_CLASS = 10
+LABELS_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ def check_enough(labels: Labels, negative_label: str, where: str) -> None:
     if min(positive, negative) < MINIMUM_OF_EACH_CLASS:
         raise TidalkinError(
             f"{where} has {positive} galaxies labelled with a feature and {negative} labelled {negative_label!r} "
-            f"(evaluation.negative_label), but the evaluation needs {MINIMUM_OF_EACH_CLASS} of each: label more, "
-            "or set evaluation.enabled to false"
+            f"(evaluation.negative_label), but the evaluation needs {MINIMUM_OF_EACH_CLASS} of each (labels found: "
+            f"{_listed(labels.kind)}): label more, name the right label, or set evaluation.enabled to false"
         )
+
+
+def _listed(kinds: NDArray[np.object_]) -> str:
+    """List the most frequent labels with their numbers of galaxies."""
+    names, counts = np.unique(kinds.astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    shown = ", ".join(f"{str(names[i])!r} {counts[i]}" for i in order[:LABELS_LISTED])
+    return (shown or "none") + (", ..." if len(order) > LABELS_LISTED else "")
