@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fits_files import cutout, fits_bytes, wcs_header
-from tidalkin.cutouts.grid import TangentPlane, place_on_grid
+from tidalkin.cutouts.grid import GeneralProjection, TangentPlane, pixel_axes, place_on_grid
 from tidalkin.cutouts.read import read_cutout
 
 
@@ -100,3 +100,19 @@ def test_rounding_of_the_coordinates_does_not_move_a_pixel_between_bands(error):
 
 def test_an_object_outside_its_image_has_no_pixels():
     assert np.isnan(place_on_grid(np.ones((9, 9)), At(100.0, 4.0), 0.0, 0.0, 6)).all()
+
+
+def test_the_axes_of_pixels_agree_with_astropy_for_any_orientation():
+    header = wcs_header(CROTA2=30.0)
+    plane = WCS(header)
+    found = pixel_axes(GeneralProjection(plane), 150.01, 2.01)
+    assert np.abs(np.linalg.det(found)) ** -0.5 == pytest.approx(4.7e-5 * 3600, rel=1e-4)
+    assert np.linalg.det(found) < 0  # east is left
+    turned = math.degrees(math.atan2(found[0, 1], found[1, 1]))
+    assert abs(turned) == pytest.approx(30.0, abs=0.1)
+
+
+def test_the_axes_of_a_tangent_plane_are_its_matrix():
+    step = 0.168 / 3600
+    plane = TangentPlane((8.5, 8.5), (150.0, 60.0), (-step, 0.0, 0.0, step))
+    np.testing.assert_allclose(pixel_axes(plane, 150.0, 60.0), np.diag([-1, 1]) / 0.168, atol=1e-3)

@@ -78,6 +78,17 @@ def test_pixels_that_are_not_finite_are_missing():
     assert np.isnan(found.flux).tolist() == [[False, True], [True, True]]
 
 
+@pytest.mark.parametrize("value", [1e30, -1e30, -9.2e18, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_pixel_beyond_any_flux_is_missing_and_counted(value, dtype):
+    image, mask = image_hdu(1.0, dtype=dtype), image_hdu(0, "MASK", np.int32, MP_SAT=1)
+    image.data[1, 1] = image.data[2, 2] = value
+    mask.data[2, 2] = 2  # a saturated pixel is known to be missing
+    found = read_cutout(fits_bytes(image, mask), "x", ("SAT",))
+    assert np.argwhere(np.isnan(found.flux)).tolist() == [[1, 1], [2, 2]]
+    assert found.impossible_pixels == 1
+
+
 def test_a_band_of_nothing_but_nan_is_valid():
     assert np.isnan(read_cutout(cutout(np.full((3, 3), np.nan)), "x").flux).all()
 

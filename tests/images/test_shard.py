@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from surveys.fetched import Survey, converted, cutout
 from tidalkin.catalog.read import read_catalog, write_catalog
 from tidalkin.config import Folder
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.download.tar import ChunkTar, write_chunk
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.folder import FolderSource
@@ -130,3 +133,64 @@ def test_pixels_that_were_damaged_in_the_tar_are_listed_and_not_used(tmp_path, s
     assert problems[["object_id", "band"]].values.tolist() == [[3, "r"]]
     assert "3-r.fits: is damaged (its checksum is not the ledger's): delete" in problems["reason"][0]
     assert (rows["good_fraction"] == 0).sum() == 1
+
+
+def with_cards(content, **cards):
+    """Replace the values of cards in all headers of a FITS file."""
+    for key, value in cards.items():
+        content = re.sub(rb"(%-8s= ).{70}" % key.encode(), b"\\g<1>" + f"{value:>20}".ljust(70).encode(), content)
+    return content
+
+
+STEP = PIXEL_SCALE_ARCSEC / 3600
+
+
+@pytest.mark.parametrize(
+    ("cards", "sentence"),
+    [
+        (
+            {"CD1_1": -2 * STEP, "CD2_2": 2 * STEP},
+            "has pixels of 0.336 by 0.336 arcsec by its WCS, but 0.168 are expected",
+        ),
+        ({"CD1_1": -1.1 * STEP}, "has pixels of 0.1848 by 0.168 arcsec"),
+        ({"CD1_1": STEP}, "is turned or mirrored against the object's other bands"),
+        ({"CD1_1": 0, "CD2_2": 0, "CD1_2": -STEP, "CD2_1": -STEP}, "is turned or mirrored"),
+    ],
+    ids=["scale", "scale of one axis", "mirrored", "turned"],
+)
+def test_a_band_on_other_pixels_than_the_store_is_listed(tmp_path, scheduler, cards, sentence):
+    def deliver(row, band):
+        content = cutout(row.object_id, band, row.ra, row.dec)
+        return with_cards(content, **cards) if (row.object_id, band) == (2, "r") else content
+
+    rows, problems = converted(Survey(tmp_path, 3, deliver=deliver), scheduler)
+    assert problems[["object_id", "band"]].to_numpy().tolist() == [[2, "r"]]
+    assert sentence in problems["reason"][0]
+    assert rows["good_fraction"].tolist() == [[1, 1], [1, 0], [1, 1]]
+
+
+def test_rounding_of_the_pixel_scale_is_no_problem(tmp_path, scheduler):
+    def deliver(row, band):
+        return with_cards(cutout(row.object_id, band, row.ra, row.dec), CD1_1=-4.67e-5, CD2_2=4.66e-5)
+
+    _, problems = converted(Survey(tmp_path, 2, deliver=deliver), scheduler)
+    assert problems.empty
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30, -9.2e18, np.inf])
+def test_a_pixel_beyond_any_flux_is_missing_and_listed(tmp_path, scheduler, value):
+    def deliver(row, band):
+        content = cutout(row.object_id, band, row.ra, row.dec)
+        if (row.object_id, band) != (2, "r"):
+            return content
+        with fits.open(io.BytesIO(content)) as hdus:
+            hdus["IMAGE"].data[3, 3] = value
+            changed = io.BytesIO()
+            hdus.writeto(changed)
+        return changed.getvalue()
+
+    rows, problems = converted(Survey(tmp_path, 3, deliver=deliver), scheduler)
+    assert problems["object_id"].tolist() == [2]
+    assert "has 1 pixel beyond any flux, counted as missing" in problems["reason"][0]
+    assert np.argwhere(np.isnan(rows["flux"])).tolist() == [[1, 1, 3, 3]]
+    assert rows["sky_sigma"] == pytest.approx(0.1)

@@ -83,6 +83,40 @@ class CutoutImage:
     """g, r, i, z or y, where the file says so."""
     psf_fwhm: float
     """Arcsec, from the key PSF_FWHM; NaN where the file does not have it."""
+    impossible_pixels: int = 0
+    """Pixels beyond any flux, which count as missing."""
+
+
+def pixel_axes(wcs: PixelFinder, ra: float, dec: float) -> npt.NDArray[np.float64]:
+    """Measure scale and orientation of the pixels at a sky position.
+
+    Parameters
+    ----------
+    wcs : PixelFinder
+        Coordinates of the image.
+    ra, dec : float
+        The position, degrees (ICRS).
+
+    Returns
+    -------
+    (2, 2) array
+        Pixels along x and y (first axis) per arcsec to the east and to the north (second axis). NaN if the position is
+        not in the projection or within 0.1 degrees of a pole.
+
+    Examples
+    --------
+    >>> plane = TangentPlane((1.0, 1.0), (150.0, 2.0), (-0.2 / 3600, 0.0, 0.0, 0.2 / 3600))
+    >>> pixel_axes(plane, 150.0, 2.0).round(3) + 0.0
+    array([[-5.,  0.],
+           [ 0.,  5.]])
+    """
+    if abs(dec) > 89.9:
+        return np.full((2, 2), np.nan)
+    step = 1.0 / 3600.0
+    here = np.array(wcs.pixel(ra, dec))
+    east = np.array(wcs.pixel(ra + step / math.cos(math.radians(dec)), dec))
+    north = np.array(wcs.pixel(ra, dec + step))
+    return np.stack([east - here, north - here], axis=1)
 
 
 def place_on_grid(flux: Floats, wcs: PixelFinder | None, ra: float, dec: float, size: int) -> npt.NDArray[np.float32]:

@@ -39,6 +39,8 @@ from tidalkin.cutouts.fits_fast import (
 from tidalkin.cutouts.grid import CutoutImage, GeneralProjection, PixelFinder, TangentPlane
 from tidalkin.errors import TidalkinError
 
+LARGEST_FLUX = 1e12
+"""Flux beyond which a pixel counts as missing, nanojansky: magnitude 1.4 in one pixel, far above saturation."""
 NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (ZERO_POINT_AB / 2.5)
 
 
@@ -66,8 +68,8 @@ def read_cutout(
     Returns
     -------
     CutoutImage
-        In nanojansky, by FLUXMAG0 or else by BUNIT. Pixels that are bad or not finite are NaN; an image without any
-        good pixel is a valid one.
+        In nanojansky, by FLUXMAG0 or else by BUNIT. Pixels that are bad, not finite or beyond `LARGEST_FLUX` on either
+        side are NaN. An image without any good pixel is valid.
 
     Raises
     ------
@@ -79,19 +81,29 @@ def read_cutout(
     primary, planes = _planes(content, name)
     image, mask, variance = _by_role(planes, name)
     to_nanojansky = _nanojansky_per_count(image.header, primary, name)
-    flux = image.pixels.astype(np.float32)
-    flux *= np.float32(to_nanojansky)
-    missing = ~np.isfinite(flux)
+    with np.errstate(over="ignore"):  # pixels that overflow are impossible ones
+        flux = image.pixels.astype(np.float32)
+        flux *= np.float32(to_nanojansky)
+    impossible = np.abs(flux) > LARGEST_FLUX
+    missing = impossible | np.isnan(flux)
     if mask is not None:
-        missing |= _is_bad(mask, bad_mask_planes, bad_mask_bits, name)
+        bad = _is_bad(mask, bad_mask_planes, bad_mask_bits, name)
+        impossible &= ~bad
+        missing |= bad
     flux[missing] = np.nan
     return CutoutImage(
         flux=flux,
-        variance=None if variance is None else variance.pixels.astype(np.float32) * np.float32(to_nanojansky**2),
+        variance=None if variance is None else _variance(variance, to_nanojansky),
         wcs=_wcs(image.header, name),
         band=_band(_first("FILTER", image.header, primary)),
         psf_fwhm=_psf_fwhm(_first("PSF_FWHM", image.header, primary)),
+        impossible_pixels=int(impossible.sum()),
     )
+
+
+def _variance(plane: _Plane, to_nanojansky: float) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # infinite variance is no harm: the noise is a median
+        return plane.pixels.astype(np.float32) * np.float32(to_nanojansky**2)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ def convert(
         store stays until this one is whole; its shards are linked, not made again, where their inputs are the same.
         Beside it, ``images.json`` lists the digest of each shard's inputs.
     problems : path
-        CSV table (object_id, band, reason) of the cutouts that could not be used. Their pixels are missing.
+        CSV table (object_id, band, reason) of the cutouts that could not be used, or not as a whole. Their pixels, or
+        those named, are missing.
 
     Raises
     ------

@@ -55,7 +55,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Problem:
-    """A cutout that the ledger calls `ok` and that cannot be used all the same."""
+    """A cutout that the ledger calls `ok` and that cannot be used, or not as a whole."""
 
     object_id: int
     band: str

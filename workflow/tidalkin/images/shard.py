@@ -16,7 +16,8 @@ import zarr
 
 from tidalkin.atomic import atomic_path
 from tidalkin.config import Images
-from tidalkin.cutouts.grid import place_on_grid
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.cutouts.grid import pixel_axes, place_on_grid
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.download.ledger import checksum
 from tidalkin.download.tar import ChunkTar, member_name
@@ -34,6 +35,9 @@ from tidalkin.images.inputs import (
 )
 from tidalkin.images.noise import sky_sigma
 from tidalkin.images.store import ImageStore, Shard
+
+AXES_TOLERANCE = 0.02
+"""Largest relative difference between the scales or directions of pixels: 1.3 pixels at the edge of a store's image."""
 
 
 def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -> ShardReport:
@@ -137,6 +141,7 @@ def fill_shard(
     positions = objects[["ra", "dec"]].to_numpy(np.float64)
     is_ok = (ledger["status"] == "ok").to_numpy().reshape(shape)
     checksums = ledger["checksum"].to_numpy().reshape(shape)
+    axes: dict[int, npt.NDArray[np.float64]] = {}
     problems = []
     for chunk in chunks:
         start, stop = max(chunk.first - first, 0), min(chunk.last - first, len(objects))
@@ -153,9 +158,13 @@ def fill_shard(
                             "ledger, to have the chunk fetched again"
                         )
                     image = read_band(content, file, name, positions[at[0]], images)
+                    if image.axes is not None:
+                        _check_axes(image.axes, axes.setdefault(at[0], image.axes), file)
                 except TidalkinError as error:
                     problems.append(Problem(object_id, name, str(error)))
                     continue
+                if image.impossible_pixels:
+                    problems.append(Problem(object_id, name, _impossible(image.impossible_pixels, file)))
                 shard.flux[at] = image.flux
                 shard.sky_sigma[at] = image.sky_sigma
                 shard.good_fraction[at] = np.isfinite(image.flux).mean()
@@ -171,11 +180,17 @@ class BandImage:
     flux: npt.NDArray[np.float32]
     """(y, x), nanojansky."""
     sky_sigma: float
+    """Noise of one pixel of sky, nanojansky."""
     psf_fwhm: float
+    """Arcsec; NaN where unknown."""
+    axes: npt.NDArray[np.float64] | None = None
+    """Pixels per arcsec, see `tidalkin.cutouts.grid.pixel_axes`; none where the file has no coordinates."""
+    impossible_pixels: int = 0
+    """Pixels beyond any flux, which count as missing."""
 
 
 def read_band(content: bytes, file: str, band: str, position: npt.NDArray[np.float64], images: Images) -> BandImage:
-    """One cutout on the store's grid.
+    """Read one cutout and place it on the store's grid.
 
     Parameters
     ----------
@@ -193,7 +208,8 @@ def read_band(content: bytes, file: str, band: str, position: npt.NDArray[np.flo
     Raises
     ------
     TidalkinError
-        If it cannot be read, is of another band or does not show the object's position.
+        If it cannot be read, is of another band, does not show the object's position or has pixels of another size
+        than the store's.
     """
     cutout = read_cutout(content, file, images.bad_mask_planes, images.bad_mask_bits)
     if cutout.band not in (None, band):
@@ -204,7 +220,35 @@ def read_band(content: bytes, file: str, band: str, position: npt.NDArray[np.flo
             f"{file}: has no good pixel near the object at ra {position[0]:.6f}, dec {position[1]:.6f}: "
             "check that it is the image of this object"
         )
-    return BandImage(flux, sky_sigma(cutout.flux, cutout.variance), cutout.psf_fwhm)
+    axes = None if cutout.wcs is None else pixel_axes(cutout.wcs, position[0], position[1])
+    if axes is not None:
+        _check_scale(axes, file)
+    noise = sky_sigma(cutout.flux, cutout.variance)
+    return BandImage(flux, noise, cutout.psf_fwhm, axes, cutout.impossible_pixels)
+
+
+def _check_scale(axes: npt.NDArray[np.float64], file: str) -> None:
+    """Refuse pixels of another size than the store's."""
+    if not np.isfinite(axes).all():
+        return
+    sides = 1.0 / np.maximum(np.linalg.norm(axes, axis=0), 1e-9)  # to the east and to the north, arcsec
+    if (np.abs(sides / PIXEL_SCALE_ARCSEC - 1.0) > AXES_TOLERANCE).any():
+        raise TidalkinError(
+            f"{file}: has pixels of {sides[0]:.4g} by {sides[1]:.4g} arcsec by its WCS, but {PIXEL_SCALE_ARCSEC} are "
+            "expected: resample it"
+        )
+
+
+def _check_axes(axes: npt.NDArray[np.float64], first: npt.NDArray[np.float64], file: str) -> None:
+    """Refuse a band that is turned or mirrored against the object's first band."""
+    if np.abs(axes - first).max() * PIXEL_SCALE_ARCSEC > AXES_TOLERANCE:
+        raise TidalkinError(
+            f"{file}: is turned or mirrored against the object's other bands by its WCS: resample it to their grid"
+        )
+
+
+def _impossible(pixels: int, file: str) -> str:
+    return f"{file}: has {pixels} pixel{'s' * (pixels > 1)} beyond any flux, counted as missing: check the file"
 
 
 def _known_psf_fwhm(objects: pd.DataFrame, bands: Sequence[str]) -> npt.NDArray[np.float32]:
