@@ -60,8 +60,9 @@ docs: $(VENV)/.installed-dev  ## Build the documentation into build/docs; a warn
 pins: $(VENV)/.installed-dev  ## Write the pinned environments in envs/ anew, with new versions
 	$(BIN)/python envs/pins.py
 
-reference: $(VENV)/.installed  ## Write docs/reference/configuration.md anew from the code
+reference: $(VENV)/.installed  ## Write docs/reference/configuration.md and config/schema.json anew from the code
 	$(BIN)/python -m tidalkin.config.reference > docs/reference/configuration.md
+	$(BIN)/python -m tidalkin.config.schema > config/schema.json
 
 clean:  ## Remove the environment and caches (never results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
