@@ -1,4 +1,4 @@
-"""What several test files share: the root of the repository, and the workflow run as a user runs it."""
+"""Shared fixtures: the root of the repository, and the workflow as a user runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def real_hsc_cutouts() -> Path:
-    """Folder with real HSC images and their catalog; the test is skipped where it is not there."""
+    """Return the folder of real HSC images and their catalog, or skip the test."""
     folder = ROOT.parent / "shared" / "data" / "hsc"
     if not folder.is_dir():
         pytest.skip("no real HSC images beside the repository")

@@ -133,12 +133,12 @@ def _around(text: str, offset: int) -> str:
 
 def _colons(text: str, line: int) -> Iterator[Fault]:
     """Find sentences of three clauses joined by colons, outside of tables, lists and sections of a docstring."""
-    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*|#>]|>>>|\.\.\.|\d+\.) )|\n(?=\S+ : )", text)
+    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*|#>]|>>>|\.\.\.|\d+\.) )|\n(?=[\w*, ]+ : )", text)
     at = 0
     for block in blocks:
         start = text.index(block, at)
         at = start + len(block)
-        if block.lstrip().startswith(("|", ">>>", "...")) or re.match(r"\S+ : ", block.lstrip()):
+        if block.lstrip().startswith(("|", ">>>", "...")) or re.match(r"[\w*, ]+ : ", block.lstrip()):
             continue
         for sentence in SENTENCE_END.split(block):
             if len(re.findall(r"\w\W?:\s", sentence)) > 1:

@@ -1,4 +1,4 @@
-"""A simulated survey of 72 galaxies whose whole run takes a minute, and how to read what Snakemake plans for it."""
+"""A simulated survey of 72 galaxies, and readers of Snakemake's plans for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TINY = {
 
 
 def changed(config: dict, **sections: dict) -> dict:
-    """The configuration with some sections' values replaced."""
+    """Return the configuration with some sections' values replaced."""
     new = copy.deepcopy(config)
     for section, values in sections.items():
         new[section].update(values)
@@ -33,6 +33,6 @@ def changed(config: dict, **sections: dict) -> dict:
 
 
 def planned(output: str) -> set[str]:
-    """The rules in the job table that Snakemake prints, `all` left out."""
+    """Return the rules in Snakemake's job table, without `all`."""
     table = output.split("Job stats:")[-1]
     return {name for name, _ in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)} - {"all", "total"}

@@ -1,4 +1,4 @@
-"""One seed in the configuration; one generator per task, derived from the seed and the task's name."""
+"""Derive one random generator per task from the seed of the configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def derived_seed(seed: int, *task: str | int) -> int:
-    """A 63-bit seed for one task, independent of all other tasks' seeds.
+    """Derive a 63-bit seed for one task, independent of all other tasks' seeds.
 
     Examples
     --------
@@ -22,5 +22,11 @@ def derived_seed(seed: int, *task: str | int) -> int:
 
 
 def generator(seed: int, *task: str | int) -> np.random.Generator:
-    """The random generator of one task."""
+    """Return the random generator of one task.
+
+    Examples
+    --------
+    >>> generator(1, "whitening").random() == generator(1, "whitening").random()
+    True
+    """
     return np.random.default_rng(derived_seed(seed, *task))

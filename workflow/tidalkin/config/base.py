@@ -15,7 +15,8 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Range = tuple[float, float]
 
 
-def _ordered(name: str, bounds: Range) -> None:
+def check_ordered(name: str, bounds: Range) -> None:
+    """Refuse a range whose bounds are in the wrong order."""
     if not bounds[0] <= bounds[1]:
         raise ValueError(f"{name} must be [low, high] with low <= high, not {list(bounds)}")
 
@@ -36,7 +37,10 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `true` for a number, which pydantic takes for 1; but not 1e-3, which YAML takes for text."""
+        """Refuse `true` for a number, which pydantic takes for 1.
+
+        Text such as 1e-3 is allowed, since YAML takes it for text.
+        """
         annotation = str(cls.model_fields[str(info.field_name)].annotation)
         values = value if isinstance(value, list | tuple) else [value]
         if re.search(r"\b(int|float)\b", annotation) and any(isinstance(one, bool) for one in values):

@@ -20,25 +20,25 @@ class CatalogServer(Section):
         2_000_000, ge=1, description="A query that finds more rows than this is refused before it is sent in full."
     )
     skip_syntax_check: bool = Field(False, description="Skip the server's syntax check, which can time out (HTTP 502).")
-    attempts: int = Field(8, ge=1, le=100, description="Tries of one question to the server.")
+    attempts: int = Field(8, ge=1, le=100, description="Attempts of one request to the server.")
     backoff_seconds: Positive = Field(10.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(600.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+    timeout_seconds: Positive = Field(300.0, description="Longest silence of the server, seconds.")
     minimum_bytes_per_second: NonNegative = Field(
         100.0, description="An answer slower than this, over `timeout_seconds`, is given up and requested again."
     )
     poll_seconds: Positive = Field(300.0, description="Longest pause between two looks at the job's status, seconds.")
-    wait_seconds: Positive = Field(86_400.0, description="How long the job may take before it is given up, seconds.")
+    wait_seconds: Positive = Field(86_400.0, description="Longest time of a job before it is given up, seconds.")
 
 
 class Catalog(Section):
-    """Which galaxies."""
+    """The galaxies of a run."""
 
     # What these lead to decides the catalog, its rows, and that is compared (`tidalkin.catalog.plan`).
     HOW: ClassVar[frozenset[str]] = frozenset({"path", "query", "columns", "server"})
 
     source: Literal["simulated", "file", "hsc_sql"] = Field(
-        "simulated", description="`simulated` invents them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."
+        "simulated", description="`simulated` draws them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."
     )
     path: str | None = Field(
         None,
@@ -51,7 +51,7 @@ class Catalog(Section):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Your column for each of ours, where the usual aliases do not find it: `{object_id: MY_ID}`.",
+        description="Names of your columns, if the usual aliases do not find them: `{object_id: MY_ID}`.",
     )
     chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
     server: CatalogServer = CatalogServer()

@@ -14,10 +14,14 @@ from tidalkin.config.base import Section
 
 
 class Dask(Section):
-    """Where the conversion runs."""
+    """The Dask cluster that converts cutouts."""
 
-    cluster: Literal["local", "slurm", "address"] = Field("local", description="Where the workers are.")
-    workers: int | None = Field(None, ge=1, le=10_000, description="Workers; none: the rule's threads.")
+    cluster: Literal["local", "slurm", "address"] = Field(
+        "local", description="Kind of cluster: processes here, SLURM jobs, or one that runs already."
+    )
+    workers: int | None = Field(
+        None, ge=1, le=10_000, description="Workers. By default, as many as the rule has threads."
+    )
     address: str | None = Field(None, description="Scheduler address, with `cluster: address`.")
     slurm: dict[str, Any] = Field(
         default_factory=dict,
@@ -35,17 +39,20 @@ class Dask(Section):
 class Compute(Section):
     """Devices, workers and memory. Changing these re-runs nothing."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Device; auto: the best there is.")
-    gpus: int = Field(0, ge=0, le=64, description="GPUs a training job asks for; embed jobs ask for one if not 0.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Device; `auto` takes the best available one."
+    )
+    gpus: int = Field(0, ge=0, le=64, description="GPUs of the training job. If not 0, each embed job has one.")
     processes: int = Field(1, ge=1, le=64, description="CPU processes of a training job without GPUs.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Of the network; auto: bfloat16 on CUDA and on processors that compute in it (AVX512-BF16), else "
-        "float32.",
+        description="Precision of the network. `auto` is bfloat16 on CUDA and on processors that compute in it "
+        "(AVX512-BF16), otherwise float32.",
     )
     compile: bool = Field(False, description="Use torch.compile.")
     images_in: Literal["auto", "memory", "stream"] = Field(
-        "auto", description="Training images in the device's memory, or streamed by shard; auto: by size."
+        "auto",
+        description="Training images in the device's memory, or streamed by shard. `auto` decides by their size.",
     )
     embed_batch_size: int = Field(256, ge=1, le=65_536, description="Images per forward pass when embedding.")
     dask: Dask = Dask()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, SerializeAsAny, model_validator
 
 from tidalkin.config.address import WebAddress
-from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section, _ordered
+from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section, check_ordered
 from tidalkin.config.outside import outside_settings, outside_sources
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 
@@ -20,7 +20,7 @@ BUILT_IN_SOURCES = ("simulated", "folder", "hsc_das", "hsc_patches", "hips2fits"
 class SimulatedSurvey(Section):
     """The offline survey: galaxies drawn by GalSim at the depth and seeing of HSC-SSP Wide."""
 
-    galaxies: int = Field(2000, ge=1, le=10_000_000, description="How many galaxies.")
+    galaxies: int = Field(2000, ge=1, le=10_000_000, description="Number of galaxies.")
     tidal_fraction: Fraction = Field(0.25, description="Share of galaxies with a stream, a shell or tails.")
     tidal_surface_brightness: Range = Field(
         (24.0, 28.0), description="Range of the features' surface brightness in i, mag/arcsec²."
@@ -37,7 +37,7 @@ class SimulatedSurvey(Section):
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:
         for name in ("tidal_surface_brightness", "magnitude", "half_light_radius_arcsec"):
-            _ordered(name, getattr(self, name))
+            check_ordered(name, getattr(self, name))
         if self.half_light_radius_arcsec[0] <= 0:
             raise ValueError("half_light_radius_arcsec must be positive")
         return self
@@ -46,7 +46,7 @@ class SimulatedSurvey(Section):
 class Folder(Section):
     """FITS files you already have."""
 
-    path: str = Field("", description="The folder they are in.")
+    path: str = Field("", description="Folder of the files.")
     template: str = Field(
         "{object_id}-HSC-{BAND}.fits",
         description="File name of one cutout, below `path`. Fields: `{object_id}`, `{band}` (g), `{BAND}` (G), with a "
@@ -82,28 +82,37 @@ class Folder(Section):
 
 
 class Transport(Section):
-    """How a server is asked. Changing these fetches nothing again."""
+    """Requests to a server.
 
-    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs; servers want few.")
-    attempts: int = Field(8, ge=1, le=100, description="Tries in a row that bring nothing before one gives up.")
+    Changing these keys fetches nothing again.
+    """
+
+    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs. Keep them few.")
+    attempts: int = Field(8, ge=1, le=100, description="Attempts in a row without an answer before a job gives up.")
     backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(300.0, description="How long the server may stay silent.")
+    timeout_seconds: Positive = Field(300.0, description="Longest silence of the server, seconds.")
     minimum_bytes_per_second: NonNegative = Field(
         100.0, description="An answer slower than this, over `timeout_seconds`, is given up and requested again."
     )
 
 
 class HscDasTransport(Transport):
-    """How the cutout service is asked. Changing these fetches nothing again."""
+    """Requests to the cutout service.
 
-    timeout_seconds: Positive = Field(3600.0, description="How long the server may stay silent.")
+    Changing these keys fetches nothing again.
+    """
+
+    timeout_seconds: Positive = Field(3600.0, description="Longest silence of the server, seconds.")
     lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts asked for in one request.")
     bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
 
 
 class HscPatchesTransport(Transport):
-    """How patches are asked for and kept while they are cut. Changing these fetches nothing again."""
+    """Requests for patches, and the folder they are kept in while they are cut.
+
+    Changing these keys fetches nothing again.
+    """
 
     cache: str = Field("", description="Folder the patches are kept in while they are cut; empty: the user's cache.")
     cache_gigabytes: Positive = Field(
@@ -112,12 +121,15 @@ class HscPatchesTransport(Transport):
 
 
 class Hips2fitsTransport(Transport):
-    """How the hips2fits service is asked. Changing these fetches nothing again."""
+    """Requests to the hips2fits service.
 
-    attempts: int = Field(6, ge=1, le=100, description="Tries of one image before it counts as failed.")
+    Changing these keys fetches nothing again.
+    """
+
+    attempts: int = Field(6, ge=1, le=100, description="Attempts of one image before it counts as failed.")
     backoff_seconds: Positive = Field(2.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(120.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(60.0, description="How long the service may stay silent.")
+    timeout_seconds: Positive = Field(60.0, description="Longest silence of the service, seconds.")
 
 
 class HscDas(Section):
@@ -138,7 +150,10 @@ class HscDas(Section):
 
 
 class HscPatches(Section):
-    """Whole coadd patches of HSC, cut here; for dense samples. The catalog needs the columns `tract` and `patch`."""
+    """Whole coadd patches of HSC, cut here, for dense samples.
+
+    The catalog needs the columns `tract` and `patch`.
+    """
 
     HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
 
@@ -178,7 +193,10 @@ class Hips2fits(Section):
 
 
 class MmuHsc(Section):
-    """A local copy of the Multimodal Universe's HSC set: 160 pixels a side, with masks and variance."""
+    """A local copy of the Multimodal Universe's HSC set.
+
+    Its images have 160 pixels on a side, with masks and variance.
+    """
 
     path: str = Field("", description="The folder that holds `healpix=*/*.hdf5`.")
     zero_point: float = Field(
@@ -190,7 +208,7 @@ class MmuHsc(Section):
 
 
 class Cutouts(Section):
-    """Where the images come from."""
+    """The source of the images."""
 
     source: str = Field(
         "simulated",
@@ -251,7 +269,7 @@ class Cutouts(Section):
         return self
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the bytes of a cutout: the chosen source and what it is asked for."""
+        """Return the keys that decide the bytes of a cutout."""
         chosen = (self.outside.get(self.source) or getattr(self, self.source)).content()
         chosen.pop("galaxies", None)  # of the simulated survey: how many there are does not change any of them
         content = {"source": self.source, "bands": self.bands, self.source: chosen}

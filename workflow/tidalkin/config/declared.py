@@ -1,8 +1,9 @@
 """The settings that a rule of the workflow declares, and that its script may read.
 
-A rule names the keys that decide its output: ``params: settings=uses("stretch", "embedding.crop")``. Snakemake compares
-these values with those of the last run, and runs the job again where they differ. The script gets the same keys and no
-others, so that nothing can change a result without running the job again.
+A rule names the keys that decide its output, as in
+``params: settings=uses("stretch", "embedding.crop")``. Snakemake compares these values with those of the last run, and
+runs the job again if they differ. The script gets the same keys and no others, so that nothing can change a result
+without running the job again.
 
 Keys that control how a result is computed, but not what it is, are never declared. A script may read them at any time:
 the section `compute`, and the keys that a section lists in `HOW`.
@@ -48,7 +49,9 @@ def _content(settings: Settings, key: str) -> Any:
 
 
 class DeclaredSettings:
-    """The configuration of a run as one script sees it: the keys that its rule declares, and `compute`.
+    """The part of a configuration that one script may read.
+
+    It holds the keys that the script's rule declares, and `compute`.
 
     Parameters
     ----------
@@ -75,7 +78,10 @@ class DeclaredSettings:
 
 
 def _restricted(section: Section, keys: Sequence[str]) -> Section:
-    """Copy a section with some of its keys, and with those that only control how; the others have their defaults."""
+    """Copy a section with some of its keys; the others have their defaults.
+
+    Keys that only control how a result is computed are copied, too.
+    """
     values: dict[str, Any] = {name: getattr(section, name) for name in section.HOW}
     for name in dict.fromkeys(key.partition(".")[0] for key in keys):
         value = getattr(section, name)

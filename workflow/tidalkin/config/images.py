@@ -13,13 +13,15 @@ class Images(Section):
     """The Zarr store: every galaxy on the same grid of pixels."""
 
     size: int = Field(128, ge=8, le=1024, description="Side of the stored images, pixels.")
-    shard_size: int = Field(512, ge=1, le=100_000, description="Galaxies per shard: one file, one task, one embed job.")
-    chunk_size: int = Field(32, ge=1, description="Galaxies per chunk inside a shard: what one read decodes.")
+    shard_size: int = Field(
+        512, ge=1, le=100_000, description="Galaxies per shard, which is one file, one task and one embed job."
+    )
+    chunk_size: int = Field(32, ge=1, description="Galaxies per chunk of a shard. One read decodes a chunk.")
     bad_mask_planes: tuple[str, ...] = Field(
         ("BAD", "SAT", "NO_DATA"), description="Mask planes whose pixels count as missing (MP_<name> in the header)."
     )
     bad_mask_bits: tuple[int, ...] = Field(
-        (), description="Bit numbers that count as missing where a mask does not name its planes; 0, 1, 8 in HSC's."
+        (), description="Bits that count as missing if a mask does not name its planes; 0, 1, 8 in HSC's."
     )
 
     @model_validator(mode="after")
@@ -30,7 +32,7 @@ class Images(Section):
 
 
 class Stretch(Section):
-    """arcsinh(flux / (softening_sigma * sigma_band)), capped: what is a bright core, what is a faint stream."""
+    """The stretch of flux to network input: arcsinh(flux / (softening_sigma * sigma_band)), capped."""
 
     bin: int = Field(
         1,
@@ -39,7 +41,7 @@ class Stretch(Section):
         description="Pixels averaged along each axis first: 2 shows fainter light at a quarter of the cost.",
     )
     softening_sigma: Positive = Field(3.0, description="Softening, in units of the sky sigma of a stored pixel.")
-    maximum: Positive | None = Field(None, description="Cap on the stretched value; none: no cap.")
+    maximum: Positive | None = Field(None, description="Cap on the stretched value; none for no cap.")
     asymmetry: bool = Field(
         False,
         description="Adds a channel: what half a turn about the galaxy does not repeat of the light of all bands; "

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, _ordered
+from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, check_ordered
 
 
 class Injection(Section):
@@ -44,7 +44,7 @@ class Injection(Section):
     def _values_agree(self) -> Self:
         for name in ("surface_brightness", "distance_arcsec", "extent_arcsec", "inner_radius_arcsec"):
             if getattr(self, name) is not None:
-                _ordered(name, getattr(self, name))
+                check_ordered(name, getattr(self, name))
         if self.enabled and not (self.clouds or self.filaments or self.edges):
             raise ValueError("one of clouds, filaments and edges must be positive: there is no light to inject")
         return self

@@ -6,11 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, _ordered
+from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, check_ordered
 
 
 class Augment(Section):
-    """The random views between which SimSiam must see no difference; 0, [0, 0] or a zoom of [1, 1] switches one off."""
+    """The random views of a galaxy.
+
+    A value of 0 or [0, 0], or a zoom of [1, 1], switches a change off.
+    """
 
     crop: int = Field(96, ge=8, description="Side of a view, pixels.")
     jitter_pixels: NonNegative = Field(13.0, description="Largest shift of the centre, pixels.")
@@ -33,7 +36,7 @@ class Augment(Section):
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:
         for name in ("zoom", "blur_arcsec", "noise_sigma", "extinction_ebv", "disc_radius_arcsec"):
-            _ordered(name, getattr(self, name))
+            check_ordered(name, getattr(self, name))
         if self.zoom[0] <= 0:
             raise ValueError("zoom must be positive")
         if self.blur_arcsec[0] < 0 or self.noise_sigma[0] < 0 or self.disc_radius_arcsec[0] < 0:
@@ -56,7 +59,7 @@ class Network(Section):
 
     @property
     def smallest_view(self) -> int:
-        """Least side of a view, pixels, of which the last stage is given more than one pixel."""
+        """The smallest view, pixels, that leaves the last stage more than one pixel."""
         return {"standard": 16, "small": 8}[self.stem] + 1
 
     @model_validator(mode="after")
@@ -69,7 +72,7 @@ class Network(Section):
 
 
 class Training(Section):
-    """How the network is trained."""
+    """The training of the network."""
 
     epochs: int = Field(9, ge=1, le=10_000, description="Passes over the images.")
     batch_size: int = Field(64, ge=2, le=65_536, description="Galaxies per step, over all processes.")
@@ -92,7 +95,10 @@ class Training(Section):
 
 
 class Reuse(Section):
-    """Parts of another run, taken in place of making them: then the vectors of both runs can be compared."""
+    """Parts of another run, used in place of new ones.
+
+    The vectors of both runs can then be compared.
+    """
 
     encoder: str | None = Field(
         None,

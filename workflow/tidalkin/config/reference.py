@@ -1,4 +1,4 @@
-"""The configuration reference, made from the classes that check it: ``python -m tidalkin.config.reference``."""
+"""Write the reference of the configuration: ``python -m tidalkin.config.reference``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _allowed(annotation: Any) -> str:
-    """A type as a reader of YAML would name it."""
+    """Name a type in the words of a reader of YAML."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is None:
         return {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(annotation, "")
@@ -58,7 +58,7 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def _sections(section: type[Section], name: str) -> Iterator[str]:
-    """The table of a section, then those of the sections inside it."""
+    """Yield the table of a section, then those of the sections inside it."""
     rows, inner = [], []
     for key, field in section.model_fields.items():
         annotation = field.annotation
@@ -77,7 +77,7 @@ def _sections(section: type[Section], name: str) -> Iterator[str]:
 
 
 def configuration_reference() -> str:
-    """The whole reference, as Markdown."""
+    """Return the whole reference as Markdown."""
     query = "\n".join(_sections(Query, "search.queries.<name>"))
     return "\n".join([INTRODUCTION, *_sections(Settings, ""), query])
 

@@ -22,13 +22,13 @@ class Index(Section):
         1024,
         ge=SHARDS_ADDED_TOGETHER,
         multiple_of=SHARDS_ADDED_TOGETHER,
-        description="With more shards than this, each job adds so many of them (a multiple of 8), and one joins the "
-        "parts; otherwise one job does all. The index is the same.",
+        description="With more shards than this, each job adds this many (a multiple of 8), and one job joins the "
+        "parts. With fewer, one job does all. The index is the same.",
     )
 
 
 class Query(Section):
-    """A question: galaxies (by id, position or FITS cutout) to look like, and galaxies not to look like."""
+    """A query: examples by id, position or FITS cutout, and counter-examples."""
 
     like: tuple[int, ...] = Field((), description="object_ids of the examples.")
     unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
@@ -50,16 +50,16 @@ class Query(Section):
 
 
 class Search(Section):
-    """Questions asked by the workflow."""
+    """Queries of the workflow."""
 
     k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
-    radius_arcsec: Positive = Field(2.0, description="How far from `position` a galaxy may be, arcsec.")
+    radius_arcsec: Positive = Field(2.0, description="Largest distance of a galaxy from `position`, arcsec.")
     debris_weight: NonNegative = Field(
         8.0,
-        description="How much the debris score counts in a search, where every other dimension counts 1; 0: plain "
+        description="Weight of the debris score in a search, where every other dimension has weight 1; 0: plain "
         "look-alikes.",
     )
-    queries: dict[str, Query] = Field(default_factory=dict, description="Questions by name.")
+    queries: dict[str, Query] = Field(default_factory=dict, description="Queries by name.")
 
     @model_validator(mode="after")
     def _names_are_file_names(self) -> Self:
@@ -70,7 +70,7 @@ class Search(Section):
 
 
 class EvaluationSettings(Section):
-    """How well labelled galaxies are found."""
+    """The evaluation of searches against labels."""
 
     enabled: bool = Field(True, description="Evaluate; needs the catalog column `label`.")
     negative_label: str = Field("none", description="Label of galaxies without a feature; all others have one.")

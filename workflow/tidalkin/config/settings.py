@@ -80,7 +80,7 @@ class Settings(Section):
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys allowed in the section that holds ``location``."""
+    """List the keys allowed in the section that holds ``location``."""
     section: type[BaseModel] = Settings
     for part in location[:-1]:
         field = section.model_fields.get(str(part))
@@ -91,7 +91,7 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    """One pydantic error as one sentence that names the key, the value and what is allowed."""
+    """Turn a pydantic error into a sentence: key, value and allowed values."""
     location = error["loc"]
     key = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
@@ -105,7 +105,10 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 
 def _own_faults(error: ValidationError) -> list[Any]:
-    """The faults, without those that only follow: a list is `too short` because pydantic left out its bad items."""
+    """Return the faults that do not follow from others.
+
+    A list is `too short` if pydantic left out its bad items.
+    """
     faults = error.errors()
     inside = {fault["loc"][:-1] for fault in faults}
     return [fault for fault in faults if not (fault["type"] == "too_short" and fault["loc"] in inside)]

@@ -1,1 +1,1 @@
-"""The FITS layout of a cutout: read it, write it, and place it on a grid of pixels."""
+"""The FITS layout of a cutout: reading, writing and the grid of pixels."""

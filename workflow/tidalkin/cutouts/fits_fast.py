@@ -1,4 +1,4 @@
-"""Read the planes of a FITS file, fast for plain files and by astropy for all others.
+"""Read the planes of a FITS file.
 
 Millions of small files pass through here. Plain FITS is parsed directly, several times faster than astropy does it.
 Compressed files and unusual headers go to astropy.
@@ -61,7 +61,7 @@ class _Cards(Mapping[str, Any]):
         return key in self._texts
 
     def get(self, key: str, default: Any = None) -> Any:
-        """As any mapping's, which would raise and catch an error for each key that is not there."""
+        """Return the value of a key, without an exception for a missing one."""
         return self[key] if key in self._texts else default
 
     def __iter__(self) -> Iterator[str]:
@@ -76,7 +76,7 @@ _cards = lru_cache(maxsize=64)(_Cards)
 
 
 def _value(text: str) -> str | bool | int | float | None:
-    """The value of a card, without its comment (FITS standard 4.0, section 4.2)."""
+    """Return the value of a card, without its comment (FITS standard 4.0, section 4.2)."""
     text = text.strip()
     if text.startswith("'"):
         string = re.match(r"'((?:[^']|'')*)'", text)
@@ -104,7 +104,7 @@ class _Plane:
 
 
 def _card_block(content: bytes, start: int, name: str) -> tuple[bytes, int]:
-    """The cards of the header that starts at ``start``, and where its data start."""
+    """Return the cards of the header at ``start``, and the start of its data."""
     end = start
     for end in range(start, len(content) - BLOCK + 1, BLOCK):
         found = content.find(b"END" + b" " * (CARD - 3), end, end + BLOCK)
@@ -128,7 +128,7 @@ def _number(header: Header, key: str, name: str, default: float) -> float:
 
 
 def _plain_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
-    """The header of HDU 0 and all image HDUs, up to and with the variance.
+    """Return the header of HDU 0 and all image HDUs up to the variance.
 
     Raises
     ------
@@ -190,12 +190,12 @@ def _scaled(pixels: npt.NDArray[Any], cards: _Cards, name: str) -> npt.NDArray[A
 
 
 def _line(error: BaseException) -> str:
-    """An error's message in one line."""
+    """Return an error's message in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _astropy_planes(content: bytes, name: str) -> tuple[Header, list[_Plane]]:
-    """The same as `_plain_planes`, of any FITS file that astropy reads."""
+    """Return the same as `_plain_planes` for any FITS file that astropy reads."""
     try:
         with warnings.catch_warnings(), fits.open(io.BytesIO(content), memmap=False) as hdus:
             warnings.simplefilter("ignore", fits.verify.VerifyWarning)

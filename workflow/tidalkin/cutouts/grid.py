@@ -11,7 +11,7 @@ import numpy.typing as npt
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS, NoConvergence
 
-# Ties between two nearest pixels go one way, also where two bands' WCS differ in the last digits.
+# Ties between two nearest pixels go one way, even if the WCS of two bands differ in the last digits.
 PIXEL_TOLERANCE = 1e-3
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -20,7 +20,10 @@ class PixelFinder(Protocol):
     """Anything that finds a sky position in an image."""
 
     def pixel(self, ra: float, dec: float) -> tuple[float, float]:
-        """Pixel position (x, y) of a position in degrees (ICRS), counted from zero; NaN where it has none."""
+        """Return the pixel (x, y), counted from zero, of an ICRS position in degrees.
+
+        NaN if the projection does not have the position.
+        """
         ...
 
 
@@ -38,7 +41,10 @@ class TangentPlane:
     """CD1_1, CD1_2, CD2_1, CD2_2 in degrees per pixel."""
 
     def pixel(self, ra: float, dec: float) -> tuple[float, float]:
-        """Pixel position (x, y) of a position in degrees (ICRS), counted from zero; NaN where it has none."""
+        """Return the pixel (x, y), counted from zero, of an ICRS position in degrees.
+
+        NaN if the projection does not have the position.
+        """
         difference = math.radians(ra - self.crval[0])
         sin_0, cos_0 = math.sin(math.radians(self.crval[1])), math.cos(math.radians(self.crval[1]))
         sin_dec, cos_dec = math.sin(math.radians(dec)), math.cos(math.radians(dec))
@@ -61,7 +67,10 @@ class GeneralProjection:
     wcs: WCS
 
     def pixel(self, ra: float, dec: float) -> tuple[float, float]:
-        """Pixel position (x, y) of a position in degrees (ICRS), counted from zero; NaN where it has none."""
+        """Return the pixel (x, y), counted from zero, of an ICRS position in degrees.
+
+        NaN if the projection does not have the position.
+        """
         try:
             x, y = self.wcs.world_to_pixel(SkyCoord(ra, dec, unit="deg", frame="icrs"))
         except NoConvergence:

@@ -144,7 +144,7 @@ def read_geometry(content: bytes, name: str) -> Geometry:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file.
+    """Read the bytes of a file.
 
     Raises
     ------
@@ -158,12 +158,12 @@ def read_file(path: Path) -> bytes:
 
 
 def _first(key: str, *headers: Header) -> Any:
-    """The first header's value of ``key``; none where none has one."""
+    """Return the value of ``key`` in the first header that has it, or None."""
     return next((header.get(key) for header in headers if header.get(key) is not None), None)
 
 
 def _by_role(planes: Sequence[_Plane], name: str) -> tuple[_Plane, _Plane | None, _Plane | None]:
-    """Which plane is the image, which the mask, which the variance."""
+    """Find the image, the mask and the variance among the planes."""
     by_name = {plane.name: plane for plane in reversed(planes)}  # the first of a name counts
     if by_name.keys() & {"IMAGE", "MASK", "VARIANCE"}:
         unnamed = [plane for plane in planes if not plane.name]
@@ -208,7 +208,7 @@ def _check_shape(plane: _Plane, role: str, image: _Plane, name: str) -> None:
 
 
 def _nanojansky_per_count(image: Header, primary: Header, name: str) -> float:
-    """The calibration: FLUXMAG0 (counts of magnitude zero) or the unit of the pixels.
+    """Return the calibration, from FLUXMAG0 (counts of magnitude zero) or BUNIT.
 
     LSST pipelines after hscPipe 8 write BUNIT = 'nJy', with or without a FLUXMAG0 of 10**(31.4 / 2.5): the same.
     """
@@ -250,7 +250,10 @@ def _is_bad(mask: _Plane, bad_planes: Collection[str], bad_bits: Collection[int]
 
 
 def _band(filter_name: object) -> str | None:
-    """`HSC-G` is g; `HSC-R2` and `HSC-I2`, the filters that replaced the first ones, are r and i."""
+    """Return the band of a filter.
+
+    `HSC-R2` and `HSC-I2` replaced the first filters of r and i.
+    """
     match = re.fullmatch(r"(?:HSC-)?([GRIZY])2?", str(filter_name).strip().upper())
     return match[1].lower() if match else None
 

@@ -28,7 +28,7 @@ PROBE_METRICS = ("average_precision", "roc_auc")
 
 
 def metric_name(metric: str) -> str:
-    """A metric's name for people.
+    """Return a metric's name for people.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
-    """True against false positive rate of the probe on all labels: mean and std over the repeats.
+    """Draw the probe's ROC curve on all labels, mean and std over the repeats.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def draw_precision_recall(curves: pd.DataFrame, metrics: pd.DataFrame, path: Pat
 
 
 def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
-    """Figures of merit against the number of labels of the probe, beside the searches from one and from a set."""
+    """Draw the metrics against the probe's number of labels, beside the searches."""
     methods = list(metrics["method"].unique())
     figure, axes = _figure(len(PROBE_METRICS))
     for panel, metric in zip(axes, PROBE_METRICS, strict=True):
@@ -133,7 +133,10 @@ def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
 
 
 def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
-    """Completeness at a false positive rate of 0.2 by kind of feature and, where known, by its surface brightness."""
+    """Draw completeness at a false positive rate of 0.2.
+
+    It is split by kind of feature and, if known, by its surface brightness.
+    """
     _draw_breakdown(completeness, "completeness at false positive rate 0.2", 0.2, path)
 
 

@@ -54,7 +54,7 @@ Picture = npt.NDArray[np.float64]
 
 
 def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str]) -> Picture:
-    """A colour composite in which faint tidal light shows and cores keep their colour.
+    """Make a colour composite that shows faint tidal light and the colour of cores.
 
     The intensity is stretched by arcsinh and the colour kept, after Lupton et al. 2004, PASP 116, 133.
 
@@ -97,7 +97,7 @@ def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str]) -> Picture:
 
 
 def _channels(flux: Floats, bands: Sequence[str]) -> list[int]:
-    """Which bands are red, green and blue: none, one, two or three that have pixels."""
+    """Choose the bands for red, green and blue among those that have pixels."""
     known = [band for band, image in zip(bands, flux, strict=True) if np.isfinite(image).any()]
     if set(RGB_BANDS) <= set(known):
         return [bands.index(band) for band in RGB_BANDS]
@@ -108,7 +108,7 @@ def _channels(flux: Floats, bands: Sequence[str]) -> list[int]:
 
 
 def _noise(flux: Floats, sky_sigma: float) -> float:
-    """The sky noise, or the scatter of the pixels where it is not known."""
+    """Return the sky noise, or the scatter of the pixels if it is not known."""
     if np.isfinite(sky_sigma) and sky_sigma > 0:
         return float(sky_sigma)
     scatter = MAD_TO_SIGMA * float(np.nanmedian(np.abs(flux - np.nanmedian(flux))))
@@ -116,7 +116,10 @@ def _noise(flux: Floats, sky_sigma: float) -> float:
 
 
 def _smoothed_where_faint(signal: Floats) -> Picture:
-    """The image, smoothed where it is not far above the noise; missing pixels stay so and spread nothing."""
+    """Smooth an image where it is not far above the noise.
+
+    Missing pixels stay missing and do not spread.
+    """
     known = np.isfinite(signal)
     filled = np.where(known, signal, 0.0).astype(np.float64)
     weight = gaussian_filter(known.astype(np.float64), SMOOTHING_PIXELS)
@@ -133,7 +136,7 @@ def _mean_of_known(signal: Picture) -> Picture:
 
 
 def _hatched(picture: Picture, missing: npt.NDArray[np.bool_]) -> Picture:
-    """The picture with diagonal grey stripes where there is no image."""
+    """Draw diagonal grey stripes where there is no image."""
     y, x = np.indices(missing.shape)
     stripes = np.where((x + y) % 8 < 2, 0.36, 0.22)
     return np.where(missing[..., None], stripes[..., None], picture)
@@ -207,7 +210,7 @@ def draw_mosaic(
 
 
 def _draw_panel(figure: Figure, panel: Panel, left: float, top: float, width: float, height: float) -> None:
-    """One galaxy with its lines of text; places in inches from the left and the bottom."""
+    """Draw one galaxy with its lines of text, at a place in inches."""
     box = (left / width, (top - PANEL_INCHES) / height, PANEL_INCHES / width, PANEL_INCHES / height)
     axes = figure.add_axes(box)
     axes.imshow(panel.picture, origin="lower", interpolation="nearest")

@@ -49,7 +49,7 @@ def _save(figure: Figure, path: str | Path) -> None:
 
 
 def _telling_galaxy(shard: Shard, crop: int) -> int:
-    """Row of a galaxy that shows much: whole in all bands, and larger on the sky than nine tenths of the others.
+    """Choose a galaxy that is whole and larger than nine tenths of the others.
 
     Not the very largest: in a real survey that is a bright star.
     """
@@ -61,7 +61,10 @@ def _telling_galaxy(shard: Shard, crop: int) -> int:
 
 
 def _rgb(network_input: torch.Tensor, bands: Sequence[str], white: float) -> npt.NDArray[np.float32]:
-    """Network input (band, y, x) as colours (y, x, 3): i, r, g, or the reddest, the middle and the bluest band."""
+    """Turn network input (band, y, x) into colours (y, x, 3).
+
+    The bands are i, r and g, or the reddest, the middle and the bluest.
+    """
     names = list(bands)
     reddest_first = [names.index(name) for name in "irg"] if set("irg") <= set(names) else [-1, len(names) // 2, 0]
     black = -0.5 * white  # so that the sky, at 0, is grey and its noise is seen

@@ -50,7 +50,7 @@ def convert(
 ) -> None:
     """Convert all cutouts of a run to one image store.
 
-    With ``dask.cluster: local`` this starts processes that import the calling script again: guard its call with
+    A local Dask cluster starts processes that import the calling script again. Guard the call with
     ``if __name__ == "__main__":``.
 
     Parameters
@@ -102,7 +102,7 @@ def convert(
 
 
 def list_chunks(catalog: Path, tars: Sequence[str | Path], ledgers: Sequence[str | Path], n_bands: int) -> list[Chunk]:
-    """Which catalog rows each tar holds.
+    """List the catalog rows of each tar.
 
     Only the sizes of the ledgers are read here; the tasks check that the objects are the same.
 
@@ -127,7 +127,7 @@ def list_chunks(catalog: Path, tars: Sequence[str | Path], ledgers: Sequence[str
 
 
 def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chunk, ...]]:
-    """The chunks that overlap each shard."""
+    """Return the chunks that overlap each shard."""
     overlapping: list[list[Chunk]] = [[] for _ in range(0, chunks[-1].last, shard_size)]
     for chunk in chunks:
         for shard in range(chunk.first // shard_size, -(-chunk.last // shard_size)):
@@ -136,7 +136,7 @@ def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chu
 
 
 def prepare(conversion: Conversion, n_objects: int) -> None:
-    """Go on with an earlier run's store where it is of the same layout, else begin a new one."""
+    """Continue an earlier run's store of the same layout, or begin a new one."""
     if _is_of_layout(conversion, conversion.store, n_objects):
         for stray in conversion.store.rglob("*.partial"):  # what a killed worker was writing
             stray.unlink()
@@ -151,7 +151,7 @@ def prepare(conversion: Conversion, n_objects: int) -> None:
 
 
 def _is_of_layout(conversion: Conversion, path: Path, n_objects: int | None = None) -> bool:
-    """Whether a store has the bands and the grid of this conversion and, where that is asked, as many rows."""
+    """Tell whether a store has the bands, the grid and the rows, if given."""
     try:
         store = ImageStore.open(path)
     except TidalkinError:
@@ -195,7 +195,7 @@ def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path)
 
 
 def _run(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_objects: int) -> None:
-    """One task per shard; say how far they are."""
+    """Run one task per shard, and log the progress."""
     size = conversion.images.shard_size
     overlapping = chunks_of_shards(chunks, size)
     shards = range(len(overlapping))
@@ -211,7 +211,10 @@ def _run(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_obje
 
 
 def _task(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -> ShardReport | TidalkinError:
-    """`convert_shard`, its sentence returned: raised, Dask would log it with a traceback."""
+    """Convert a shard, and return the error for the user.
+
+    Dask would log a raised one with a traceback.
+    """
     try:
         return convert_shard(conversion, shard, chunks)
     except TidalkinError as error:

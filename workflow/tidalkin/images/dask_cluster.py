@@ -25,7 +25,7 @@ ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32
 
 @contextmanager
 def _client(dask: Dask, n_workers: int, job_logs: Path) -> Iterator[Client]:
-    """A client of the cluster that the configuration names."""
+    """Connect to the cluster of the configuration, or start it."""
     if dask.cluster == "address":
         try:
             client = Client(dask.address)
@@ -51,7 +51,10 @@ def _client(dask: Dask, n_workers: int, job_logs: Path) -> Iterator[Client]:
 
 
 def _wait_for_a_worker(client: Client) -> None:
-    """A cluster's queue may take hours, and its jobs may fail: say so instead of being silent."""
+    """Wait for the first worker, with a warning every minute.
+
+    A cluster's queue may take hours, and its jobs may fail.
+    """
     while True:
         try:
             return client.wait_for_workers(1, timeout=SECONDS_BETWEEN_WARNINGS)

@@ -33,7 +33,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What the tasks of one conversion have in common."""
+    """The settings that the tasks of one conversion share."""
 
     catalog: Path
     bands: tuple[str, ...]
@@ -49,13 +49,13 @@ class Conversion:
         return self.work / "store"
 
     def note(self, shard: int, store: Path | None = None) -> Path:
-        """Return the path of the note that a shard is finished: inside the store, out of Zarr's sight."""
+        """Return the path of a shard's note, inside the store but not part of it."""
         return (store or self.store) / "object_id" / ".finished" / f"{shard:05d}.json"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A cutout that the ledger calls `ok` and that cannot be used, or not as a whole."""
+    """A cutout that is `ok` in the ledger and cannot be used as a whole."""
 
     object_id: int
     band: str
@@ -64,7 +64,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of one shard: this is what its note holds."""
+    """The result of one shard, as its note holds it."""
 
     inputs: str
     """Digest of all that went into the shard."""
@@ -95,7 +95,7 @@ def _parquet(path: str | Path) -> pq.ParquetFile:
 
 
 def _read_rows(path: Path, first: int, last: int, columns: Sequence[str]) -> pd.DataFrame:
-    """Some rows of a Parquet file, without reading the others' row groups."""
+    """Read some rows of a Parquet file, without the row groups of the others."""
     file = _parquet(path)
     parts, start = [], 0
     for group in range(file.num_row_groups):
@@ -108,7 +108,7 @@ def _read_rows(path: Path, first: int, last: int, columns: Sequence[str]) -> pd.
 
 
 def _read_objects(conversion: Conversion, rows: slice) -> pd.DataFrame:
-    """The shard's catalog rows, with the columns that matter here."""
+    """Read the shard's catalog rows: ids, positions and known seeing."""
     names = set(_parquet(conversion.catalog).schema_arrow.names)
     seeing = [f"psf_fwhm_{band}" for band in conversion.bands if f"psf_fwhm_{band}" in names]
     return _read_rows(conversion.catalog, rows.start, rows.stop, ["object_id", "ra", "dec", *seeing])
@@ -117,7 +117,7 @@ def _read_objects(conversion: Conversion, rows: slice) -> pd.DataFrame:
 def _read_ledgers(
     chunks: Sequence[Chunk], rows: slice, object_ids: npt.NDArray[np.int64], bands: Sequence[str]
 ) -> pd.DataFrame:
-    """The ledger rows of the shard's objects, checked to be theirs."""
+    """Read the ledger rows of the shard's objects, and check that they are theirs."""
     parts = []
     for chunk in chunks:
         first, last = max(rows.start, chunk.first), min(rows.stop, chunk.last)

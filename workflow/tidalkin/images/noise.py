@@ -12,7 +12,7 @@ from tidalkin.constants import MAD_TO_SIGMA
 
 # How far the variance plane may be from the scatter of the pixels before it is taken for something else.
 LARGEST_SIGMA_RATIO = 10.0
-SKY_SAMPLE = 4096  # pixels: the median of so many has an error of 2 % of sigma
+SKY_SAMPLE = 4096  # pixels: the median of this many has an error of 2 % of sigma
 Floats = npt.NDArray[np.float32]
 
 

@@ -86,7 +86,10 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
 
 
 def _take_over(conversion: Conversion, shard: int, inputs: str, files: Sequence[Path]) -> ShardReport | None:
-    """Link a shard of the previous store, if it was made from the same inputs; its files keep bytes and times."""
+    """Link a shard of the previous store, if it was made from the same inputs.
+
+    Its files keep their bytes and times.
+    """
     if conversion.previous is None:
         return None
     note = conversion.note(shard, conversion.previous)
@@ -252,7 +255,7 @@ def _impossible(pixels: int, file: str) -> str:
 
 
 def _known_psf_fwhm(objects: pd.DataFrame, bands: Sequence[str]) -> npt.NDArray[np.float32]:
-    """(object, band), arcsec, from the catalog; NaN where it does not tell."""
+    """Return the seeing in the catalog, (object, band) in arcsec; NaN if unknown."""
     known = np.full((len(objects), len(bands)), np.nan, np.float32)
     for i, band in enumerate(bands):
         if f"psf_fwhm_{band}" in objects:
@@ -262,7 +265,7 @@ def _known_psf_fwhm(objects: pd.DataFrame, bands: Sequence[str]) -> npt.NDArray[
 
 
 def _write(store: ImageStore, shard: int, content: Shard) -> None:
-    """Write one shard, to the disk and not only to the system's memory: its note must not outlive it."""
+    """Write one shard through to the disk, so that its note does not outlive it."""
     # One core per worker: the cluster has as many workers as there are cores for them.
     with zarr.config.set({"threading.max_workers": 1}):
         store.write(shard, content)

@@ -1,4 +1,4 @@
-"""The layout of the image store: every galaxy on one grid of pixels, in Zarr v3 shards.
+"""The image store: every galaxy on one grid of pixels, in Zarr v3 shards.
 
 The store has one row per catalog row, in catalog order, also for objects without any image:
 
@@ -55,7 +55,7 @@ class Shard:
     """(object,)."""
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Shard:
-        """Some of the rows."""
+        """Return some of the rows."""
         return Shard(**{name: array[chosen] for name, array in vars(self).items()})
 
 
@@ -63,7 +63,7 @@ ARRAYS = tuple(Shard.__dataclass_fields__)
 
 
 class ImageStore:
-    """The images of a run, on disk: five zarr arrays, cut at the same rows into shards.
+    """The images of a run on disk: five zarr arrays in shards of equal rows.
 
     Open one with `ImageStore.open`, lay out a new one with `ImageStore.create`.
 
@@ -202,7 +202,7 @@ class ImageStore:
         return [Path(self.path, name, "c", *map(str, chunk.get(name, (shard, 0)))) for name in ARRAYS]
 
     def write(self, shard: int, content: Shard) -> None:
-        """Write all rows of one shard, each array in one piece: the only way data get into a store."""
+        """Write all rows of one shard, each array in one piece."""
         rows = self.rows_of(shard)
         # A chunk without any image is written too, so that a missing file is a lost one. An array keeps
         # the setting it was opened with, so it is opened here.
@@ -235,7 +235,7 @@ class ImageStore:
 
 
 def store_attributes(bands: Sequence[str], images: Images) -> dict[str, Any]:
-    """What a store says of itself: versions, bands, grid, units, and which configuration made it."""
+    """Return the attributes of a store: versions, bands, grid, units and configuration."""
     return {
         "tidalkin_store": STORE_VERSION,
         "tidalkin_version": __version__,

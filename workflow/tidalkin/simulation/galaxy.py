@@ -1,4 +1,4 @@
-"""What one simulated galaxy is: every parameter drawn from the seed and its object_id, and nothing else.
+"""The parameters of a simulated galaxy, drawn from the seed and its object_id.
 
 This is the ground truth of the simulated survey: one row of its catalog. `tidalkin.simulation.scene` draws it.
 """
@@ -89,7 +89,7 @@ class Galaxy:
     """Arcsec, by band, the pixel's own width included."""
 
     def row(self) -> dict[str, Any]:
-        """The galaxy as a row of the catalog."""
+        """Return the galaxy as a row of the catalog."""
         columns = {key: value for key, value in vars(self).items() if key != "psf_fwhm"}
         return columns | {f"psf_fwhm_{band}": fwhm for band, fwhm in self.psf_fwhm.items()}
 
@@ -178,7 +178,9 @@ def position(seed: int, object_id: int) -> tuple[float, float]:
 
 
 def band_fluxes(magnitude_i: float, colour: float, bands: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    """Flux in each band, in units of the flux of magnitude 0, along the line from `BLUE` to `RED`.
+    """Return the flux in each band, in units of the flux of magnitude 0.
+
+    The colour is on the line from `BLUE` to `RED`.
 
     Parameters
     ----------
@@ -195,13 +197,13 @@ def band_fluxes(magnitude_i: float, colour: float, bands: tuple[str, ...]) -> np
 
 
 def _magnitude(rng: np.random.Generator, bounds: Range, slope: float) -> float:
-    """A magnitude between bounds, numbers rising by ``slope`` in log10 per magnitude."""
+    """Draw a magnitude between bounds; numbers rise by ``slope`` in log10 per magnitude."""
     low, high = (10 ** (slope * bound) for bound in bounds)
     return float(np.log10(rng.uniform(low, high)) / slope)
 
 
 def _radius(rng: np.random.Generator, magnitude: float, survey: SimulatedSurvey) -> float:
-    """A half-light radius: brighter galaxies are larger, with scatter, and all stay inside the range."""
+    """Draw a half-light radius inside the range; brighter galaxies are larger, with scatter."""
     smallest, largest = survey.half_light_radius_arcsec
     brightest, faintest = survey.magnitude
     faintness = (magnitude - brightest) / (faintest - brightest) if faintest > brightest else 0.5
@@ -211,12 +213,12 @@ def _radius(rng: np.random.Generator, magnitude: float, survey: SimulatedSurvey)
 
 @lru_cache
 def _sersic_b(index: float) -> float:
-    """b_n of Sérsic's profile, from the definition of the half-light radius (Graham & Driver 2005, PASA 22, 118)."""
+    """Compute b_n of Sérsic's profile (Graham & Driver 2005, PASA 22, 118)."""
     return float(gammaincinv(2 * index, 0.5))
 
 
 def _disc_radius(radius: float, bulge_radius: float, bulge_fraction: float, bulge_index: float) -> float:
-    """Half-light radius of the disc that gives bulge and disc together the half-light radius ``radius``."""
+    """Find the disc's half-light radius for which bulge and disc together have ``radius``."""
     bulge_inside = gammainc(2 * bulge_index, _sersic_b(bulge_index) * (radius / bulge_radius) ** (1 / bulge_index))
     if bulge_fraction == 1:
         return radius
@@ -225,7 +227,7 @@ def _disc_radius(radius: float, bulge_radius: float, bulge_fraction: float, bulg
 
 
 def _seeing(rng: np.random.Generator) -> dict[str, float]:
-    """The width of the PSF in each band, arcsec."""
+    """Draw the width of the PSF in each band, arcsec."""
     scatter = rng.lognormal(0.0, SEEING_SCATTER, len(BANDS))
     return {
         band: float(np.clip(SEEING_ARCSEC[band] * factor, *SEEING_BOUNDS_ARCSEC))

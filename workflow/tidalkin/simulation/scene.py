@@ -1,4 +1,4 @@
-"""Draw a simulated galaxy, what surrounds it and its tidal feature as HSC would see them, before noise.
+"""Draw a simulated galaxy, its surroundings and its tidal feature, before noise.
 
 Every profile is drawn by GalSim (Rowe et al. 2015, Astronomy & Computing 10, 121) once, in Fourier space and without a
 PSF; the sum for each band, with that band's fluxes, is multiplied by that band's PSF and transformed once. One by one,
@@ -46,7 +46,7 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True)
 class Grid:
-    """The pixels drawn, and their Fourier transform in the half plane that a real image needs."""
+    """The pixels that are drawn, and the half plane of their Fourier transform."""
 
     size: int
     """Side of the cutout."""
@@ -55,22 +55,25 @@ class Grid:
 
     @property
     def crop(self) -> slice:
-        """Where the cutout is, along each axis."""
+        """The pixels of the cutout, along each axis."""
         start = (self.side - self.size + 1) // 2
         return slice(start, start + self.size)
 
     @property
     def middle(self) -> float:
-        """Index of the cutout's middle, along each axis: between two pixels where the size is even."""
+        """The middle of the cutout, along each axis; between two pixels for an even size."""
         return self.crop.start + (self.size - 1) / 2
 
     @property
     def field_arcsec(self) -> float:
-        """Side of the field whose galaxies and stars are drawn: those outside it hardly reach the cutout."""
+        """The side of the field whose galaxies and stars are drawn.
+
+        Those outside it hardly reach the cutout.
+        """
         return (self.size + MARGIN_PIXELS) * PIXEL_SCALE_ARCSEC
 
     def kernel(self, profile: galsim.GSObject) -> Spectrum:
-        """The spectrum of a GalSim profile about the first pixel, to multiply others with: (ky, kx)."""
+        """Return the spectrum (ky, kx) of a GalSim profile about the first pixel."""
         half = self.side // 2
         frame = galsim.ImageCF(
             galsim.BoundsI(0, half, -half, half - 1), scale=2 * np.pi / (self.side * PIXEL_SCALE_ARCSEC)
@@ -79,12 +82,18 @@ class Grid:
         return np.asarray(frame.array)
 
     def draw(self, profile: galsim.GSObject, place: Place) -> Spectrum:
-        """The spectrum of a GalSim profile at a place, arcsec in x and y from the cutout's middle: (ky, kx)."""
+        """Return the spectrum (ky, kx) of a GalSim profile at a place.
+
+        The place is in arcsec along x and y from the cutout's middle.
+        """
         shift = (self.middle - self.side // 2) * PIXEL_SCALE_ARCSEC
         return self.kernel(profile.shift(place[0] + shift, place[1] + shift))
 
     def bin(self, places: Floats, weights: Floats) -> Spectrum:
-        """The spectrum of particles of total weight 1: (2, particle) arcsec from the cutout's middle to (ky, kx)."""
+        """Return the spectrum (ky, kx) of particles of total weight 1.
+
+        Their places are (2, particle) arcsec from the cutout's middle.
+        """
         column, row = np.rint(places / PIXEL_SCALE_ARCSEC + self.middle).astype(np.int64)
         inside = (column >= 0) & (column < self.side) & (row >= 0) & (row < self.side)
         image = np.bincount(
@@ -94,14 +103,14 @@ class Grid:
         return np.asarray(fft.fftshift(fft.rfft2(plane), axes=0) * _grain(self))
 
     def image(self, spectra: Spectrum) -> Image:
-        """Images of spectra, margins included: (..., ky, kx) to (..., y, x)."""
+        """Turn spectra (..., ky, kx) into images (..., y, x), margins included."""
         planes = fft.irfft2(fft.ifftshift(spectra, axes=-2), s=(self.side, self.side))
         return np.asarray(fft.fftshift(planes, axes=(-2, -1)))
 
 
 @lru_cache
 def grid(size_pixels: int) -> Grid:
-    """The grid for cutouts of a size."""
+    """Return the grid for cutouts of a size."""
     side = size_pixels + 2 * MARGIN_PIXELS
     while side % 2 or fft.next_fast_len(side, real=True) != side:
         side += 1
@@ -110,7 +119,7 @@ def grid(size_pixels: int) -> Grid:
 
 @lru_cache
 def _grain(on: Grid) -> Spectrum:
-    """The kernel that turns particles into light."""
+    """Return the kernel that turns particles into light."""
     return on.kernel(galsim.Gaussian(sigma=GRAIN_ARCSEC))
 
 
@@ -119,7 +128,7 @@ def _grain(on: Grid) -> Spectrum:
 
 @lru_cache
 def _seeing_table() -> tuple[Floats, Floats]:
-    """Widths of GalSim's Kolmogorov PSF with and without the pixel, arcsec."""
+    """Tabulate the widths of the Kolmogorov PSF with and without the pixel, arcsec."""
     pixel = galsim.Pixel(PIXEL_SCALE_ARCSEC)
     atmosphere = np.linspace(0.3, 1.6, 14)
     seen = [galsim.Convolve(galsim.Kolmogorov(fwhm=fwhm), pixel).calculateFWHM() for fwhm in atmosphere]
@@ -127,13 +136,13 @@ def _seeing_table() -> tuple[Floats, Floats]:
 
 
 def psf(fwhm_arcsec: float, shear: Place = (0.0, 0.0)) -> galsim.GSObject:
-    """A PSF whose width, with the pixel that is part of it, is ``fwhm_arcsec``."""
+    """Return a PSF whose width, pixel included, is ``fwhm_arcsec``."""
     atmosphere = galsim.Kolmogorov(fwhm=float(np.interp(fwhm_arcsec, *_seeing_table())))
     return galsim.Convolve(atmosphere.shear(g1=shear[0], g2=shear[1]), galsim.Pixel(PIXEL_SCALE_ARCSEC))
 
 
 def _psf_spectra(galaxy: Galaxy, bands: Sequence[Band], seed: int, on: Grid) -> Spectrum:
-    """The PSFs of a galaxy's bands, slightly elongated: (band, ky, kx)."""
+    """Return the slightly elongated PSFs of a galaxy's bands, (band, ky, kx)."""
     shears = generator(seed, "simulated", galaxy.object_id, "psf").normal(0.0, 0.02, (len(BANDS), 2))
     return np.stack([on.kernel(psf(galaxy.psf_fwhm[band], tuple(shears[BANDS.index(band)]))) for band in bands])
 
@@ -200,7 +209,7 @@ def _disc_axis_ratio(inclination: float) -> float:
 
 
 def _on_sky(positions: Floats, galaxy: Galaxy) -> Floats:
-    """Positions (3, particle) in the disc's frame, as (2, particle) on the sky: inclined, then turned."""
+    """Project positions (3, particle) in the disc's frame to the sky, (2, particle)."""
     inclination, angle = math.radians(galaxy.inclination), math.radians(galaxy.position_angle)
     x = positions[0]
     y = positions[1] * math.cos(inclination) - positions[2] * math.sin(inclination)
@@ -232,7 +241,7 @@ def _host(
 
 @dataclass(frozen=True)
 class _Light:
-    """Flux of a galaxy's parts in each band, in units of the flux of magnitude 0."""
+    """The flux of a galaxy's parts in each band, in units of magnitude 0."""
 
     bulge: Floats
     disc: Floats
@@ -245,7 +254,10 @@ class _Light:
 
 
 def galaxy_fluxes(galaxy: Galaxy, bands: Sequence[Band]) -> _Light:
-    """How a galaxy's light is shared: arms and knots are taken from the disc, and are younger."""
+    """Share a galaxy's light among its parts.
+
+    Arms and knots are taken from the disc, and are younger.
+    """
     chosen = tuple(bands)
     disc = 1 - galaxy.bulge_fraction
     smooth = 1 - galaxy.arm_fraction - galaxy.knot_fraction
@@ -271,7 +283,7 @@ def _arms(galaxy: Galaxy, rng: np.random.Generator) -> Floats:
 
 
 def _knots(galaxy: Galaxy, rng: np.random.Generator) -> Floats:
-    """Unresolved knots in the disc: (3, knot), arcsec."""
+    """Draw unresolved knots in the disc, (3, knot) in arcsec."""
     radius = galaxy.disc_radius_arcsec / 1.678 * rng.gamma(2.0, 1.0, galaxy.knots)
     azimuth = rng.uniform(0, 2 * np.pi, galaxy.knots)
     return np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), np.zeros(galaxy.knots)])
@@ -309,7 +321,7 @@ def _field(
 
 
 def _rising(rng: np.random.Generator, bounds: Place, slope: float) -> float:
-    """A magnitude, numbers rising by ``slope`` in log10 per magnitude."""
+    """Draw a magnitude; numbers rise by ``slope`` in log10 per magnitude."""
     return float(np.log10(rng.uniform(10 ** (slope * bounds[0]), 10 ** (slope * bounds[1]))) / slope)
 
 
@@ -332,7 +344,7 @@ def _field_galaxy(rng: np.random.Generator, magnitude: float) -> galsim.GSObject
 
 
 def _feature(galaxy: Galaxy, kind: Feature, seed: int, bands: Sequence[Band], on: Grid, centre: Place) -> _Component:
-    """The tidal feature, as bright as its galaxy says."""
+    """Return the spectrum of the tidal feature, as bright as its galaxy says."""
     rng = generator(seed, "simulated", galaxy.object_id, "feature")
     debris = simulate(kind, rng)
     places = _on_sky(debris.positions, galaxy) if kind == "tail" else debris.positions[:2]

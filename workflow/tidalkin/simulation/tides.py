@@ -1,4 +1,4 @@
-"""Tidal features from test particles: the restricted three-body problem of Toomre & Toomre (1972, ApJ 178, 623).
+"""Tidal features from test particles (Toomre & Toomre 1972, ApJ 178, 623).
 
 Particles without mass move by leapfrog in the pull of a host galaxy, which stays at the origin, and of one other galaxy
 that passes or falls in. A dwarf on a nearly radial orbit leaves shells (Quinn 1984, ApJ 279, 596), one on a rounder
@@ -29,7 +29,7 @@ Vectors = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Debris:
-    """Where the light of a feature is."""
+    """The places of a feature's light."""
 
     positions: npt.NDArray[np.float32]
     """(3, particle), half-light radii of the host."""
@@ -70,7 +70,7 @@ class _Host:
 
 
 def _galaxy_pull(offsets: Vectors, mass: float, scale: float) -> Vectors:
-    """Acceleration towards a Plummer sphere, by position relative to its centre (Binney & Tremaine 2008, eq. 2.44a)."""
+    """Compute the acceleration towards a Plummer sphere (Binney & Tremaine 2008, eq. 2.44a)."""
     inverse = 1 / (np.einsum("in,in->n", offsets, offsets) + scale**2)
     return offsets * (-mass * inverse * np.sqrt(inverse))
 
@@ -94,16 +94,16 @@ class _Intruder:
 def _integrate(
     bodies: Vectors, velocities: Vectors, host: _Host, intruder: _Intruder, duration: float
 ) -> tuple[Vectors, Vectors]:
-    """Leapfrog (kick-drift-kick, with neighbouring half kicks joined).
+    """Integrate by leapfrog (kick-drift-kick, with neighbouring half kicks joined).
 
     Parameters
     ----------
     bodies, velocities : (3, 1 + particle) arrays
         The intruder first, then the particles.
     host, intruder : _Host, _Intruder
-        What pulls.
+        The two bodies that attract.
     duration : float
-        Negative: back in time.
+        Time to integrate over; backwards if negative.
 
     Returns
     -------
@@ -133,7 +133,10 @@ def _integrate(
 
 
 def _stars(rng: np.random.Generator, dwarf: _Intruder) -> tuple[Vectors, Vectors]:
-    """Positions and velocities of a dwarf's stars about its centre: a Plummer sphere that holds 85 % of its light."""
+    """Draw positions and velocities of a dwarf's stars about its centre.
+
+    They are a Plummer sphere that holds 85 % of its light.
+    """
     radius = dwarf.scale / np.sqrt(rng.uniform(0.0, 0.85, PARTICLES) ** (-2 / 3) - 1)
     dispersion = np.sqrt(dwarf.mass / (6 * dwarf.scale))  # in the middle: Binney & Tremaine 2008, eq. 4.94
     directions = rng.standard_normal((3, PARTICLES))
@@ -144,7 +147,10 @@ def _stars(rng: np.random.Generator, dwarf: _Intruder) -> tuple[Vectors, Vectors
 def _fall(
     rng: np.random.Generator, host: _Host, dwarf: _Intruder, apocentre: float, tangential: float, duration: float
 ) -> Vectors:
-    """Let a dwarf go at its apocentre and follow its stars; the orbit begins along x, in the plane of x and y."""
+    """Follow the stars of a dwarf from its apocentre on.
+
+    The orbit begins along x, in the plane of x and y.
+    """
     positions, velocities = _stars(rng, dwarf)
     positions[0] += apocentre
     velocities[1] += tangential
@@ -155,7 +161,10 @@ def _fall(
 
 
 def _seen_from(rng: np.random.Generator, tilt: float) -> Rotation:
-    """A random view of an orbit in the plane of x and y, its normal ``tilt`` radians off the line of sight."""
+    """Draw a random view of an orbit in the plane of x and y.
+
+    Its normal is ``tilt`` radians off the line of sight.
+    """
     return Rotation.from_euler("zxz", [rng.uniform(0, 2 * np.pi), tilt, rng.uniform(0, 2 * np.pi)])
 
 
