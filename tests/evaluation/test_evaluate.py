@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from surveys.labelled import FEW, catalog_of, figure, vectors_of
@@ -108,6 +109,26 @@ def test_a_forest_finds_classes_that_no_plane_separates():
     assert figure(table, "probe", "roc_auc", "morphology")["mean"] < 0.7
 
 
+@pytest.mark.parametrize("unmeasured", [10, 400])
+def test_examples_without_a_measurement_are_left_out_and_counted(unmeasured, tmp_path):
+    catalog = catalog_of(40, 60)
+    full = vectors_of(catalog, 1.0)
+    zeros = full.vectors.copy()
+    zeros[:unmeasured] = 0
+    methods = {"encoder": full, "morphology": MethodVectors(full.object_id, zeros)}
+    evaluation = evaluate(methods, catalog, FEW)
+    draw_evaluation(evaluation, tmp_path)
+    table = evaluation.metrics
+    left_out = table.groupby(["method", "task"])["n_left_out"].first()
+    assert left_out["encoder"].tolist() == [0, 0, 0]
+    assert left_out["morphology", "probe"] == 0
+    if unmeasured == 10:
+        assert left_out["morphology", "single"] > 0
+        assert figure(table, "single", "roc_auc", "morphology")["mean"] > 0.6
+    else:  # nothing is left to search with
+        assert set(table.loc[table["method"] == "morphology", "task"]) == {"probe"}
+
+
 def test_completeness_falls_where_features_are_too_faint_to_see():
     catalog = catalog_of(200, 300)
     vectors = vectors_of(catalog, 0.0, dimensions=4).vectors
@@ -149,5 +170,6 @@ def test_the_same_evaluation_is_written_byte_for_byte_the_same(tmp_path):
             pixels = np.asarray(Image.open(tmp_path / "first" / name).convert("L"))
             assert pixels.std() > 10, f"{name} is blank"
     assert pd.read_csv(tmp_path / "first" / "metrics.csv").columns.tolist() == [
-        *("method", "task", "n_labels", "metric", "mean", "std", "repeats", "n_objects", "n_positive", "chance")
+        *("method", "task", "n_labels", "metric", "mean", "std", "repeats"),
+        *("n_objects", "n_positive", "chance", "n_left_out"),
     ]

@@ -53,6 +53,8 @@ class RepeatResult:
     values: list[Value]
     probe_scores: list[ProbeScores]
     example_precisions: list[ExamplePrecision]
+    left_out: dict[tuple[str, str], int]
+    """Number of examples left out, by method and task."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Evaluation:
 
     metrics: pd.DataFrame
     """method, task (`single`, `set`, `probe`), n_labels, metric, mean, std, repeats, n_objects and n_positive
-    (ranked in each repeat), chance (expectation of the metric for a random ranking)"""
+    (ranked in each repeat), chance (expectation of the metric for a random ranking), n_left_out (examples left out over
+    all repeats, for which the method has a vector of zeros)"""
     curves: pd.DataFrame
     """method, curve (`roc`, `precision_recall`), x, mean, std: of the probe on all labels"""
     completeness: pd.DataFrame
@@ -102,7 +105,7 @@ def evaluate(
     probe_scores = [probe for repeat in done for probe in repeat.probe_scores]
     example_precisions = pd.DataFrame(example for repeat in done for example in repeat.example_precisions)
     return Evaluation(
-        _metrics_table(values, labels.positive[probe_scores[0].test], settings.precision_at),
+        _metrics_table(values, done, labels.positive[probe_scores[0].test], settings.precision_at),
         _curves_table(probe_scores, labels),
         _breakdown(_found_by_probe(probe_scores, labels), labels, catalog),
         _breakdown(example_precisions, labels, catalog),
@@ -161,7 +164,7 @@ def _one_repeat(
     aligned: Mapping[str, MethodVectors], labels: Labels, settings: config.EvaluationSettings, repeat: int
 ) -> RepeatResult:
     parts = split(labels, repeat)
-    done = RepeatResult([], [], [])
+    done = RepeatResult([], [], [], {})
     # scikit-learn's checks of its arguments take longer than its small fits.
     with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
         for method, known in aligned.items():
@@ -171,6 +174,7 @@ def _one_repeat(
                     precision = found.precision_at(settings.precision_at)
                     done.example_precisions.append(ExamplePrecision(method, repeat, task.example, precision))
                 key = task.method, task.name, task.n_labels
+                done.left_out[task.method, task.name] = task.n_left_out
                 for metric in metrics(settings.precision_at):
                     done.values.append((*key, metric.name, repeat, metric.of(found)))
                 if task.n_labels == parts.pool.size:
@@ -187,12 +191,17 @@ def _over_repeats(table: pd.DataFrame, value: str, key: list[str]) -> pd.DataFra
     return per_repeat.groupby(key, sort=False).agg(["mean", "std", "count"]).reset_index()
 
 
-def _metrics_table(values: Sequence[Value], ranked: Booleans, precision_at: int) -> pd.DataFrame:
+def _metrics_table(
+    values: Sequence[Value], repeats: Sequence[RepeatResult], ranked: Booleans, precision_at: int
+) -> pd.DataFrame:
+    """Average the figures of merit over the repeats."""
     key = ["method", "task", "n_labels", "metric"]
     table = _over_repeats(pd.DataFrame(values, columns=[*key, "repeat", "value"]), "value", key)
     chance = {metric.name: metric.chance(float(ranked.mean())) for metric in metrics(precision_at)}
+    tasks = zip(table["method"], table["task"], strict=True)
+    left_out = [sum(repeat.left_out.get(task, 0) for repeat in repeats) for task in tasks]
     return table.rename(columns={"count": "repeats"}).assign(
-        n_objects=ranked.size, n_positive=int(ranked.sum()), chance=table["metric"].map(chance)
+        n_objects=ranked.size, n_positive=int(ranked.sum()), chance=table["metric"].map(chance), n_left_out=left_out
     )
 
 

@@ -131,6 +131,8 @@ class RankingTask(NamedTuple):
     method: str
     name: Literal["no example", "single", "set", "probe"]
     n_labels: int
+    n_left_out: int = 0
+    """Examples left out of the task, because the method has a vector of zeros for them."""
     example: int | None = None
     """Row of the example, where there is one."""
 
@@ -140,7 +142,8 @@ def score_tasks(
 ) -> Iterator[tuple[RankingTask, Floats]]:
     """Yield the scores (test,) of one method for all tasks of one repeat.
 
-    The task `single` comes once for each example.
+    The task `single` comes once for each example. A vector of zeros has no direction, as that of a galaxy that
+    statmorph cannot measure: such an example is left out of `single` and `set`, and counted.
 
     Parameters
     ----------
@@ -160,11 +163,17 @@ def score_tasks(
     importance = np.ones(vectors.shape[1]) if known.importance is None else known.importance
     if known.has_debris_score:
         yield RankingTask(method, "no example", 0), debris_scores(vectors[parts.test])
-    for example in parts.pool_positive[:SINGLE_QUERIES]:
+    known_direction: Booleans = np.any(unit * importance != 0, axis=1)
+    singles = parts.pool_positive[:SINGLE_QUERIES]
+    left_out = int((~known_direction[singles]).sum())
+    for example in singles[known_direction[singles]]:
         score = set_scores(unit, importance, np.array([example]), parts.test)
-        yield RankingTask(method, "single", 1, int(example)), score
+        yield RankingTask(method, "single", 1, left_out, int(example)), score
     examples = parts.pool_positive[: settings.set_size]
-    yield RankingTask(method, "set", examples.size), set_scores(unit, importance, examples, parts.test)
+    usable = examples[known_direction[examples]]
+    if usable.size:
+        task = RankingTask(method, "set", examples.size, examples.size - usable.size)
+        yield task, set_scores(unit, importance, usable, parts.test)
     # The penalty of the probe bears less on a dimension of large weight: few labels cannot tell which ones matter.
     standardised = _standardise(vectors, parts.pool) * np.sqrt(importance)
     for probe in (PROBES[name] for name in known.probes):

@@ -156,7 +156,8 @@ def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -
         rows = table[table["by"] == by]
         groups = list(rows["group"].drop_duplicates().sort_values())
         for number, method in enumerate(methods):
-            of_method = rows[rows["method"] == method].set_index("group").loc[groups]
+            # A method may have left out all examples of a group: no point is drawn there.
+            of_method = rows[rows["method"] == method].set_index("group").reindex(groups)
             shift = (0.12 if by == "kind" else 0.04) * (number - (len(methods) - 1) / 2)
             style = _style(methods, method)
             if by == "kind":

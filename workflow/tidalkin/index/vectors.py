@@ -58,12 +58,13 @@ class Embeddings:
             vectors, ids = self._vectors(shard), load_array(ids_file(file))
             if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
                 raise TidalkinError(
-                    f"{file}: has shape {vectors.shape}, but its ids {ids.shape}: make both with `snakemake -R embed`"
+                    f"{file}: has shape {vectors.shape}, but its ids {ids.shape}: make both again with "
+                    "`snakemake --forcerun embed`"
                 )
             if self.dimensions not in (0, vectors.shape[1]):
                 raise TidalkinError(
                     f"{file}: has {vectors.shape[1]} dimensions, but the shards before it {self.dimensions}: "
-                    "make all of them with `snakemake -R embed`"
+                    "make all of them with `snakemake --forcerun embed`"
                 )
             self.dimensions, self.dtype = vectors.shape[1], np.promote_types(self.dtype, vectors.dtype)
             lengths.append(len(ids))
@@ -121,7 +122,7 @@ def ids_file(file: Path) -> Path:
     return file.with_suffix(".ids.npy")
 
 
-def load_array(file: Path, hint: str = "make it with `snakemake -R embed`") -> npt.NDArray[np.generic]:
+def load_array(file: Path, hint: str = "make it with `snakemake --forcerun embed`") -> npt.NDArray[np.generic]:
     """An array, memory-mapped."""
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
@@ -140,5 +141,5 @@ def check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> N
         object_id = load_array(ids_file(file))[first + wrong[0] - embeddings.starts[shard]]
         raise TidalkinError(
             f"{file}: the vector of object {object_id} has length {length[wrong[0]]:.3g} instead of 1: "
-            "make it again with `snakemake -R embed`"
+            "make it again with `snakemake --forcerun embed`"
         )

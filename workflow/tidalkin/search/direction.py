@@ -59,6 +59,6 @@ def dimension_importance(opened: OpenIndex, files: RunFiles, debris_weight: floa
     if len(importance) != dimensions:
         raise TidalkinError(
             f"{files.whitening}: makes vectors of {len(importance)} dimensions, but the index has {dimensions}: make "
-            "the index of these embeddings with `snakemake --until index`"
+            "embeddings and index again with `snakemake --forcerun embed`"
         )
     return importance

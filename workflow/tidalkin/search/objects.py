@@ -23,7 +23,7 @@ def required_catalog_rows(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
         missing = set(object_ids) - set(known["object_id"].to_pylist())
         raise TidalkinError(
             f"{catalog}: lacks object {min(missing)}, which has an embedding: make the embeddings of this catalog with "
-            "`snakemake --until index`"
+            "`snakemake --forcerun embed`"
         )
     return known
 
@@ -36,7 +36,7 @@ def _open_catalog(catalog: str | Path) -> Iterator[pq.ParquetFile]:
             yield file
     except (OSError, pa.ArrowException) as error:
         raise TidalkinError(
-            f"{catalog}: cannot be read ({first_line(error)}): make it with `snakemake --until catalog`"
+            f"{catalog}: cannot be read ({first_line(error)}): make it again with `snakemake --forcerun catalog`"
         ) from None
 
 

@@ -160,7 +160,7 @@ def _whitening_digest(run: RunFiles) -> str:
         return hashlib.sha256(run.whitening.read_bytes()).hexdigest()
     except OSError as error:
         raise TidalkinError(
-            f"{run.whitening}: cannot be read ({error.strerror}): make it with `snakemake --until whiten`"
+            f"{run.whitening}: cannot be read ({error.strerror}): make it with `snakemake --forcerun whiten`"
         ) from None
 
 
