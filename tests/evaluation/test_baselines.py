@@ -158,6 +158,14 @@ def test_a_failed_measurement_counts_as_the_median_and_an_outlier_is_cut():
     assert np.isfinite(found).all()
 
 
+def test_one_outlier_does_not_flatten_a_measurement_that_is_mostly_zero():
+    numbers = np.zeros((40, 1))
+    numbers[:10, 0] = np.linspace(0.1, 1, 10)
+    without = comparable(numbers)
+    numbers[10, 0] = 1e9
+    assert comparable(numbers)[:10].std() > 0.8 * without[:10].std()
+
+
 def test_a_number_that_always_failed_is_left_out_and_all_failed_is_refused():
     assert comparable(np.array([[1.0, np.nan], [2.0, np.nan], [4.0, np.nan]])).shape == (3, 1)
     with pytest.raises(TidalkinError, match="statmorph could measure no galaxy"):

@@ -1,5 +1,7 @@
 """Building an index: the same bytes in one job and in many, whatever the threads."""
 
+import resource
+
 import faiss
 import numpy as np
 import pytest
@@ -63,3 +65,19 @@ def test_float16_shards_and_empty_shards_are_indexed(tmp_path):
     report = build_index(files, Index(queries=10), tmp_path / "index", seed=1)
     assert report.n == 150
     assert open_index(tmp_path / "index", tmp_path / "embeddings").ids[100] == 1200
+
+
+@pytest.mark.parametrize(("kind", "largest_file"), [("Flat", 10_000), ("HNSW16", 70_000), ("IVF8,Flat", 70_000)])
+def test_a_full_disk_ends_in_one_sentence_and_leaves_no_half_file(tmp_path, kind, largest_file):
+    files = write_shards(tmp_path / "embeddings", unit_vectors(1000))  # 64 kB of vectors
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
+    try:
+        with pytest.raises(TidalkinError, match=r"cannot be written .*: free some space and run again") as refusal:
+            build_index(files, Index(kind=kind, queries=5), tmp_path / "index", seed=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(tmp_path / "index") in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "index" / "report.json").exists()
+    assert not [*(tmp_path / "index").glob(".*")]

@@ -16,7 +16,7 @@ from tidalkin.index.query import open_index
 from tidalkin.index.report import read_report
 from tidalkin.index.tune import recall
 
-MEMORY = Path(__file__).parents[1] / "servers" / "open_index_memory.py"
+MEMORY = Path(__file__).parents[1] / "programs" / "open_index_memory.py"
 
 
 def test_a_flat_index_gives_the_result_of_a_matrix_product(built):

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.constants import MAD_TO_SIGMA
 from tidalkin.errors import TidalkinError
 
@@ -94,7 +94,7 @@ class Whitening:
 
     def save(self, path: str | Path) -> None:
         """Write it whole, as ``.npz``."""
-        with atomic_path(path) as partial:
+        with disk_errors(path), atomic_path(path) as partial:
             np.savez(partial, allow_pickle=False, **vars(self))
 
 

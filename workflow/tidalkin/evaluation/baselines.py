@@ -1,4 +1,4 @@
-"""What the trained encoder must beat: random weights, pixel principal components, classical morphology.
+"""The baselines: random weights, principal components of the pixels, classical morphology.
 
 Each baseline makes vectors of the same labelled galaxies, those that the evaluation looks at, and writes them to
 `baselines/<name>.npz`: `object_id` (object,) int64 and `vectors` (object, dimension) float32. How they are compared is
@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.constants import MAD_TO_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.embedding.features import features
 from tidalkin.embedding.sample import WhiteningSample
@@ -44,16 +44,16 @@ OUTLIER_SIGMA = 5.0
 
 def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **more: NDArray[np.generic]) -> None:
     """Write one baseline's file; equal content gives equal bytes."""
-    with atomic_path(path) as partial:
+    with disk_errors(path), atomic_path(path) as partial:
         np.savez(partial, allow_pickle=False, object_id=object_id, vectors=vectors.astype(np.float32), **more)
 
 
 def evaluated_rows(
     store: ImageStore, catalog: pd.DataFrame, evaluation: config.EvaluationSettings, minimum_good_fraction: float
 ) -> Rows:
-    """Rows of the store with a label and enough good pixels, ascending; one to ``evaluation.sample``.
+    """Return rows of the store with a label and enough good pixels, at most ``evaluation.sample``.
 
-    All baselines get the same ones, whatever the seed of the run: the evaluation looks at galaxies that all know.
+    All baselines get the same rows, whatever the seed of the run.
     """
     labels = labelled_galaxies(catalog, evaluation.negative_label)
     rows = np.flatnonzero(np.isin(np.asarray(store.object_id), labels.object_id))
@@ -67,12 +67,12 @@ def evaluated_rows(
 
 
 def sample_rows(rows: Rows, largest: int, random: np.random.Generator) -> Rows:
-    """At most ``largest`` of the rows, ascending."""
+    """Draw at most ``largest`` of the rows, ascending."""
     return rows if rows.size <= largest else np.sort(random.choice(rows, largest, replace=False))
 
 
 def images_of(store: ImageStore, rows: Rows) -> Iterator[Shard]:
-    """The galaxies of ascending ``rows``, one shard of the store after the other."""
+    """Yield the galaxies of ascending ``rows``, one shard of the store after the other."""
     for shard in range(store.n_shards):
         of_shard = store.rows_of(shard)
         wanted = rows[(rows >= of_shard.start) & (rows < of_shard.stop)] - of_shard.start
@@ -96,7 +96,7 @@ def random_baseline(
     seed: int,
     compute: config.Compute,
 ) -> None:
-    """The trained encoder's network, readout and whitening with random weights: what training adds is the difference.
+    """Embed galaxies with random weights, and the readout and whitening of the trained encoder.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def random_baseline(
 
 
 def _pixels(flux: Floats, sigma: Floats, crop: int | None, settings: config.Stretch) -> Floats:
-    """The encoder's input, flattened: (object, channel * y * x)."""
+    """Return the encoder's input, flattened to (object, channel * y * x)."""
     return stretch(torch.from_numpy(central_crop(flux, crop)), torch.from_numpy(sigma), settings).flatten(1).numpy()
 
 
@@ -163,7 +163,7 @@ def pca_baseline(
     evaluation: config.EvaluationSettings,
     seed: int,
 ) -> None:
-    """Principal components of the pixels that the encoder sees, whitened, of length one, as many as it has dimensions.
+    """Describe galaxies by whitened principal components of the pixels, of length one.
 
     Fitted on at most ``embedding.whitening_sample`` galaxies, labelled or not, and on no more than fit into 1 GiB.
 
@@ -224,7 +224,9 @@ def morphology_baseline(
     evaluation: config.EvaluationSettings,
     processes: int = 1,
 ) -> None:
-    """Measure labelled galaxies with statmorph, in the i band if there is one, else in r, else in the first.
+    """Measure labelled galaxies with statmorph.
+
+    The band is i if there is one, else r, else the first.
 
     The file also has the `measurements` as they are (radii in pixels, NaN where one failed) and their `names`; the
     vectors are `comparable` ones.
@@ -238,7 +240,7 @@ def morphology_baseline(
     output : Path
         `baselines/morphology.npz`.
     processes : int
-        How many galaxies to measure at once; changes no result.
+        Number of galaxies measured at once; it changes no result.
 
     Raises
     ------
@@ -263,10 +265,10 @@ def morphology_baseline(
 
 
 def comparable(measurements: NDArray[np.float64]) -> Floats:
-    """Morphological numbers made fit for distances and linear models.
+    """Scale morphological measurements for distances and linear models.
 
-    Each has median 0 and a robust deviation of 1, and is cut at 5 of these. A failed measurement counts as the median:
-    the galaxy stays in the comparison, and nothing is known of it.
+    Each gets median 0 and a robust deviation of 1, and is cut at 5 deviations. A failed measurement counts as the
+    median, so that the galaxy stays in the comparison. A galaxy without any measurement becomes a vector of zeros.
 
     Parameters
     ----------
@@ -280,7 +282,18 @@ def comparable(measurements: NDArray[np.float64]) -> Floats:
         )
     values = measurements[:, measured]
     values = values - np.nanmedian(values, axis=0)
-    deviation = MAD_TO_SIGMA * np.nanmedian(np.abs(values), axis=0)
-    spread = np.where(deviation > 0, deviation, np.nanstd(values, axis=0))
-    values = values / np.where(spread > 0, spread, 1.0)
+    values = values / _robust_deviation(values)
     return np.nan_to_num(values, nan=0.0).clip(-OUTLIER_SIGMA, OUTLIER_SIGMA).astype(np.float32)
+
+
+def _robust_deviation(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the deviation (measurement,) of values of median 0, which outliers do not change.
+
+    Where more than half of the values are equal, it is that of the others; 1 where all are equal.
+    """
+    size = np.abs(values)
+    deviation = MAD_TO_SIGMA * np.nanmedian(size, axis=0)
+    for measurement in np.flatnonzero(deviation == 0):
+        different = size[size[:, measurement] > 0, measurement]
+        deviation[measurement] = np.median(different) if different.size else 1.0
+    return deviation

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Labels, labelled_galaxies
 from tidalkin.evaluation.methods import MethodVectors, common_galaxies, read_methods
@@ -157,7 +157,8 @@ def evaluate_run(
     )
     found = evaluate(methods, catalog, settings, processes)
     write_evaluation(found, directory)
-    draw_evaluation(found, directory)
+    with disk_errors(directory):
+        draw_evaluation(found, directory)
 
 
 def _one_repeat(
@@ -283,7 +284,7 @@ def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.objec
 def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
     """Write the tables: ``metrics.csv``, ``curves.csv``, ``completeness.csv`` and ``examples.csv``."""
     for name in ("metrics", "curves", "completeness", "examples"):
-        with atomic_path(directory / f"{name}.csv") as path:
+        with disk_errors(directory), atomic_path(directory / f"{name}.csv") as path:
             getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")
 
 

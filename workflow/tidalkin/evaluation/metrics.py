@@ -17,7 +17,10 @@ GRID: Floats = np.linspace(0.0, 1.0, 201)
 
 @dataclass(frozen=True)
 class Ranking:
-    """Galaxies with and without a feature found down a ranking; those of equal score come together."""
+    """Numbers of galaxies with and without a feature found down a ranking.
+
+    Galaxies of equal score are one step.
+    """
 
     true_positives: Floats
     """(step,), from 0 to all."""
@@ -26,41 +29,41 @@ class Ranking:
 
     @property
     def true_positive_rate(self) -> Floats:
-        """(step,), the completeness."""
+        """Completeness, (step,)."""
         return self.true_positives / self.true_positives[-1]
 
     @property
     def false_positive_rate(self) -> Floats:
-        """(step,), from 0 to 1."""
+        """Share of the galaxies without a feature that are found, (step,)."""
         return self.false_positives / self.false_positives[-1]
 
     @property
     def precision(self) -> Floats:
-        """(step,), 1 before the first step."""
+        """Share with a feature among those found, (step,); 1 before the first step."""
         found = self.true_positives + self.false_positives
         return np.divide(self.true_positives, found, out=np.ones_like(found), where=found > 0)
 
     def roc_auc(self) -> float:
-        """Area under the curve of true over false positive rate."""
+        """Compute the area under the curve of true over false positive rate."""
         return float(np.trapezoid(self.true_positive_rate, self.false_positive_rate))
 
     def average_precision(self) -> float:
-        """Precision averaged over the steps in completeness, not interpolated."""
+        """Average the precision over the steps in completeness, without interpolation."""
         return float(np.sum(np.diff(self.true_positive_rate) * self.precision[1:]))
 
     def precision_at(self, k: int) -> float:
-        """Share of galaxies with a feature among the first ``k``; of ties its expectation."""
+        """Compute the share with a feature among the first ``k``; for ties, its expectation."""
         found = self.true_positives + self.false_positives
         k = min(k, int(found[-1]))
         return float(np.interp(k, found, self.true_positives) / k)
 
     def true_positive_rate_at(self, false_positive_rate: float) -> float:
-        """Completeness at the last step that keeps to ``false_positive_rate``."""
+        """Return the completeness at the last step that keeps to ``false_positive_rate``."""
         step = np.searchsorted(self.false_positive_rate, false_positive_rate, side="right") - 1
         return float(self.true_positive_rate[step])
 
     def contamination_at(self, completeness: float) -> float:
-        """Share of galaxies without a feature among those found, at the first step of at least ``completeness``."""
+        """Return the share without a feature at the first step of at least ``completeness``."""
         return float(1 - self.precision[np.searchsorted(self.true_positive_rate, completeness, side="left")])
 
 
@@ -70,7 +73,14 @@ def ranking(positive: Booleans, score: Floats) -> Ranking:
     Parameters
     ----------
     positive : (object,) ndarray of bool
+        True for galaxies with a feature.
     score : (object,) ndarray
+        Scores to rank by.
+
+    Examples
+    --------
+    >>> ranking(np.array([True, False, True]), np.array([3.0, 2.0, 1.0])).precision_at(2)
+    0.5
     """
     false_rate, true_rate, _ = roc_curve(positive, score, drop_intermediate=False)
     return Ranking(true_rate * positive.sum(), false_rate * (~positive).sum())
@@ -87,7 +97,7 @@ class Metric:
 
 
 def metrics(precision_at: int) -> tuple[Metric, ...]:
-    """The figures of merit of the table."""
+    """Return the figures of merit of the table."""
     return (
         Metric("roc_auc", Ranking.roc_auc, lambda share: 0.5),
         Metric("average_precision", Ranking.average_precision, lambda share: share),

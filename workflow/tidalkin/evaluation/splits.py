@@ -2,7 +2,7 @@
 
 Examples and training labels come from the pool only. The test half is ranked, and never used as a query. The splits
 depend only on the galaxies and the number of the repeat, so they are the same for every method and every seed of a
-run. Training labels are nested: the 10 are among the 20.
+run. Training labels are nested, so that the first 10 are among the first 20.
 """
 
 from __future__ import annotations
@@ -17,29 +17,32 @@ from tidalkin.seeds import generator
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of one repeat; pool and test share none."""
+    """Rows of one repeat, with no galaxy in both pool and test half."""
 
     pool_positive: Integers
-    """Galaxies with a feature to ask with or learn from, in random order."""
+    """Galaxies with a feature, for queries and training, in random order."""
     pool_negative: Integers
-    """Galaxies without one to learn from, in random order."""
+    """Galaxies without one, for training, in random order."""
     test: Integers
     """Galaxies to rank, ascending."""
 
     @property
     def pool(self) -> Integers:
-        """All galaxies that are not ranked."""
+        """All galaxies of the pool."""
         return np.concatenate([self.pool_positive, self.pool_negative])
 
     def training(self, n_labels: int) -> Integers:
-        """``n_labels`` of the pool in its proportion, but at least one with and one without a feature; nested."""
+        """Return the first ``n_labels`` of the pool, in its proportion of classes.
+
+        There is at least one galaxy with and one without a feature.
+        """
         share = self.pool_positive.size / self.pool.size
         n_positive = min(max(round(n_labels * share), 1), n_labels - 1)
         return np.concatenate([self.pool_positive[:n_positive], self.pool_negative[: n_labels - n_positive]])
 
 
 def split(labels: Labels, repeat: int) -> Split:
-    """Half pool, half test, kind by kind: the same for all methods and all seeds of a run.
+    """Split each kind of galaxy in half, the same for all methods and seeds.
 
     The odd galaxy of a kind goes to the test, so that all repeats have halves of the same size.
     """

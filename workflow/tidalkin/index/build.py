@@ -19,7 +19,7 @@ from pathlib import Path
 import faiss
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.catalog.partition import parts_of
 from tidalkin.errors import TidalkinError
 from tidalkin.index.faiss_kinds import (
@@ -31,7 +31,7 @@ from tidalkin.index.faiss_kinds import (
     packed_index,
     trained_index,
 )
-from tidalkin.index.ondisk import can_be_joined, write_index, write_lists
+from tidalkin.index.ondisk import can_be_joined, write_faiss_index, write_lists
 from tidalkin.index.query import read_faiss_index
 from tidalkin.index.report import REBUILD_HINT, Report
 from tidalkin.index.tune import measure_index, tune_index
@@ -50,15 +50,15 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
     settings : config.Index
         Kind of index, and number of queries for the report.
     directory : path
-        Gets ``index.faiss``, ``lists.ivfdata`` (the lists of an inverted file; empty for other kinds), ``ids.npy``
-        (int64 object ids of the index's rows), ``vectors.npy`` (all vectors) and ``report.json``.
+        Folder for ``index.faiss``, ``lists.ivfdata`` (the lists of an inverted file; empty for other kinds),
+        ``ids.npy`` (int64 object ids of the index's rows), ``vectors.npy`` (all vectors) and ``report.json``.
     seed : int
-        Of the samples that the index is trained and measured on.
+        Seed of the samples that the index is trained and measured on.
 
     Returns
     -------
     Report
-        What is in ``report.json``.
+        The content of ``report.json``.
 
     Raises
     ------
@@ -77,13 +77,13 @@ def build_index(files: Sequence[str | Path], settings: config.Index, directory: 
         for name, shards in parts_of(files, SHARDS_IN_MEMORY).items():
             add_vectors(index, kind, shards)
             parts.append(Path(parts_directory) / f"{name}.faiss")
-            faiss.write_index(index, str(parts[-1]))
+            write_faiss_index(index, parts[-1])
             index.reset()
         return _finish_index(index, parts, kind, embeddings, settings, directory, seed)
 
 
 def train_index(files: Sequence[str | Path], settings: config.Index, path: str | Path, seed: int) -> None:
-    """Write an index that is trained and empty: the first of the three steps that build one in many jobs.
+    """Write a trained, empty index: the first of three steps in many jobs.
 
     Parameters
     ----------
@@ -107,12 +107,11 @@ def train_index(files: Sequence[str | Path], settings: config.Index, path: str |
             f"IVF16384,PQ64x4fs, or set index.shards_per_part to {len(files)} or more"
         )
     index = trained_index(kind, embeddings, seed)
-    with atomic_path(path) as partial:
-        faiss.write_index(index, str(partial))
+    write_faiss_index(index, path)
 
 
 def add_shards(trained: str | Path, files: Sequence[str | Path], path: str | Path) -> None:
-    """Write an index of some shards alone: the second step.
+    """Write an index of some shards alone, the second step.
 
     Parameters
     ----------
@@ -130,8 +129,7 @@ def add_shards(trained: str | Path, files: Sequence[str | Path], path: str | Pat
     """
     index = read_faiss_index(Path(trained))
     add_vectors(index, "of the trained index", files)
-    with atomic_path(path) as partial:
-        faiss.write_index(index, str(partial))
+    write_faiss_index(index, path)
 
 
 def merge_parts(
@@ -142,9 +140,10 @@ def merge_parts(
     directory: str | Path,
     seed: int,
 ) -> Report:
-    """Join the parts to one index and measure it: the third step, with the bytes that `build_index` would write.
+    """Join the parts to one index and measure it, the third step.
 
-    In memory is one list of an inverted file; of a `Flat` index, all vectors.
+    The files have the bytes that `build_index` would write. One list of an inverted file is in memory at a time; of a
+    `Flat` index, all vectors are.
 
     Parameters
     ----------
@@ -170,7 +169,7 @@ def merge_parts(
 
 
 def _open_embeddings(files: Sequence[str | Path]) -> Embeddings:
-    """The embeddings, at least one."""
+    """Open the embeddings, of which there must be at least one."""
     embeddings = Embeddings(files)
     if len(embeddings) == 0:
         raise TidalkinError("none of the catalog's objects has an embedding: check the images' `good_fraction`")
@@ -178,7 +177,7 @@ def _open_embeddings(files: Sequence[str | Path]) -> Embeddings:
 
 
 def _index_kind(settings: config.Index, embeddings: Embeddings) -> str:
-    """The index_factory string of the configuration."""
+    """Return the index_factory string of the configuration."""
     kind = choose_kind(len(embeddings), embeddings.dimensions) if settings.kind == "auto" else settings.kind
     logger.info("%d vectors of %d dimensions: index %s", len(embeddings), embeddings.dimensions, kind)
     return kind
@@ -194,22 +193,25 @@ def _finish_index(
     seed: int,
 ) -> Report:
     """Join the parts to the index, tune, write and measure it."""
-    embeddings.write_joined(directory / "vectors.npy", directory / "ids.npy")
+    with disk_errors(directory):
+        embeddings.write_joined(directory / "vectors.npy", directory / "ids.npy")
     vectors = load_array(directory / "vectors.npy")
     index = _join_parts(index, parts, kind, directory / LISTS_FILE)
     n_rerank = 0 if kind == "Flat" else tune_index(index, vectors, embeddings, settings.queries, seed)
-    with atomic_path(directory / "index.faiss") as partial:
-        write_index(index, partial)
+    write_faiss_index(index, directory / "index.faiss")
     size = sum((directory / name).stat().st_size for name in ("index.faiss", LISTS_FILE))
     report = measure_index(index, vectors, kind, n_rerank, size, embeddings, settings, seed)
-    with atomic_path(directory / "report.json") as partial:
+    with disk_errors(directory), atomic_path(directory / "report.json") as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n")
     logger.info("recall@10 %.3f, %.0f bytes per vector", report.recall_at_10, report.bytes_per_vector)
     return report
 
 
 def _join_parts(index: faiss.Index, parts: Sequence[str | Path], kind: str, lists: Path) -> faiss.Index:
-    """The index with the vectors of the parts; the lists of an inverted file go to ``lists``."""
+    """Add the vectors of the parts to the index.
+
+    The lists of an inverted file go to ``lists``.
+    """
     if can_be_joined(index):
         index = packed_index(index, kind)
         write_lists(index, [read_faiss_index(Path(part), faiss.IO_FLAG_MMAP_IFC) for part in parts], lists)

@@ -21,7 +21,7 @@ import numpy as np
 from tidalkin.catalog.partition import parts_of
 from tidalkin.constants import SHARDS_ADDED_TOGETHER
 from tidalkin.errors import TidalkinError
-from tidalkin.index.ondisk import inverted_file
+from tidalkin.index.ondisk import faiss_reason, inverted_file
 from tidalkin.index.vectors import Embeddings, Rows, check_unit_length
 from tidalkin.seeds import generator
 
@@ -34,10 +34,24 @@ LISTS_FILE = "lists.ivfdata"
 
 
 def choose_kind(n: int, dimensions: int) -> str:
-    """The index_factory string that `auto` stands for.
+    """Return the index_factory string that `auto` stands for.
 
-    Beyond `EXACT_UP_TO`, some 4 sqrt(n) lists (FAISS's guide advises 4 to 16), as a power of two, and 4-bit codes of
-    pairs of dimensions, which are scanned in registers.
+    Beyond `EXACT_UP_TO` vectors, this is an inverted file of about 4 sqrt(n) lists, rounded to a power of two (FAISS's
+    guide advises 4 to 16 sqrt(n)), with 4-bit codes of pairs of dimensions, which are scanned in registers.
+
+    Parameters
+    ----------
+    n : int
+        Number of vectors.
+    dimensions : int
+        Length of a vector.
+
+    Examples
+    --------
+    >>> choose_kind(50_000, 128)
+    'Flat'
+    >>> choose_kind(1_000_000, 128)
+    'IVF4096,PQ64x4fs'
     """
     if n <= EXACT_UP_TO:
         return "Flat"
@@ -47,11 +61,11 @@ def choose_kind(n: int, dimensions: int) -> str:
 
 @contextmanager
 def explain_faiss_errors(kind: str) -> Iterator[None]:
-    """What FAISS refuses, as a sentence."""
+    """Turn a refusal of FAISS into one sentence."""
     try:
         yield
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[-1].split("Error: ")[-1] if str(error).strip() else "refused"
+        reason = faiss_reason(error)
         raise TidalkinError(
             f"config: index.kind {kind!r} does not work for these vectors ({reason}): use `auto`, `Flat` or another "
             "string of faiss.index_factory"
@@ -60,7 +74,7 @@ def explain_faiss_errors(kind: str) -> Iterator[None]:
 
 @contextmanager
 def _one_thread(kind: str) -> Iterator[None]:
-    """Build graphs with one thread: with several, they differ from run to run."""
+    """Build graphs with one thread, since with several they differ from run to run."""
     threads = faiss.omp_get_max_threads()
     if "HNSW" in kind or "NSG" in kind:
         faiss.omp_set_num_threads(1)
@@ -71,7 +85,10 @@ def _one_thread(kind: str) -> Iterator[None]:
 
 
 def empty_index(kind: str, embeddings: Embeddings) -> faiss.Index:
-    """An index that is not trained; of a packed kind, the plain one that becomes it."""
+    """Make an index that is not trained.
+
+    For a packed kind, it is the plain index that becomes it.
+    """
     plain = kind.removesuffix("fs") + "np" if _is_packed_kind(kind) else kind
     index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
     if _is_packed_kind(kind):
@@ -80,7 +97,7 @@ def empty_index(kind: str, embeddings: Embeddings) -> faiss.Index:
 
 
 def trained_index(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
-    """An empty index, trained on a sample of the vectors."""
+    """Make an empty index and train it on a sample of the vectors."""
     with explain_faiss_errors(kind), _one_thread(kind):
         index = empty_index(kind, embeddings)
         if not index.is_trained:
@@ -94,10 +111,10 @@ def trained_index(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
 
 
 def add_vectors(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> None:
-    """Add shards, some at a time.
+    """Add shards to an index, eight at a time.
 
-    Always the same ones together, in one job or in many: that rounding depends on what is added together would be
-    allowed. Not one by one, since FAISS takes up to three times as long for 500 vectors at a time as for 4,000.
+    The same shards are added together in one job and in many, because the rounding may depend on it. They are not
+    added one by one: FAISS takes up to three times as long for 500 vectors at a time as for 4,000.
     """
     with explain_faiss_errors(kind), _one_thread(kind):
         for shards in parts_of(files, SHARDS_ADDED_TOGETHER).values():
@@ -108,12 +125,15 @@ def add_vectors(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> N
 
 
 def _is_packed_kind(kind: str) -> bool:
-    """Whether the kind is an inverted file of 4-bit codes that are packed for FAISS's fast scan."""
+    """Tell whether the kind has 4-bit codes that are packed for FAISS's fast scan."""
     return re.fullmatch(r"IVF\d+,PQ\d+x4fs", kind) is not None
 
 
 def packed_index(index: faiss.Index, kind: str) -> faiss.Index:
-    """The same empty index, packed if the kind is; of FAISS 1.15, lists that are joined when packed corrupt memory."""
+    """Return the same empty index, packed if the kind is.
+
+    It is packed before it has lists: joining packed lists corrupts memory in FAISS 1.15.
+    """
     if not _is_packed_kind(kind):
         return index
     assert isinstance(index, faiss.IndexIVFPQ)
@@ -124,12 +144,12 @@ def packed_index(index: faiss.Index, kind: str) -> faiss.Index:
 
 
 def _inner_index(index: faiss.Index) -> faiss.Index:
-    """The index behind a transformation of the vectors."""
+    """Return the index behind a transformation of the vectors."""
     return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
 
 
 def get_search_depth(index: faiss.Index) -> int | None:
-    """Lists or nodes a query looks into; none for other kinds."""
+    """Return ``nprobe`` of an inverted file or ``efSearch`` of a graph; None for other kinds."""
     inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.nprobe)
@@ -137,7 +157,7 @@ def get_search_depth(index: faiss.Index) -> int | None:
 
 
 def largest_search_depth(index: faiss.Index) -> int:
-    """The most lists or nodes there are to look into."""
+    """Return the number of lists or nodes; 1 for other kinds."""
     inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.nlist)
@@ -145,7 +165,10 @@ def largest_search_depth(index: faiss.Index) -> int:
 
 
 def set_search_depth(index: faiss.Index, search_depth: int) -> None:
-    """Let queries look into so many lists or nodes; it is written with the index."""
+    """Set ``nprobe`` of an inverted file or ``efSearch`` of a graph.
+
+    It is written with the index.
+    """
     inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         inner.nprobe = search_depth
@@ -170,6 +193,6 @@ def search_parameters(index: faiss.Index, search_depth: int) -> faiss.SearchPara
 
 
 def draw_rows(embeddings: Embeddings, size: int, seed: int, purpose: str) -> Rows:
-    """Rows drawn at random, in order."""
+    """Draw rows at random, in ascending order."""
     random = generator(seed, "index", purpose)
     return np.sort(random.choice(len(embeddings), min(size, len(embeddings)), replace=False))

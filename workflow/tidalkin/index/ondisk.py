@@ -16,7 +16,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.errors import first_line
 
 CAPACITY = 32
 """Vectors in a block that FAISS packs together. The room of a list is a multiple of it, which also aligns the lists."""
@@ -55,7 +56,7 @@ def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Pa
     lists = faiss.OnDiskInvertedLists()
     lists.nlist, lists.code_size = inverted.nlist, inverted.code_size
     lists.lists.clear()
-    with atomic_path(path) as partial, partial.open("wb") as file:
+    with disk_errors(path), atomic_path(path) as partial, partial.open("wb") as file:
         for number in range(inverted.nlist):
             codes, rows = _join_list(sources, first_rows, number, inverted.code_size)
             place = faiss.OnDiskOneList()
@@ -78,7 +79,7 @@ def map_lists(index: faiss.Index, path: str | Path) -> None:
     Parameters
     ----------
     index : faiss.Index
-        An index that was written with `write_index`.
+        An index that was written with `write_faiss_index`.
     path : path
         What `write_lists` wrote.
 
@@ -97,19 +98,38 @@ def map_lists(index: faiss.Index, path: str | Path) -> None:
     lists.do_mmap()
 
 
-def write_index(index: faiss.Index, path: str | Path) -> None:
-    """Write an index without the lists that have a file of their own.
+def write_faiss_index(index: faiss.Index, path: str | Path) -> None:
+    """Write an index whole, without the lists that have a file of their own.
 
-    Of that file, the name alone is written, so that the folder can move.
+    Of that file, the name alone is written, so that the folder can move. The bytes pass through Python: FAISS's own
+    writer ignores an error when it closes the file, and a full disk would leave an index that is cut off.
+
+    Raises
+    ------
+    TidalkinError
+        If the file cannot be written.
     """
     lists = _inverted_lists(index)
-    if not isinstance(lists, faiss.OnDiskInvertedLists):
-        faiss.write_index(index, str(path))
-        return
-    place = lists.filename
-    lists.filename = Path(place).name
-    faiss.write_index(index, str(path))
-    lists.filename = place
+    place = lists.filename if isinstance(lists, faiss.OnDiskInvertedLists) else ""
+    with disk_errors(path), atomic_path(path) as partial, partial.open("wb") as file:
+        if isinstance(lists, faiss.OnDiskInvertedLists):
+            lists.filename = Path(place).name
+        try:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        finally:
+            if isinstance(lists, faiss.OnDiskInvertedLists):
+                lists.filename = place
+
+
+def faiss_reason(error: BaseException) -> str:
+    """Return the reason in an error message of FAISS.
+
+    Examples
+    --------
+    >>> faiss_reason(RuntimeError("Error in read at io.cpp:67: Error: 'f' failed: could not open a.faiss"))
+    "'f' failed: could not open a.faiss"
+    """
+    return first_line(error) if not str(error).strip() else str(error).strip().splitlines()[-1].split("Error: ")[-1]
 
 
 def _inverted_lists(index: faiss.Index) -> faiss.InvertedLists | None:

@@ -21,7 +21,7 @@ from tidalkin.index.faiss_kinds import (
     largest_search_depth,
     search_parameters,
 )
-from tidalkin.index.ondisk import map_lists
+from tidalkin.index.ondisk import faiss_reason, map_lists
 from tidalkin.index.report import REBUILD_HINT, Report, read_report
 from tidalkin.index.vectors import Rows, Stored, Vectors, embeddings_digest, load_array
 
@@ -43,7 +43,7 @@ def search_index(
     exclude: Sequence[int] = (),
     search_depth: int | None = None,
 ) -> tuple[Rows, Vectors]:
-    """The rows most similar to one vector.
+    """Find the rows most similar to one vector.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def search_index(
     vector : (dimension,) float32
         The query; of length 1, if similarities are to be cosines.
     k : int
-        How many rows.
+        Number of rows.
     exclude : sequence of int
-        Rows that are no answers.
+        Rows to leave out.
     search_depth : int, optional
         ``nprobe`` of an inverted file or ``efSearch`` of a graph for this query; by default the tuned value.
 
@@ -73,13 +73,13 @@ def search_index(
 
 
 def inner_products(vectors: Stored, rows: Rows, vector: Vectors) -> Vectors:
-    """Exact inner products of some rows with a vector."""
+    """Compute the exact inner products of some rows with a vector."""
     similarity: Vectors = vectors[rows].astype(np.float32, copy=False) @ vector
     return similarity
 
 
 def top_rows(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) -> tuple[Rows, Vectors]:
-    """The ``k`` most similar rows, equal ones by row, without those that are no answers."""
+    """Return the ``k`` most similar rows, equal ones by row, without the excluded ones."""
     allowed = ~np.isin(rows, exclude)
     rows, similarity = rows[allowed], similarity[allowed]
     best = np.lexsort((rows, -similarity))[:k]
@@ -89,7 +89,10 @@ def top_rows(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) ->
 def candidate_rows(
     index: faiss.Index, vector: Vectors, count: int, wanted: int, search_depth: int | None = None
 ) -> Rows:
-    """The index's best ``count`` rows; it looks into more lists or nodes where it finds fewer than ``wanted``."""
+    """Return the best ``count`` rows of the index.
+
+    The search depth is doubled while there are fewer than ``wanted``.
+    """
     query, largest = vector[None, :], largest_search_depth(index)
     depth = min(search_depth or get_search_depth(index) or 1, largest)
     parameters = search_parameters(index, depth) if search_depth and largest > 1 else None
@@ -102,7 +105,7 @@ def candidate_rows(
 
 @dataclass(frozen=True)
 class OpenIndex:
-    """An index with what belongs to it."""
+    """An index with its object ids, its vectors and its report."""
 
     index: faiss.Index
     ids: npt.NDArray[np.int64]
@@ -112,21 +115,21 @@ class OpenIndex:
     report: Report
 
     def rows_of(self, object_ids: Sequence[int]) -> dict[int, int]:
-        """Row of each object that has one."""
+        """Return the row of each object that has one."""
         rows = np.flatnonzero(np.isin(self.ids, np.asarray(object_ids, np.int64)))
         return dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
 
     def nearest(self, vector: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
-        """Rows and similarities of the ``k`` nearest neighbours of one of the vectors, as the index was tuned to find.
+        """Find the ``k`` nearest neighbours of one of the vectors, with the tuned parameters.
 
-        See `search_index`.
+        Returns rows and similarities, as `search_index` does.
         """
         return search_index(self.index, self.vectors, self.report.n_rerank, vector, k, exclude)
 
     def most_similar(self, direction: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
-        """Rows and similarities of the ``k`` objects that lie most in some direction; it takes longer than `nearest`.
+        """Find the ``k`` objects most similar to any direction; slower than `nearest`.
 
-        See `search_index`.
+        Returns rows and similarities, as `search_index` does.
         """
         n_rerank = self.report.n_rerank and max(self.report.n_rerank, QUERY_RERANK_PER_RESULT * k)
         search_depth = self.report.search_depth and QUERY_DEPTH_FACTOR * self.report.search_depth
@@ -134,14 +137,16 @@ class OpenIndex:
 
 
 def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenIndex:
-    """Open an index with the embeddings it was built from; neither is read into memory.
+    """Open an index with the embeddings it was built from.
+
+    Neither is read into memory.
 
     Parameters
     ----------
     directory : path
         What `build_index` wrote.
     embeddings_directory : path
-        The folder of the shards that it was built from; of them, the first and the last are looked at.
+        The folder of the shards that it was built from. Only the first and the last are compared.
 
     Raises
     ------
@@ -165,7 +170,7 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
 
 
 def _map_index(directory: Path) -> faiss.Index:
-    """An index whose vectors or lists are mapped."""
+    """Open an index with its vectors or lists mapped."""
     lists = directory / LISTS_FILE
     if not lists.exists():
         raise TidalkinError(f"{lists}: is missing: {REBUILD_HINT}")
@@ -184,5 +189,4 @@ def read_faiss_index(path: Path, flags: int = 0) -> faiss.Index:
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].split("Error: ")[-1]
-        raise TidalkinError(f"{path}: cannot be read ({reason}): {REBUILD_HINT}") from None
+        raise TidalkinError(f"{path}: cannot be read ({faiss_reason(error)}): {REBUILD_HINT}") from None

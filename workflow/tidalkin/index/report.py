@@ -37,7 +37,7 @@ class Report(config.Section):
 
 
 def read_report(directory: str | Path) -> Report:
-    """The report of an index.
+    """Read the report of an index.
 
     Raises
     ------

@@ -64,7 +64,10 @@ def measure_index(
 
 
 def exact_neighbours(embeddings: Embeddings, rows: Rows, k: int) -> list[Rows]:
-    """Rows of the ``k`` nearest neighbours of each of ``rows`` by exhaustive search, themselves not counted."""
+    """Find the ``k`` nearest neighbours of each row by exhaustive search.
+
+    The row itself does not count.
+    """
     queries = embeddings.rows(rows)
     similarity = np.full((len(rows), 0), -np.inf, np.float32)
     neighbours = np.zeros((len(rows), 0), np.int64)
@@ -79,7 +82,13 @@ def exact_neighbours(embeddings: Embeddings, rows: Rows, k: int) -> list[Rows]:
 
 
 def recall(found: Sequence[Rows], exact: Sequence[Rows]) -> float:
-    """Share of the exact neighbours that were found; 1 where there are none to find."""
+    """Compute the share of the exact neighbours that were found; 1 if there are none.
+
+    Examples
+    --------
+    >>> recall([np.array([1, 2]), np.array([3, 9])], [np.array([1, 2]), np.array([3, 4])])
+    0.75
+    """
     hits = sum(len(np.intersect1d(some, true)) for some, true in zip(found, exact, strict=True))
     possible = sum(len(true) for true in exact)
     return hits / possible if possible else 1.0
@@ -127,5 +136,5 @@ def tune_index(index: faiss.Index, vectors: Stored, embeddings: Embeddings, quer
 
 
 def _powers_of_two(largest: int) -> list[int]:
-    """1, 2, 4, ... and ``largest`` itself."""
+    """Return 1, 2, 4, ... and ``largest`` itself."""
     return [2**power for power in range(largest.bit_length()) if 2**power < largest] + [largest]

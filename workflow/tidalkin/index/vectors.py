@@ -1,4 +1,4 @@
-"""The embedding vectors of a run, read shard by shard and joined into one mapped file."""
+"""Embedding vectors of a run, read shard by shard and joined into one file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidalkin.constants import SHARDS_ADDED_TOGETHER
 from tidalkin.errors import TidalkinError
 
 BLOCK_ROWS = 65_536
-SHARDS_IN_MEMORY = 8 * SHARDS_ADDED_TOGETHER  # of which one job holds codes, before it writes them
+SHARDS_IN_MEMORY = 8 * SHARDS_ADDED_TOGETHER  # shards whose codes one job holds before it writes them
 OPEN_SHARDS = 256  # memory maps kept open: each holds a file descriptor
 LENGTH_TOLERANCE = 0.01  # float16 rows are off unit length by 1e-3
 Vectors = npt.NDArray[np.float32]
@@ -24,7 +24,7 @@ Rows = npt.NDArray[np.int64]
 
 
 class Embeddings:
-    """Shards of vectors, read from disk row by row as they are needed.
+    """Shards of vectors, of which rows are read from disk when they are needed.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Embeddings:
     Raises
     ------
     TidalkinError
-        If a file is missing or is no array, or if shards disagree with their ids or with each other.
+        If a file is missing or not an array, or if shards disagree with their ids or with each other.
     """
 
     def __init__(self, files: Sequence[str | Path]) -> None:
@@ -74,7 +74,7 @@ class Embeddings:
         return int(self.starts[-1])
 
     def rows(self, rows: Rows) -> Vectors:
-        """The vectors of some rows, (row, dimension)."""
+        """Read the vectors of some rows, (row, dimension)."""
         vectors = np.empty((len(rows), self.dimensions), np.float32)
         shards = np.searchsorted(self.starts, rows, side="right") - 1
         for shard in np.unique(shards):
@@ -83,19 +83,19 @@ class Embeddings:
         return vectors
 
     def blocks(self, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[int, Vectors]]:
-        """All vectors, in order: (first row, (row, dimension) vectors) of up to ``block_rows`` at a time."""
+        """Yield the first row and the vectors (row, dimension) of each block."""
         for first in range(0, len(self), block_rows):
             yield first, self.rows(np.arange(first, min(first + block_rows, len(self))))
 
     def write_joined(self, vectors: str | Path, ids: str | Path) -> None:
-        """Write all vectors (row, dimension) to one file, and all object ids (row,) int64, shard after shard."""
+        """Write all vectors (row, dimension) and all object ids (row,), a file each."""
         shards = range(len(self.files))
         _write_joined(vectors, self.dtype, (len(self), self.dimensions), map(self._vectors, shards))
         _write_joined(ids, np.dtype(np.int64), (len(self),), (load_array(ids_file(file)) for file in self.files))
 
 
 def _write_joined(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[Stored]) -> None:
-    """Write arrays one after the other as one ``.npy``, with one of them in memory."""
+    """Write arrays one after the other as one ``.npy``, one at a time."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -104,9 +104,9 @@ def _write_joined(path: str | Path, dtype: np.dtype, shape: tuple[int, ...], par
 
 
 def embeddings_digest(files: Sequence[Path]) -> str:
-    """Short digest of names, ids, and the first and last vector of the first and the last shard.
+    """Digest names, ids and some vectors of the first and the last shard.
 
-    It is cheap, and no two trainings agree on it, nor do a catalog and a grown one.
+    It is cheap to compute, and it differs between two trainings and between a catalog and a grown one.
     """
     digest = hashlib.sha256()
     for file in (files[0], files[-1]):
@@ -123,7 +123,7 @@ def ids_file(file: Path) -> Path:
 
 
 def load_array(file: Path, hint: str = "make it with `snakemake --forcerun embed`") -> npt.NDArray[np.generic]:
-    """An array, memory-mapped."""
+    """Map an array from a file."""
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -132,7 +132,7 @@ def load_array(file: Path, hint: str = "make it with `snakemake --forcerun embed
 
 
 def check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> None:
-    """Raise where a vector is not finite or not of length 1."""
+    """Refuse a vector that is not finite or not of length 1."""
     length = np.linalg.norm(vectors, axis=1)
     wrong = np.flatnonzero(~(np.abs(length - 1) < LENGTH_TOLERANCE))
     if len(wrong):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.errors import TidalkinError
 from tidalkin.search.files import RunFiles, names_of
 from tidalkin.search.query import SearchResult
@@ -41,15 +41,10 @@ def write_result(found: SearchResult, directory: str | Path) -> None:
     """
     directory = Path(directory)
     panels = list(_panels(found))
-    try:
+    with disk_errors(directory):
         _write_csv(found, directory / "neighbours.csv")
         _write_fits(found, directory / "neighbours.fits")
         _write_mosaic(found, panels, directory / "mosaic.png")
-    except OSError as error:
-        raise TidalkinError(
-            f"{directory}: the result cannot be written there ({error.strerror or error}): name a folder that is "
-            "writable and has space"
-        ) from None
 
 
 def to_table(found: SearchResult) -> Table:
