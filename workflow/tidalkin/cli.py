@@ -63,8 +63,8 @@ def _tidalkin(
 
 @app.command()
 def search(
-    like: Annotated[list[int] | None, typer.Option(help="object_id of an example; may be given several times.")] = None,
-    unlike: Annotated[list[int] | None, typer.Option(help="object_id of a counter-example; also several.")] = None,
+    like: Annotated[list[int] | None, typer.Option(help="object_id of an example; repeat for more.")] = None,
+    unlike: Annotated[list[int] | None, typer.Option(help="object_id of a counter-example; repeat for more.")] = None,
     position: Annotated[
         tuple[float, float] | None, typer.Option(help="Example at this place: RA DEC, degrees, ICRS.")
     ] = None,
@@ -72,11 +72,11 @@ def search(
         str | None,
         typer.Option(help="Example of your own: a FITS file with HDUs G, R, ..., or a name with {band} or {BAND}."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="How many look-alikes.")] = DEFAULTS.k,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Number of look-alikes.")] = DEFAULTS.k,
     run: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Results of a run; may be given several times, for runs that share encoder and whitening "
+            help="Results of a run; repeat to search runs that share encoder and whitening as one "
             "[default: the newest index below results/]."
         ),
     ] = None,
@@ -84,16 +84,16 @@ def search(
         Path | None, typer.Option(help="Write neighbours.csv, neighbours.fits and mosaic.png to this folder.")
     ] = None,
     radius_arcsec: Annotated[
-        float, typer.Option(min=0.001, help="How far from the position the galaxy may be, arcsec.")
+        float, typer.Option(min=0.001, help="Largest distance of the galaxy from the position, arcsec.")
     ] = DEFAULTS.radius_arcsec,
     debris_weight: Annotated[
-        float, typer.Option(min=0, help="How much the debris score counts; 0 for plain look-alikes.")
+        float, typer.Option(min=0, help="Weight of the debris score; 0 for plain look-alikes.")
     ] = DEFAULTS.debris_weight,
     configfile: Annotated[Path, typer.Option(help="Configuration the run was made with; for --cutout only.")] = Path(
         "config/config.yaml"
     ),
 ) -> None:
-    """List the galaxies that look most like the examples, and not like the counter-examples."""
+    """List the galaxies most similar to the examples and not to the counter-examples."""
     from tidalkin.search.result import write_result
 
     query = make_query(like or (), unlike or (), position, cutout)
@@ -113,7 +113,10 @@ def download_report(
         Path | None, typer.Option(help="Also write download.csv and download.json to this folder.")
     ] = None,
 ) -> None:
-    """Say how far a download is: what is here, absent or failed and why, how fast, how long it will take."""
+    """Report the progress of a download.
+
+    The report counts the cutouts that are complete, absent or failed, with the reasons, the rate and the time left.
+    """
     from tidalkin.download.report import download_report, print_report, write_report
 
     report = download_report(run, tuple(bands))
@@ -131,11 +134,12 @@ def retry_failed(
     run: Annotated[Path, typer.Option(help="Results of a run, like results/hsc_pdr3.")],
     configfile: Annotated[Path, typer.Option(help="Configuration the run was made with.")] = Path("config/config.yaml"),
 ) -> None:
-    """Ask again for the cutouts that failed; of HSC's cutout service and hips2fits, for nothing that is here.
+    """Download the cutouts that failed once more.
 
-    Other options go to snakemake, which is told to use all cores if they name neither cores, jobs nor a profile.
-    Afterwards, run snakemake as usual: it makes anew what depends on these cutouts.
-    Status 0: nothing failed, or all of it is here now; status 1: something failed again.
+    From HSC's cutout service and hips2fits, nothing that is complete is downloaded again. Other options go to
+    snakemake; it uses all cores unless they name cores, jobs or a profile. Afterwards, run snakemake as usual, which
+    makes what depends on these cutouts. The exit status is 0 if nothing is left to retry, and 1 if something failed
+    again.
     """
     chunks = _chunks_to_retry(run)
     if not chunks:
@@ -170,10 +174,9 @@ def retry_failed(
 
 
 def _chunks_to_retry(run: Path) -> list[str]:
-    """Chunks of the run's catalog, as it is now, in which something failed, or which are not here.
+    """List the chunks of the current catalog that are missing or in which something failed.
 
-    A retry that was interrupted leaves them so: Snakemake deletes what it makes anew, and makes what is missing only if
-    something that is asked for does not exist yet.
+    An interrupted retry leaves chunks missing, because Snakemake deletes what it makes again.
     """
     from tidalkin.download.report import failed_chunks
 
@@ -188,13 +191,13 @@ def _chunks_to_retry(run: Path) -> list[str]:
 
 
 def _with_cores(options: Sequence[str]) -> list[str]:
-    """Snakemake's options, with all cores where none of them says how much may run at once."""
+    """Add ``--cores all`` to Snakemake's options unless they limit the number of jobs."""
     said = re.compile(r"-[cj]\d*|--(cores|jobs|profile|workflow-profile)(=.*)?")
     return [*options] if any(map(said.fullmatch, options)) else ["--cores", "all", *options]
 
 
 def _run_to_its_end(command: Sequence[str]) -> int:
-    """Run a command; Ctrl-C reaches it too, and it is left the time to end in order."""
+    """Run a command, and leave it the time to end in order after Ctrl-C."""
     with subprocess.Popen(command) as running:
         while True:
             try:
@@ -204,7 +207,7 @@ def _run_to_its_end(command: Sequence[str]) -> int:
 
 
 def newest_run(results: Path) -> Path:
-    """The run whose index was built last.
+    """Return the run whose index was built last.
 
     Raises
     ------

@@ -246,7 +246,7 @@ def found_at(positive: Booleans, score: Floats, false_positive_rate: float) -> B
 
 
 def _found_by_probe(probe_scores: Sequence[ProbeScores], labels: Labels) -> pd.DataFrame:
-    """List each galaxy with a feature (method, repeat, row) and whether the probe finds it (value)."""
+    """List the galaxies with a feature (method, repeat, row), and whether each is found (value)."""
     tables = []
     for probe in probe_scores:
         positive = labels.positive[probe.test]

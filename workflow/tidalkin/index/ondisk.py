@@ -115,7 +115,8 @@ def write_faiss_index(index: faiss.Index, path: str | Path) -> None:
         if isinstance(lists, faiss.OnDiskInvertedLists):
             lists.filename = Path(place).name
         try:
-            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+            writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]
+            faiss.write_index(index, writer)
         finally:
             if isinstance(lists, faiss.OnDiskInvertedLists):
                 lists.filename = place
