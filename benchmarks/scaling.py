@@ -122,6 +122,7 @@ def train(folder: Path, galaxies: int) -> Callable[[], None]:
             augment=SETTINGS.augment,
             encoder=SETTINGS.encoder,
             training=SETTINGS.training,
+            injection=SETTINGS.injection,
             seed=SETTINGS.seed,
             compute=SETTINGS.compute,
         )
