@@ -116,7 +116,7 @@ def test_a_shard_becomes_vectors_with_their_ids_and_the_left_out_are_listed(run,
     assert ids.dtype == np.int64
     assert vectors.shape == (7, 4)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    assert "shard 0: 1 of 8 galaxies are left out, with under 50 % good pixels in some band: 105" in caplog.text
+    assert "shard 0: 1 of 8 galaxies are left out, because some band has under 50 % good pixels: 105" in caplog.text
 
 
 def test_the_vectors_of_a_shard_are_those_of_its_images(run):
@@ -160,5 +160,5 @@ def test_images_in_another_order_of_bands_than_the_encoders_are_refused(run):
 def test_something_else_named_whitening_is_refused(run):
     for content in (b"", b"PK no", b"text"):
         (run / "whitening.npz").write_bytes(content)
-        with pytest.raises(TidalkinError, match=r"whitening.npz: is missing or no whitening"):
+        with pytest.raises(TidalkinError, match=r"whitening.npz: is missing or not a whitening"):
             embedded(run, 0)

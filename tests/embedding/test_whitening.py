@@ -114,7 +114,7 @@ def test_a_whitening_reads_back_as_it_was_written(tmp_path):
 
 def test_a_whitening_that_lacks_something_is_refused(tmp_path):
     np.savez(tmp_path / "whitening.npz", mean=np.zeros(3))
-    with pytest.raises(TidalkinError, match=r"whitening.npz: is missing or no whitening .*--forcerun whiten"):
+    with pytest.raises(TidalkinError, match=r"whitening.npz: is missing or not a whitening .*--forcerun whiten"):
         load_whitening(tmp_path / "whitening.npz")
 
 

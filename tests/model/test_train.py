@@ -282,7 +282,7 @@ def test_a_damaged_checkpoint_is_not_taken_up(store, tmp_path, caplog):
     (tmp_path / "encoder.partial").mkdir()
     (tmp_path / "encoder.partial/last.pt").write_bytes(b"torn")
     train(store, tmp_path / "encoder", **with_training(epochs=1))
-    assert "is cut off or no torch checkpoint: training starts anew" in caplog.text
+    assert "is cut short or not a torch checkpoint: training starts anew" in caplog.text
     assert (tmp_path / "encoder/encoder.pt").exists()
 
 
@@ -393,12 +393,12 @@ def test_a_batch_that_cannot_be_shared_is_refused(store, tmp_path):
 def test_a_damaged_encoder_is_refused(undisturbed, tmp_path, content):
     whole = (undisturbed / "encoder.pt").read_bytes()
     (tmp_path / "encoder.pt").write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
-    with pytest.raises(TidalkinError, match=r"encoder.pt: is cut off or no torch checkpoint: make it again"):
+    with pytest.raises(TidalkinError, match=r"encoder.pt: is cut short or not a torch checkpoint: make it again"):
         load_encoder(tmp_path / "encoder.pt")
 
 
 def test_other_checkpoints_and_missing_files_are_refused(tmp_path):
-    with pytest.raises(TidalkinError, match="no encoder is here"):
+    with pytest.raises(TidalkinError, match="this encoder does not exist"):
         load_encoder(tmp_path / "encoder.pt")
     torch.save({"state_dict": {}}, tmp_path / "encoder.pt")
     with pytest.raises(TidalkinError, match="not an encoder of tidalkin"):
@@ -415,7 +415,7 @@ def test_an_encoder_that_lacks_a_part_is_refused(undisturbed, tmp_path, key):
     saved = torch.load(undisturbed / "encoder.pt", weights_only=True)
     del saved[key]
     torch.save(saved, tmp_path / "encoder.pt")
-    with pytest.raises(TidalkinError, match=f"lacks what belongs to an encoder .*{key}"):
+    with pytest.raises(TidalkinError, match=f"is an incomplete encoder .*{key}"):
         load_encoder(tmp_path / "encoder.pt")
 
 

@@ -1,6 +1,7 @@
-"""Index all vectors, or join the parts of the index that other jobs made, and measure it against exact search.
+"""Build the index of all vectors, and measure it against exact search.
 
-In: the embeddings; for an index in parts, the trained one and the parts. Out: the FAISS index, its ids, a report.
+In: the embeddings; for an index in parts also the trained index and the parts, which are joined.
+Out: the FAISS index, its ids and a report.
 """
 
 from pathlib import Path

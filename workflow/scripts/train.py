@@ -1,6 +1,6 @@
-"""Train the encoder, or go on where an interrupted training was; several processes where GPUs or the config say so.
+"""Train the encoder, or resume an interrupted training.
 
-In: the images. Out: the encoder, its training history as a table, a picture and for TensorBoard.
+In: the images. Out: the encoder, and its training history as a table, a picture and a TensorBoard log.
 """
 
 from pathlib import Path

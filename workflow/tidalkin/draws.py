@@ -1,4 +1,4 @@
-"""Random tensors that several processes share.
+"""Random numbers that do not depend on the number of processes.
 
 Every process draws the numbers of the whole batch from the same generator and keeps its own part. A batch is therefore
 the same whether one process or several work on it.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 NOISE_BLOCK = 32
-"""Images whose noise has one seed on the CPU. A block is drawn in one thread, and only where it is needed."""
+"""Images in a block. On the CPU, each block of noise has its own seed and is drawn in one thread, if it is needed."""
 
 
 class Draws:
@@ -25,7 +25,7 @@ class Draws:
     generator : torch.Generator
         The only source of randomness; in the same state in all processes.
     rank, processes : int
-        The part of the batch: of ``processes`` equal parts, the one numbered ``rank``.
+        The batch is split into ``processes`` equal parts; this object draws part number ``rank``, from 0.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Draws:
         )
 
     def noise(self, n_objects: int, *shape: int) -> Tensor:
-        """Draw white noise of unit variance, (object, ...): the same as `normal`, in several threads on the CPU."""
+        """Draw white noise of unit variance, (object, ...), in several threads on the CPU."""
         if self.device.type != "cpu":
             return self._own_part(self._randn, n_objects, *shape)
         first, stop = self.rank * n_objects, (self.rank + 1) * n_objects

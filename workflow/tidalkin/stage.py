@@ -1,4 +1,4 @@
-"""The frame of every workflow script: its settings, its log, and a sentence in place of a traceback."""
+"""Shared setup of workflow scripts: settings, log file, and one-sentence errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     Raises
     ------
     SystemExit
-        With status 1 after a `TidalkinError`, whose sentence is then the last thing logged.
+        With status 1 after an error. The sentence of a `TidalkinError` is the last line of the log.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(snakemake.log[0], mode="w")]
     for handler in handlers:
@@ -69,7 +69,7 @@ def images_of(shards: str) -> Path:
 
 
 def lend_package(folder: Path) -> None:
-    """Let every process that this one starts import the package from ``folder``, before any installed one."""
+    """Make child processes import the package from ``folder``, before any installed copy."""
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(folder)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
 
@@ -80,12 +80,12 @@ def _check_package(workflow: Path) -> None:
     Parameters
     ----------
     workflow : Path
-        The folder `workflow` that the running script belongs to.
+        The `workflow` folder of the running script.
 
     Raises
     ------
     TidalkinError
-        If the imported package is another one.
+        If the package was imported from another folder.
     """
     used = Path(tidalkin.__file__).parents[1]
     if used.resolve() != workflow.resolve():

@@ -1,7 +1,7 @@
-"""The plan of a run, known before any job starts: its galaxies, and the chunks that hold them.
+"""Plan a run before any job starts: its galaxies, and the chunks that hold them.
 
-A chunk's name holds a digest of all that decides its cutouts: its rows, the source, the bands. Two different chunks
-never share a file, so that Snakemake fetches a chunk if, and only if, its file is not there.
+A chunk's name holds a digest of everything that determines its cutouts: its rows, the source and the bands. Two
+different chunks never share a file, so that Snakemake fetches a chunk if, and only if, its file is missing.
 
 Every job reads the Snakefile again, and the Snakefile plans with this module. Modules that import pandas and astropy
 are therefore imported only where a table must be read.
@@ -23,18 +23,18 @@ MADE_FROM = b"tidalkin_made_from"
 """Keys of the checked catalog's metadata."""
 
 FETCH_VERSION = 1
-"""Raise it when a change of the code changes the cutouts of a source: they are then fetched again."""
+"""Raise this number when a change of the code changes the cutouts of a source. They are then fetched again."""
 
 
 @dataclass(frozen=True)
 class CatalogDigests:
-    """Digests of a catalog's rows, which the checked catalog holds as metadata."""
+    """Digests of a catalog's rows, stored as metadata in the checked catalog."""
 
     galaxies: int
     chunks: tuple[str, ...]
-    """Of each chunk, what its cutouts are asked for by."""
+    """For each chunk, a digest of the columns used to request its cutouts."""
     objects: str
-    """Of all galaxies, what the conversion reads."""
+    """Digest of the columns that the conversion reads, for all galaxies."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
     chunks: tuple[str, ...]
     """Names, in the order of the catalog: a number and a digest, like `00003-5f0c1a92be`."""
     objects: str
-    """Digest of what the conversion reads of the catalog."""
+    """Digest of the catalog columns that the conversion reads."""
 
     @property
     def digest(self) -> str:
@@ -61,7 +61,7 @@ def plan_chunks(settings: Settings, digests: CatalogDigests) -> Plan:
     settings : Settings
         The configuration of the run.
     digests : CatalogDigests
-        Of the catalog's rows.
+        The digests of the catalog's rows.
 
     Returns
     -------
@@ -77,9 +77,10 @@ def plan_chunks(settings: Settings, digests: CatalogDigests) -> Plan:
 
 
 def made_from(settings: Settings, table: str | Path) -> str:
-    """Digest all that a catalog, and its division into chunks, are made from; not the path of the table.
+    """Digest everything that determines a catalog and its division into chunks.
 
-    Of a folder, which may hold terabytes, these are the names, sizes and times of its files.
+    The path of the table is left out. A folder may hold terabytes, so the names, sizes and times of its files stand
+    for their content.
     """
     try:
         if Path(table).is_dir():
@@ -97,7 +98,7 @@ def made_from(settings: Settings, table: str | Path) -> str:
 
 
 def simulated_digests(settings: Settings) -> CatalogDigests:
-    """Digest the simulated survey: its galaxies depend on its configuration and their number."""
+    """Digest the simulated survey, whose galaxies follow from its configuration and the seed."""
     galaxies, size = settings.cutouts.simulated.galaxies, settings.catalog.chunk_size
     ranges = [(i * size, min((i + 1) * size, galaxies)) for i in range(len(chunk_names(galaxies, size)))]
     survey = config_digest(settings.cutouts.simulated, settings.seed)

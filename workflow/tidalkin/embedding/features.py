@@ -29,17 +29,18 @@ logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-VIEWS_AT_ONCE = 128  # galaxies whose views are drawn together; not the embedding's batch size, which changes no result
+# Galaxies whose views are drawn together. It decides the random views, so that the batch size can change no result.
+VIEWS_AT_ONCE = 128
 
 
 class Encoded(NamedTuple):
-    """Images as the encoder sees them."""
+    """Features and debris maps of images."""
 
     features: Floats
-    """(object, feature): mean and standard deviation of all stages' channels, and of a debris map its mean, its
-    maximum and the mean of its brightest cells."""
+    """(object, feature): mean and standard deviation of the channels of all stages. With a debris map, its mean, its
+    maximum and the mean of its brightest cells follow."""
     debris_map: Floats | None
-    """(object, cell, cell): logit of faint light in each cell; none where training had no injected light."""
+    """(object, cell, cell): logit of faint light in each cell; None if the training had no injected light."""
 
 
 def encode(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, compute: config.Compute) -> Encoded:
@@ -64,7 +65,7 @@ def encode(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, comp
     if flux.shape[1] != len(loaded.bands):
         raise TidalkinError(
             f"the images have {flux.shape[1]} bands, but the encoder was trained on {', '.join(loaded.bands)}: "
-            "train on these images or embed those the encoder knows"
+            "train on these images, or embed images in those bands"
         )
     if settings.crop and settings.crop > flux.shape[-1]:
         raise TidalkinError(f"embedding.crop {settings.crop} must not exceed the {flux.shape[-1]} pixels of the images")
@@ -86,12 +87,18 @@ def encode(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, comp
 
 
 def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, compute: config.Compute) -> Floats:
-    """Compute encoder features, (object, feature) float32, before whitening: see `encode`."""
+    """Compute encoder features, (object, feature) float32, before whitening with `encode`."""
     return encode(loaded, flux, settings, compute).features
 
 
 def _mean_over_symmetries(loaded: LoadedEncoder, images: Tensor, symmetries: int) -> tuple[Tensor, Tensor | None]:
-    """Average readout (image, readout_dim) and debris map (image, 1, cell, cell) over flips and quarter turns."""
+    """Average readout and debris map over flips and quarter turns.
+
+    Returns
+    -------
+    readout : (image, readout_dim) tensor
+    debris_map : (image, 1, cell, cell) tensor or None
+    """
     readouts, maps = [], []
     for quarter_turns, mirrored in _symmetries(symmetries):
         turned = torch.rot90(images, quarter_turns, (2, 3))
@@ -111,12 +118,15 @@ def _outputs(loaded: LoadedEncoder, images: Tensor) -> tuple[Tensor, Tensor | No
 
 
 def _joined(readout: Tensor, debris_map: Tensor | None) -> Tensor:
-    """Join the readout and the numbers of the map, (image, feature)."""
+    """Join the readout and the features of the map, (image, feature)."""
     return readout if debris_map is None else torch.cat([readout, map_features(debris_map)], dim=1)
 
 
 def _symmetries(count: int) -> list[tuple[int, bool]]:
-    """List quarter turns and mirroring: the image as it is (1), and mirrored (2), in quarter turns (4), or both (8)."""
+    """List the quarter turns and flips of 1, 2, 4 or 8 symmetries.
+
+    One is the image itself, two add the mirror image, four are the quarter turns, and eight are both.
+    """
     mirrored = (False, True) if count in (2, 8) else (False,)
     return [(turns, flipped) for turns in (range(4) if count >= 4 else range(1)) for flipped in mirrored]
 
@@ -129,7 +139,7 @@ def view_covariance(
     seed: int,
     compute: config.Compute,
 ) -> Doubles:
-    """How the features of random views of one image differ, summed over images.
+    """Sum the covariances of the features of each image's random views.
 
     Parameters
     ----------
@@ -138,24 +148,24 @@ def view_covariance(
     images : Shard
         Images in the encoder's bands.
     augment : config.Augment
-        What the views may differ in.
+        Ranges of the random views.
     n_views : int
         Views of each image, 2 or more.
     seed : int
-        Decides the views.
+        Seed of the views.
     compute : config.Compute
         Device and precision.
 
     Returns
     -------
     (feature, feature) float64
-        Sum of the covariances of each image's views.
+        The sum over images.
     """
     device, precision = _on_device(loaded, compute)
     random = torch.Generator(device)
     draw = Views(augment, loaded.stretch, torch.from_numpy(loaded.sigma), loaded.bands, random)
     covariance = np.zeros((loaded.n_features, loaded.n_features))
-    # Not inference_mode: the views' noise is drawn in threads, to which it does not reach.
+    # Not inference_mode, which does not reach the threads that draw the views' noise.
     with torch.no_grad(), precision:
         for start in range(0, len(images.flux), VIEWS_AT_ONCE):
             rows = slice(start, start + VIEWS_AT_ONCE)
@@ -169,7 +179,7 @@ def view_covariance(
 
 
 def _on_device(loaded: LoadedEncoder, compute: config.Compute) -> tuple[torch.device, torch.autocast]:
-    """Move the encoder to its device, ready to be used; return the device and the precision to use it in."""
+    """Move the encoder to its device; return the device and the precision."""
     device = choose_device(compute.device)
     precision = choose_precision(compute.precision, device)
     for module in (loaded.encoder, loaded.debris_map):
@@ -190,14 +200,16 @@ def embed_shard(
     settings: config.Embedding,
     compute: config.Compute,
 ) -> None:
-    """Embed the galaxies of one shard; those with too few good pixels are left out and listed in the log.
+    """Embed the galaxies of one shard.
+
+    Galaxies with too few good pixels are left out and listed in the log.
 
     Parameters
     ----------
     store, encoder, whitening : path
         The images, the trained encoder, the whitening.
     shard : int
-        Which shard of the store.
+        Number of the shard.
     vectors : path
         The ``.npy`` of (object, dimension) vectors of length one to write.
     ids : path
@@ -205,14 +217,14 @@ def embed_shard(
     debris_maps : path, optional
         The ``.npy`` of their (object, cell, cell) float16 debris maps to write.
     settings : config.Embedding
-        How features are taken, and the type of the vectors.
+        Crop and symmetries, and the type of the vectors.
     compute : config.Compute
         Device, precision, batch size.
 
     Raises
     ------
     TidalkinError
-        If images, encoder and whitening do not belong together, or the encoder has no debris map and one is wanted.
+        If images, encoder and whitening do not belong together, or if the encoder lacks a debris map that is needed.
     """
     opened, loaded, white = ImageStore.open(store), load_encoder(encoder), load_whitening(whitening)
     check_bands(opened, loaded)
@@ -221,7 +233,7 @@ def embed_shard(
     good = has_enough_good_pixels(content, settings)
     if not good.all():
         logger.info(
-            "shard %d: %d of %d galaxies are left out, with under %g %% good pixels in some band: %s",
+            "shard %d: %d of %d galaxies are left out, because some band has under %g %% good pixels: %s",
             *(shard, (~good).sum(), len(good), 100 * settings.minimum_good_fraction),
             ", ".join(map(str, content.object_id[~good])),
         )
@@ -240,14 +252,14 @@ def embed_shard(
 
 
 def has_enough_good_pixels(content: Shard, settings: config.Embedding) -> npt.NDArray[np.bool_]:
-    """Tell, for each galaxy, whether every band has the least fraction of good pixels."""
+    """Tell for each galaxy whether every band has enough good pixels."""
     return content.good_fraction.min(axis=1) >= settings.minimum_good_fraction
 
 
 def check_bands(store: ImageStore, loaded: LoadedEncoder) -> None:
-    """Refuse images in other bands, or in another order of bands, than the encoder was trained on."""
+    """Refuse images whose bands or order of bands differ from the encoder's."""
     if store.bands != loaded.bands:
         raise TidalkinError(
             f"{store.path}: has the bands {', '.join(store.bands)}, but the encoder was trained on "
-            f"{', '.join(loaded.bands)}: train on these images or embed those the encoder knows"
+            f"{', '.join(loaded.bands)}: train on these images, or embed images in those bands"
         )

@@ -1,4 +1,4 @@
-"""Parts of another run, taken as they are in place of making them: see the configuration's section `reuse`."""
+"""Take the encoder or the whitening of another run, as configured in the section `reuse`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def reuse_encoder(
     stretch: config.Stretch,
     settings: config.Network,
 ) -> None:
-    """Take the encoder of another run, as it is, for a run with the same bands, stretch and network.
+    """Copy the encoder of another run with the same bands, stretch and network.
 
     Parameters
     ----------
     source, output : path
-        The other run's encoder, and this run's, to be written.
+        The other run's encoder, and the file to write.
     bands : sequence of str
         Bands of this run's images.
     stretch, settings : config sections
@@ -34,7 +34,7 @@ def reuse_encoder(
     Raises
     ------
     TidalkinError
-        If the encoder cannot be read, or was trained on other bands, with another stretch or another network.
+        If the encoder cannot be read, or its bands, stretch or network differ.
     """
     loaded = load_encoder(source)
     compared = [
@@ -46,21 +46,21 @@ def reuse_encoder(
 
 
 def reuse_whitening(source: str | Path, output: str | Path, *, encoder: str, settings: config.Embedding) -> None:
-    """Take the whitening of another run, as it is, for a run with the same encoder and vectors of the same kind.
+    """Copy the whitening of another run with the same encoder and dimensions.
 
     Parameters
     ----------
     source, output : path
-        The other run's whitening, and this run's, to be written.
+        The other run's whitening, and the file to write.
     encoder : str
         Digest of this run's encoder.
     settings : config.Embedding
-        Of this run's configuration.
+        The section of this run's configuration.
 
     Raises
     ------
     TidalkinError
-        If the whitening cannot be read, belongs to another encoder, or makes vectors of another kind.
+        If the whitening cannot be read, belongs to another encoder, or has another number of dimensions.
     """
     white = load_whitening(source)
     white.check(encoder, source)
@@ -71,7 +71,10 @@ def reuse_whitening(source: str | Path, output: str | Path, *, encoder: str, set
 def _take(
     source: str | Path, output: str | Path, compared: Iterable[tuple[str, object, object]], made: str, instead: str
 ) -> None:
-    """Copy a file whole, if each key (its name, its value there, its value here) has the same value."""
+    """Copy a file if every compared key has the same value there and here.
+
+    Each of ``compared`` is the name of a key, its value in the file and its value in the configuration.
+    """
     for key, its, ours in compared:
         if its != ours:
             raise TidalkinError(

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class WhiteningSample:
-    """What the whitening is fitted on, gathered from one part of the images after the other.
+    """Features and view covariances that a whitening is fitted on, added part by part.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class WhiteningSample:
     settings : config.Embedding
         Directions to keep, views of each galaxy.
     augment : config.Augment
-        What the views may differ in.
+        Ranges of the random views.
     compute : config.Compute
         Device and precision.
     """
@@ -40,14 +40,14 @@ class WhiteningSample:
         self._between_views = np.zeros((loaded.n_features, loaded.n_features))
 
     def add(self, features: Floats, images: Shard, seed: int) -> None:
-        """Add galaxies: their features (object, feature), their images, and what decides the views."""
+        """Add the features (object, feature) and images of galaxies; the seed is for the views."""
         self._features.append(features)
         n_views = self._settings.whitening_views
         if n_views:
             self._between_views += view_covariance(self._loaded, images, self._augment, n_views, seed, self._compute)
 
     def fit(self) -> Whitening:
-        """The whitening of all that was added."""
+        """Fit the whitening on everything that was added."""
         table = np.concatenate(self._features)
         between_views = self._between_views / len(table) if self._settings.whitening_views else None
         has_debris_score = self._loaded.debris_map is not None
@@ -66,7 +66,9 @@ def whiten(
     seed: int,
     compute: config.Compute,
 ) -> None:
-    """Fit the whitening on a sample of the images: whole shards, drawn at random, until there are enough galaxies.
+    """Fit the whitening on a random sample of the images.
+
+    Whole shards are drawn until there are enough galaxies.
 
     Parameters
     ----------
@@ -75,9 +77,9 @@ def whiten(
     output : path
         The ``.npz`` to write.
     settings : config.Embedding
-        Size of the sample, views, dimensions, and how features are taken.
+        Size of the sample, views, dimensions, crop and symmetries.
     augment : config.Augment
-        What the views may differ in.
+        Ranges of the random views.
     seed : int
         The seed of the run.
     compute : config.Compute

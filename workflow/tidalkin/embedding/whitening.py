@@ -1,16 +1,16 @@
 """Whiten features to vectors of length one, with the debris score as one more dimension.
 
-Raw features are ruled by a galaxy's size and brightness, so vectors are compared only after whitening. The whitening is
-fitted once, on a sample, and is bound to its encoder by the encoder's digest.
+A galaxy's size and brightness dominate the raw features, so vectors are compared only after whitening. The whitening
+is fitted once, on a sample, and is bound to its encoder by the encoder's digest.
 
-SimSiam's loss sees only the last stage. The earlier stages are not yet invariant to anything. The whitening therefore
-answers the question of the loss once more, for all features and in closed form: in which directions do galaxies differ,
-but not the random views of one galaxy?
+SimSiam's loss reaches only the last stage, and the earlier stages are not yet invariant to anything. The whitening
+therefore solves the same problem for all features, in closed form. It finds the directions in which galaxies differ
+most, compared with the random views of one galaxy.
 
 An encoder that learned from injected light adds a debris score. It is a dimension of its own, so that a search can
-weigh it against likeness.
+weigh it against similarity.
 
-A search needs this module and should be fast. Libraries that are slow to import are imported where they are used.
+A search uses this module and must start fast, so libraries that are slow to import are imported where they are used.
 """
 
 from __future__ import annotations
@@ -29,30 +29,31 @@ from tidalkin.errors import TidalkinError
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-SMALLEST_DEVIATION = 1e-6  # of a feature, as a share of the loudest one's: below it, the feature says nothing
+SMALLEST_DEVIATION = 1e-6
+"""A feature whose deviation is a smaller share of the largest one is constant."""
 SMALLEST_VARIANCE = 1e-7
-"""Components with less variance, as a share of the largest, are rounding noise: they are not blown up further."""
+"""A component whose variance is a smaller share of the largest is rounding noise. It is not amplified further."""
 VIEW_NOISE_FLOOR = 0.01
-"""Added to the variance between views, in every direction alike, as a share of its mean over the directions: from a
-finite sample, some directions seem to have next to none."""
+"""Share of the mean variance between views that is added to every direction. In a finite sample, the variance of some
+directions is near 0 by chance."""
 
 DEBRIS_SHARE_OF_LENGTH = 0.2
-"""Length of the debris dimension, before a vector is scaled to length one, of a score of one standard deviation."""
-DEBRIS_RANGE = (-3.0, 6.0)  # of the standardised score: an artefact counts no more than very bright debris
+"""Length along the debris dimension of a score of one standard deviation, before the vector is scaled to length one."""
+DEBRIS_RANGE = (-3.0, 6.0)  # of the standardised score, so that an artefact counts no more than very bright debris
 SMALLEST_SCATTER = 1e-6  # of debris scores
 TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """Directions of the standardised features, each scaled to unit variance, and the scale of the debris score."""
+    """A fitted whitening: directions of the features, and the scale of the debris score."""
 
     mean: Floats
     """(feature,)"""
     components: Floats
     """(direction, feature), divided by each feature's standard deviation."""
     scale: Floats
-    """(direction,): factor of each component."""
+    """(direction,): factor that gives each component unit variance."""
     debris: Floats
     """(2,): median and robust standard deviation of the debris score, which is the last feature; empty without one."""
     encoder: str
@@ -78,14 +79,17 @@ class Whitening:
         return vectors.astype(np.float32)
 
     def importance(self, debris_weight: float) -> Floats:
-        """Return how much each dimension counts when vectors are compared, (dimension,): 1 but for the debris score."""
+        """Return the weight of each dimension in a comparison, (dimension,).
+
+        It is 1, except for the debris score.
+        """
         counts = np.ones(self.dimensions, np.float32)
         if self.has_debris_score:
             counts[-1] = debris_weight
         return counts
 
     def check(self, encoder: str, name: str | Path) -> None:
-        """Refuse another encoder, by its digest, than the one it was fitted for."""
+        """Refuse an encoder, given by its digest, that the whitening was not fitted for."""
         if self.encoder != encoder:
             raise TidalkinError(
                 f"{name}: was fitted on features of another encoder ({self.encoder}, not {encoder}): "
@@ -93,7 +97,7 @@ class Whitening:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write it whole, as ``.npz``."""
+        """Write the whitening as ``.npz``."""
         with disk_errors(path), atomic_path(path) as partial:
             np.savez(partial, allow_pickle=False, **vars(self))
 
@@ -104,7 +108,7 @@ def load_whitening(path: str | Path) -> Whitening:
     Raises
     ------
     TidalkinError
-        If it is not there or no whitening.
+        If the file is missing or not a whitening.
     """
     try:
         with np.load(path) as saved:
@@ -117,7 +121,7 @@ def load_whitening(path: str | Path) -> Whitening:
             )
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise TidalkinError(
-            f"{path}: is missing or no whitening ({error}): make it again with `snakemake --forcerun whiten`"
+            f"{path}: is missing or not a whitening ({error}): make it again with `snakemake --forcerun whiten`"
         ) from None
 
 
@@ -129,11 +133,13 @@ def fit_whitening(
     *,
     has_debris_score: bool = False,
 ) -> Whitening:
-    """Fit a whitening: the best directions of the standardised features, each scaled to unit variance.
+    """Fit a whitening: the best directions of the standardised features, scaled to unit variance.
 
-    Standardised, because a channel's variance is an accident of its place in the network: without it the few loudest
-    ones fill the components that are kept. The best directions are those in which galaxies differ most: by themselves
-    (principal components), or, where that is known, compared with how views of one galaxy differ (Fisher's linear
+    Features are standardised, because the variance of a channel depends on its place in the network. Otherwise the few
+    channels of largest variance would fill the components that are kept.
+
+    The best directions are those in which galaxies differ most. Without ``between_views`` these are the principal
+    components. With it, differences count relative to those between the views of one galaxy (Fisher's linear
     discriminant, with every galaxy a class of its own).
 
     Parameters
@@ -141,7 +147,7 @@ def fit_whitening(
     features : (object, feature) float32
         A sample of features.
     settings : config.Embedding
-        Dimensions of a vector: directions to keep, and the debris score where there is one.
+        Dimensions of a vector, including the debris score if there is one.
     encoder : str
         Digest of the encoder.
     between_views : (feature, feature) float64, optional
@@ -189,7 +195,7 @@ def _robust_scale(score: Floats) -> Floats:
 
 
 def _principal_components(standardised: Doubles, count: int) -> tuple[Doubles, Doubles]:
-    """Directions in which objects differ most (direction, feature), and their variance along each (direction,)."""
+    """Find the directions (direction, feature) in which objects differ most, and their variances (direction,)."""
     from sklearn.decomposition import PCA
 
     pca = PCA(count, svd_solver="covariance_eigh").fit(standardised)
@@ -197,15 +203,20 @@ def _principal_components(standardised: Doubles, count: int) -> tuple[Doubles, D
 
 
 def _discriminants(between_objects: Doubles, between_views: Doubles, count: int) -> tuple[Doubles, Doubles]:
-    """Directions in which objects differ most compared with their views (direction, feature), best first.
+    """Find the directions in which objects differ most, compared with their views.
 
-    With them, the variance of objects along each (direction,).
+    Returns
+    -------
+    directions : (direction, feature) float64
+        Best first.
+    variance : (direction,) float64
+        Variance of the objects along each, in units of the variance between views.
     """
     from scipy.linalg import eigh
 
     n_features = len(between_views)
     floor = VIEW_NOISE_FLOOR * np.trace(between_views) / n_features
-    # Each direction comes with unit variance between views, so that its eigenvalue is the variance between objects.
+    # eigh scales each direction to unit variance between views, so that its eigenvalue is the variance of the objects.
     variance, directions = eigh(
         between_objects,
         between_views + floor * np.eye(n_features),

@@ -1,6 +1,6 @@
 """Classical morphology of one image, by statmorph (Rodriguez-Gomez et al. 2019, MNRAS 483, 4140).
 
-Needs no torch, so that it can be run by many light processes.
+This module does not import torch, so that many small processes can run it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ SMOOTHING_PIXELS = 1.5
 DETECTION_SIGMA = 2.0
 MINIMUM_PIXELS = 10
 CONTRAST = 0.01
-"""A part with less than this share of the flux is no source of its own: a stream stays with its galaxy."""
+"""A part with a smaller share of the flux is not a source of its own, so that a stream stays with its galaxy."""
 CENTRE_PIXELS = 0.01
 SMALLEST_SKYBOX = 2
 SENTINEL = -99.0
-"""What statmorph writes for what it could not measure."""
+"""Value that statmorph writes where it could not measure."""
 
 
 def central_source(image: NDArray[np.floating], sky_sigma: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Where the galaxy in the middle is, and where other sources are.
+    """Segment an image into the galaxy in the middle and other sources.
 
     Parameters
     ----------
@@ -79,9 +79,10 @@ def central_source(image: NDArray[np.floating], sky_sigma: float) -> tuple[NDArr
 
 
 def first_empty_square(empty: NDArray[np.bool_], size: int) -> tuple[int, int] | None:
-    """Corner (y, x) of the first square of ``size`` pixels that are all empty; None if there is none.
+    """Find the corner (y, x) of the first empty square with sides of ``size`` pixels.
 
-    Row by row from the bottom, without the last row and column of squares, which statmorph does not look at.
+    The search goes row by row from the bottom. Like statmorph's, it leaves out the last row and column of squares. The
+    result is None if no square is empty.
     """
     if min(empty.shape) <= size:
         return None
@@ -92,17 +93,18 @@ def first_empty_square(empty: NDArray[np.bool_], size: int) -> tuple[int, int] |
 
 
 class QuickMorphology(statmorph.SourceMorphology):
-    """statmorph without what is not asked for, and without searches that are finer than the noise or slow.
+    """Faster statmorph, which measures only what is needed, and no finer than the noise.
 
-    Two of them took three quarters of all time: the thresholds of `multimode` and the centre of least asymmetry.
+    Two searches took three quarters of statmorph's time: the thresholds of `multimode` and the centre of least
+    asymmetry.
     """
 
     def _calculate_morphology(self) -> None:
-        """Nothing: each quantity is measured when it is asked for, not all of them at once."""
+        """Measure nothing yet, because each quantity is measured when it is read."""
 
     @lazyproperty
     def _slice_skybox(self) -> tuple[slice, slice]:
-        """The first square of empty sky, halved in size until there is one, as statmorph finds it pixel by pixel."""
+        """First square of empty sky, as in statmorph, halved in size until there is one."""
         empty = self._segmap.data[self._slice_stamp] == 0
         if self._mask is not None:
             empty &= ~self._mask[self._slice_stamp]
@@ -111,15 +113,16 @@ class QuickMorphology(statmorph.SourceMorphology):
             if (corner := first_empty_square(empty, size)) is not None:
                 return slice(corner[0], corner[0] + size), slice(corner[1], corner[1] + size)
             size //= 2
-        self.flag = 2  # what statmorph's sky statistics expect where there is no sky
+        self.flag = 2  # the value by which statmorph's sky statistics know that there is no sky
         return slice(0, 0), slice(0, 0)
 
     @lazyproperty
     def multimode(self) -> float:
-        """Area of the second clump over that of the first, at the threshold where their product is greatest.
+        """Ratio of the areas of the second and the first clump, at the best threshold.
 
-        On the grid of 50 thresholds of the statistic's original program (see statmorph's `multimode`), which statmorph
-        refines up to 3,150 thresholds wherever there is but one clump.
+        The best threshold maximises A2 * A2 / A1, where A1 and A2 are the areas of the first and the second clump. It
+        is one of the 50 thresholds of the statistic's original program (see statmorph's `multimode`). statmorph refines
+        them up to 3,150 where there is only one clump.
         """
         threshold = min(np.arange(0.0, 1.0, 0.02), key=self._multimode_ratio)
         areas = self._multimode_function(threshold)
@@ -127,7 +130,7 @@ class QuickMorphology(statmorph.SourceMorphology):
 
     @lazyproperty
     def _asymmetry_center(self) -> NDArray[np.float64]:
-        """The centre of least asymmetry, to a hundredth of a pixel (statmorph: a millionth); else the centroid."""
+        """Centre of least asymmetry to 0.01 pixels (statmorph: a millionth), else the centroid."""
         centroid = np.array([self._xc_stamp, self._yc_stamp])
         found = minimize(
             self._asymmetry_function,
@@ -151,12 +154,12 @@ def measure(flux: NDArray[np.floating], sky_sigma: float, psf_fwhm_pixels: float
     sky_sigma : float
         Noise of a pixel, nJy.
     psf_fwhm_pixels : float
-        Of the PSF that the Sérsic profile is fitted through, taken as Gaussian; NaN if unknown: fitted without.
+        FWHM of the PSF that the Sérsic profile is convolved with, taken as Gaussian; NaN to fit it without a PSF.
 
     Returns
     -------
     (measurement,) float64
-        `MEASUREMENTS`, radii in pixels; NaN for what could not be measured.
+        Values of `MEASUREMENTS`, with radii in pixels; NaN where a measurement failed.
     """
     psf = Gaussian2DKernel(psf_fwhm_pixels / FWHM_PER_SIGMA).array if psf_fwhm_pixels > 0 else None
     failed = np.full(len(MEASUREMENTS), np.nan)
@@ -165,7 +168,7 @@ def measure(flux: NDArray[np.floating], sky_sigma: float, psf_fwhm_pixels: float
         return failed
     image = np.where(missing, 0.0, flux).astype(np.float64)
     with warnings.catch_warnings():
-        # statmorph and photutils warn of every doubtful fit; what failed is NaN here, and counted by the caller.
+        # statmorph and photutils warn of every doubtful fit. Failed measurements are NaN, which the caller counts.
         warnings.simplefilter("ignore")
         galaxy, others = central_source(image, sky_sigma)
         if not galaxy.any():

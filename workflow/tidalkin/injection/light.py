@@ -27,7 +27,7 @@ CHANGE_WITH_COLOR = {"g": 1.0, "r": 0.277, "i": 0.0, "z": -0.169, "y": -0.289}
 """Change of that magnitude with g - i."""
 
 BRIGHTEST_BELOW_SIGMA, FAINTEST_BELOW_SIGMA = -2.3, 1.2
-"""Default range of surface brightness, in magnitudes fainter than one sky sigma per pixel."""
+"""Default range of surface brightness, in magnitudes fainter than one sky sigma of a pixel."""
 
 SEEING_ARCSEC = 0.65  # where an image's own is unknown
 SHARP_SIDE_ARCSEC = 0.2  # Gaussian sigma of an edge's sharp side
@@ -40,7 +40,7 @@ class Light:
     """Light for a batch of galaxies."""
 
     shape: Tensor
-    """(object, 1, y, x); its mean over the brightest area that holds half of the light is 1, or it is 0 throughout."""
+    """(object, 1, y, x): 1 in the mean over the brightest area with half of the light; 0 throughout without light."""
     band_flux: Tensor
     """(object, band): flux of a pixel where ``shape`` is 1, nJy."""
 
@@ -59,8 +59,8 @@ def surface_brightness_range(
 ) -> tuple[float, float]:
     """Return the range of the light's surface brightness in i, mag/arcsec².
 
-    Without a configured range it follows the survey's depth: a fixed number of magnitudes above the surface brightness
-    that equals one sky sigma per pixel.
+    Without a configured range it follows the survey's depth. It then lies a fixed number of magnitudes around the
+    surface brightness at which a pixel holds one sky sigma.
 
     Parameters
     ----------
@@ -149,9 +149,9 @@ def blurred(light: Tensor, sigma: Tensor) -> Tensor:
 
 
 def normalised(light: Tensor) -> Tensor:
-    """Scale light (object, y, x) to a mean of 1 over the brightest area that holds half of it.
+    """Scale light (object, y, x) to a mean of 1 over its brightest half.
 
-    Light without any flux stays 0.
+    The brightest half is the smallest area that holds half of the light. Light without any flux stays 0.
     """
     brightest = light.flatten(1).sort(dim=1, descending=True).values
     total = brightest.cumsum(dim=1)

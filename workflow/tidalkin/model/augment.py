@@ -1,11 +1,12 @@
-"""Random views of galaxies: what SimSiam must see no difference between, batched on the device.
+"""Draw random views of galaxies, in batches on the device.
 
-Each step is a pure function of its random parameters (`turn`, `resample`, `widen_psf`, `extinction_factor`,
-`disc_mask`); `Views` draws the parameters from one generator and applies the steps: position and orientation, seeing,
-dust and brightness, sky and gaps, and at last the stretch to network input.
+SimSiam learns to see no difference between two views of a galaxy. Each step is a pure function of its random
+parameters (`turn`, `resample`, `widen_psf`, `extinction_factor`, `disc_mask`). `Views` draws the parameters from one
+generator and applies the steps in this order: position and orientation, seeing, dust and brightness, sky and gaps, and
+the stretch to network input.
 
-Where `stretch.bin` averages pixels, they are averaged first, as running means that the views then sample at wider
-steps: the same light as averaging last, and every step costs a fourth for a bin of 2.
+Where `stretch.bin` averages pixels, they are averaged first, as running means that the views sample at wider steps.
+The light is the same as if they were averaged last, and with a bin of 2 every step costs a quarter.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from tidalkin.injection.light import Light
 from tidalkin.model.stretch import network_input
 
 EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 1.075}
-"""A_band / E(B-V) of HSC's filters, by M. Tanaka: github.com/lsst/obs_subaru, config/extinctionCoeffs.py."""
+"""A_band / E(B-V) of HSC's filters, by M. Tanaka (github.com/lsst/obs_subaru, config/extinctionCoeffs.py)."""
 
 GALAXIES_IN_CACHE = 8
-"""Galaxies whose images are averaged at once, on the CPU: what is made on the way then stays in the cache."""
+"""Galaxies whose images are averaged at once on the CPU, so that intermediate results stay in its cache."""
 
 
 def running_mean(flux: torch.Tensor, width: int) -> torch.Tensor:
-    """Means of all blocks of ``width`` by ``width`` pixels, wherever they begin.
+    """Average all blocks of ``width`` by ``width`` pixels, one block starting at each pixel.
 
     Parameters
     ----------
@@ -55,16 +56,16 @@ def running_mean(flux: torch.Tensor, width: int) -> torch.Tensor:
 def turn(
     flux: torch.Tensor, mirror: torch.Tensor, transpose: torch.Tensor, centre: torch.Tensor, crop: int, step: int = 1
 ) -> torch.Tensor:
-    """Cut views at whole pixels, flipped and quarter-turned: every value is moved, none is changed.
+    """Cut flipped and quarter-turned views at whole pixels, without interpolation.
 
     Parameters
     ----------
     flux : (object, band, y, x) tensor
         Square images, large enough to hold the views.
     mirror : (object, 2) tensor of int64
-        1 or -1: the view's x and y axis runs along or against the image's.
+        1 if an axis (x, y) of the view runs along the image's, -1 if against it.
     transpose : (object,) tensor of bool
-        Whether x and y change places; with the mirrors this makes the eight symmetries of the square.
+        Whether x and y change places. Together with ``mirror`` this gives the eight symmetries of the square.
     centre : (object, 2) tensor of int64
         x and y of the image's centre in the view, pixels of the image from the view's centre.
     crop : int
@@ -99,22 +100,21 @@ def resample(
 ) -> torch.Tensor:
     """Rotate, flip, zoom, shear and shift in one interpolation.
 
-    Surface brightness is conserved, as when the same galaxy is seen from nearer by: total flux grows with the square
-    of ``zoom``.
+    Surface brightness is conserved, as if the same galaxy were nearer. Total flux grows with the square of ``zoom``.
 
     Parameters
     ----------
     flux : (object, band, y, x) tensor of float32
-        Square images without NaN: one would spread to its neighbours.
+        Square images without NaN, because a NaN would spread to its neighbours.
     angle : (object,) tensor
         Angle of the view against the image, radians.
     mirror : (object,) tensor
-        1 or -1: the view's x axis runs along or against the image's.
+        1 if the view's x axis runs along the image's, -1 if against it.
     zoom : (object,) tensor
         Magnification.
     shear : (object, 2) tensor
-        Both components of the reduced shear, which stretches along one axis what it shortens along the other: areas
-        stay (as in weak lensing: Bartelmann & Schneider 2001, Phys. Rep. 340, 291).
+        Both components of the reduced shear. It stretches along one axis, shortens along the other, and keeps areas,
+        as in weak lensing (Bartelmann & Schneider 2001, Phys. Rep. 340, 291).
     centre : (object, 2) tensor
         x and y of the image's centre in the view, pixels from the view's centre.
     crop : int
@@ -139,9 +139,9 @@ def resample(
 
 
 def _cosine_transform(size: int, device: torch.device) -> torch.Tensor:
-    """The orthonormal cosine transform (DCT-II) as a (frequency, pixel) matrix."""
+    """Compute the orthonormal cosine transform (DCT-II) as a (frequency, pixel) matrix."""
     pixel = torch.arange(size, device=device)
-    # Whole turns are taken off in integers: single precision, all that MPS has, would lose digits to them.
+    # Whole turns are removed in integers. In single precision, which is all that MPS has, they would cost digits.
     phase = (pixel[:, None] * (2 * pixel + 1)) % (4 * size)
     matrix = torch.cos(phase * (math.pi / (2 * size))) * math.sqrt(2.0 / size)
     matrix[0] /= math.sqrt(2.0)
@@ -149,12 +149,12 @@ def _cosine_transform(size: int, device: torch.device) -> torch.Tensor:
 
 
 def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-    """Convolve each image with a Gaussian; it can widen a PSF and never sharpens it.
+    """Convolve each image with a Gaussian, which widens its PSF.
 
-    The kernel is the discrete analogue of the Gaussian (Lindeberg 1990, IEEE TPAMI 12, 234). It is nowhere negative,
-    its sum is 1 and its variance exactly the one asked for at any width, even far below a pixel, where a sampled
-    Gaussian fails. Images continue beyond their edges as in a mirror, so each keeps its total flux. Made in cosine
-    space, it costs three matrix products, whatever its width.
+    The kernel is the discrete analogue of the Gaussian (Lindeberg 1990, IEEE TPAMI 12, 234). It is nowhere negative
+    and its sum is 1. Its variance is exact at any width, even far below a pixel, where a sampled Gaussian fails. Images
+    are continued beyond their edges by reflection, so that each keeps its total flux. In cosine space the convolution
+    costs three matrix products, whatever its width.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
         Variance of the kernel along each axis, pixels squared; 0 changes nothing.
     """
     wide = (variance > 0).any(dim=1)
-    if flux.device.type == "cpu" and not wide.all():  # elsewhere, to ask would stall the device
+    if flux.device.type == "cpu" and not wide.all():  # on other devices, this test would make the host wait
         widened = flux.clone()
         widened[wide] = _convolved(flux[wide], variance[wide])
         return widened
@@ -181,12 +181,12 @@ def _convolved(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
 
 
 def extinction_factor(ebv: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
-    """What dust in front leaves of the flux.
+    """Compute the factors by which foreground dust changes the flux.
 
     Parameters
     ----------
     ebv : (object,) tensor
-        Change of E(B-V), mag; negative takes dust away.
+        Change of E(B-V), mag; a negative change removes dust.
     bands : sequence of str
         Names of HSC's bands.
 
@@ -198,20 +198,20 @@ def extinction_factor(ebv: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
     Raises
     ------
     TidalkinError
-        If the extinction in a band is not known.
+        If the extinction coefficient of a band is unknown.
     """
     unknown = [band for band in bands if band not in EXTINCTION_COEFFICIENTS]
     if unknown:
         raise TidalkinError(
-            f"augment.extinction_ebv: no extinction coefficient of band {unknown[0]!r} is known, only of "
-            f"{', '.join(EXTINCTION_COEFFICIENTS)}: set augment.extinction_ebv to [0, 0]"
+            f"augment.extinction_ebv: the extinction coefficient of band {unknown[0]!r} is unknown, only those of "
+            f"{', '.join(EXTINCTION_COEFFICIENTS)} are known: set augment.extinction_ebv to [0, 0]"
         )
     coefficients = ebv.new_tensor([EXTINCTION_COEFFICIENTS[band] for band in bands])
     return 10.0 ** (-0.4 * ebv[:, None] * coefficients)
 
 
 def disc_mask(position: torch.Tensor, radius: torch.Tensor, crop: int) -> torch.Tensor:
-    """Which pixels lie in any of a view's discs.
+    """Mark the pixels that lie in any of a view's discs.
 
     Parameters
     ----------
@@ -239,28 +239,28 @@ class View(NamedTuple):
     image: torch.Tensor
     """(object, channel, y, x) network input."""
     light: torch.Tensor | None
-    """(object, 1, y, x) signal to noise of the injected light per pixel, all bands together; none without light."""
+    """(object, 1, y, x) signal to noise of the injected light per pixel, all bands together; None without light."""
 
 
 class Views:
-    """Draws random views of galaxies as network input.
+    """Draw random views of galaxies as network input.
 
-    In order, each switched off at no cost by its neutral value in the configuration:
+    The steps follow in this order. The neutral value in the configuration switches a step off, at no cost:
 
-    1. `crop`, `jitter_pixels`, `rotate`, `zoom`, `shear`: place and shape. Without rotation, zoom and shear, pixels
-       are only moved (`turn`: flips, quarter turns, whole pixels of jitter); otherwise one bicubic interpolation
-       (`resample`).
-       Missing pixels become 0, the sky's level, before anything could spread them. Where `stretch.bin` averages
-       pixels, the view is sampled from running means: blocks lie along the image's axes, as when it is embedded.
-    2. `blur_arcsec`: seeing. Bands are observed on different nights, so each draws its own FWHM, added in quadrature to
-       its PSF. Zooming out shrinks the PSF with the galaxy; where the PSF is known, it is widened to what it was.
-    3. `extinction_ebv`, `brightness`, `color`: one factor per band.
-    4. `noise_sigma`: white noise in units of the image's own sky noise, one level per view and band alike.
-    5. `discs`: gaps away from the galaxy's centre, filled with sky noise like that around them, so that neither the
-       neighbours nor the gaps identify a galaxy.
-    6. The stretch, and the asymmetry if it is a channel.
+    1. `crop`, `jitter_pixels`, `rotate`, `zoom`, `shear` decide place and shape. Without rotation, zoom and shear,
+       pixels are only moved (`turn`: flips, quarter turns, whole pixels of jitter). Otherwise `resample` does all of it
+       in one bicubic interpolation. Missing pixels become 0, the level of the sky, before any step can spread them.
+       Where `stretch.bin` averages pixels, the view is sampled from running means, with blocks along the image's axes
+       as in embedding.
+    2. `blur_arcsec` changes the seeing. Bands are observed on different nights, so each draws its own FWHM, which adds
+       in quadrature to its PSF. Zooming out shrinks the PSF with the galaxy; a known PSF is widened back.
+    3. `extinction_ebv`, `brightness` and `color` give one factor per band.
+    4. `noise_sigma` adds white noise in units of the image's own sky noise, at one level per view for all bands.
+    5. `discs` are gaps away from the galaxy's centre. They are filled with sky noise like that around them, so that
+       neither the neighbours nor the gaps identify a galaxy.
+    6. The stretch follows, and the asymmetry if it is a channel.
 
-    The same generator state gives the same views on the same kind of device, also when several processes share them.
+    The same generator state gives the same views on the same kind of device, even if several processes share them.
 
     Parameters
     ----------
@@ -269,14 +269,14 @@ class Views:
     stretch_settings : Stretch
         The stretch to network input.
     sigma : (band,) tensor
-        Sky noise of each band, nJy: `tidalkin.model.stretch.band_sigma`.
+        Sky noise of each band from `tidalkin.model.stretch.band_sigma`, nJy.
     bands : sequence of str
         Names of the bands.
     generator : torch.Generator
         The only source of randomness, on the device of the images; in the same state in all processes.
     rank, processes : int
-        Which share of a batch the images given to this object are: of ``processes`` equal parts, the one numbered
-        ``rank``. Together, the shares' views are those that one process draws for the whole batch.
+        The images given to this object are part number ``rank``, from 0, of a batch split into ``processes`` equal
+        parts. The views of all parts together are those that one process draws for the whole batch.
     """
 
     def __init__(
@@ -322,14 +322,16 @@ class Views:
     def pair(
         self, flux: torch.Tensor, sky_sigma: torch.Tensor, psf_fwhm: torch.Tensor, light: Light | None = None
     ) -> tuple[View, View]:
-        """Draw two views of each galaxy: as two calls, but what both have in common is done once.
+        """Draw two views of each galaxy.
+
+        The result is that of two calls, but the preparation is done once.
 
         Parameters
         ----------
         flux, sky_sigma, psf_fwhm : tensors
-            As for one view.
+            The same as for one view.
         light : Light, optional
-            Light to inject into the galaxies; it goes through the same views, so that its place in them is known.
+            Light to inject into the galaxies. It goes through the same views, so that its place in them is known.
         """
         first, second = self._drawn(flux, sky_sigma, psf_fwhm, 2, light)
         return first, second
@@ -353,7 +355,7 @@ class Views:
             return [self._view(images, sky_sigma, psf_fwhm.float(), light) for _ in range(n_views)]
 
     def _prepared(self, flux: torch.Tensor) -> torch.Tensor:
-        """The images without missing pixels, large enough for every view, averaged over blocks."""
+        """Replace missing pixels by 0, pad to the size that views need, and average blocks."""
         if self.device.type != "cpu":
             return self._cleaned(flux)
         return torch.cat([self._cleaned(part) for part in flux.split(GALAXIES_IN_CACHE)])
@@ -390,7 +392,17 @@ class Views:
     # --- the steps ---
 
     def _placed(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """The views before anything happened to their light, the galaxies' centres in them (x, y), and the zooms."""
+        """Draw place and shape of the views.
+
+        Returns
+        -------
+        views : (object, channel, y, x) tensor
+            The views, with their light unchanged.
+        centre : (object, 2) tensor
+            x and y of each galaxy's centre in its view, pixels from the view's centre.
+        zoom : (object,) tensor or None
+            Magnification; None where no view is zoomed.
+        """
         n_objects, step, jitter = len(images), self.stretch_settings.bin, self.settings.jitter_pixels
         if not self.interpolates:
             steps = math.floor(jitter)
@@ -410,7 +422,7 @@ class Views:
         return view, centre, zoom
 
     def _shear(self, n_objects: int) -> torch.Tensor:
-        """Both components of the shear, (object, 2): any strength up to the largest, along any axis."""
+        """Draw both components of the shear, (object, 2), up to the largest strength."""
         if not self.settings.shear:
             return torch.zeros(n_objects, 2, device=self.device)
         strength = self.draws.uniform((0.0, self.settings.shear), n_objects)
@@ -418,7 +430,7 @@ class Views:
         return strength[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
 
     def _added_variance(self, psf_fwhm: torch.Tensor, zoom: torch.Tensor | None) -> torch.Tensor | None:
-        """Variance of the blur, (object, band), the view's pixels squared; None: no blur."""
+        """Draw the variance of the blur, (object, band), pixels of the view squared, or None."""
         squared_fwhm = None
         if self.settings.blur_arcsec != (0.0, 0.0):
             squared_fwhm = self.draws.uniform(self.settings.blur_arcsec, *psf_fwhm.shape) ** 2
@@ -428,7 +440,7 @@ class Views:
         return None if squared_fwhm is None else squared_fwhm / (self.pixel_scale * FWHM_PER_SIGMA) ** 2
 
     def _factor(self, n_objects: int) -> torch.Tensor | None:
-        """What each band's flux is multiplied with, (object, band); None: with 1."""
+        """Draw the factor of each band's flux, (object, band), or None where it is 1."""
         settings = self.settings
         factor = None
         if settings.extinction_ebv != (0.0, 0.0):
@@ -450,7 +462,13 @@ class Views:
         variance: torch.Tensor | None,
         factor: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        """Add noise to the view and replace discs by sky, in place; return the discs' pixels."""
+        """Add noise and replace discs by sky, in place.
+
+        Returns
+        -------
+        (object, 1, y, x) tensor of bool, or None
+            Pixels of the discs.
+        """
         settings = self.settings
         if settings.noise_sigma == (0.0, 0.0) and not settings.discs:
             return None
@@ -460,20 +478,20 @@ class Views:
             gaps = self._discs(centre)
             own = sky_sigma if factor is None else sky_sigma * factor
             if variance is not None:
-                own = own * torch.special.i0e(2.0 * variance)  # what the blur leaves of white noise
+                own = own * torch.special.i0e(2.0 * variance)  # the part of white noise that survives the blur
             level = torch.where(gaps, torch.hypot(added, own)[:, :, None, None], level)
             view.mul_(~gaps)
         view.addcmul_(self.draws.noise(*view.shape), level)
         return gaps
 
     def _discs(self, centre: torch.Tensor) -> torch.Tensor:
-        """Discs spread over the view, each wholly farther than `disc_distance_arcsec` from the galaxy's centre."""
+        """Draw discs over the view, each wholly beyond `disc_distance_arcsec` from the galaxy's centre."""
         settings = self.settings
         shape = (len(centre), settings.discs)
         radius = self.draws.uniform(settings.disc_radius_arcsec, *shape) / self.pixel_scale
         angle = self.draws.uniform((0.0, 2.0 * math.pi), *shape)
         direction = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
-        # Where the ray from the galaxy leaves the view: all discs fall into it, corners included.
+        # The distance at which a ray from the galaxy leaves the view, so that all discs fall into it, even in corners.
         to_edge = (self.crop / 2 - direction.sign() * centre[:, None]) / direction.abs()
         nearest = settings.disc_distance_arcsec / self.pixel_scale + radius
         farthest = torch.maximum(to_edge.amin(dim=-1), nearest)

@@ -1,6 +1,6 @@
-"""The trained encoder as a file: weights, and the configuration and normalisation that belong to them.
+"""Save and load the trained encoder: its weights with their configuration and normalisation.
 
-Nothing else is in it: what training needs to go on is in its own checkpoint (`tidalkin.model.train`).
+The state that training needs to resume is in a checkpoint of its own (`tidalkin.model.train`).
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ class LoadedEncoder:
 
     encoder: Encoder
     debris_map: DebrisMap | None
-    """The head that says where there is faint light; none where training had no injected light."""
+    """The head that maps faint light; None if the training had no injected light."""
     bands: tuple[str, ...]
     """Bands, in the order of the channels."""
     sigma: npt.NDArray[np.float32]
-    """(band,) sky noise that is the unit of the stretch, nJy."""
+    """(band,) sky noise, nJy, the unit of the stretch."""
     stretch: config.Stretch
     settings: config.Network
     image_size: int
-    """Side of the images trained on, pixels."""
+    """Side of the training images, pixels."""
     digest: str
-    """Short digest of weights and configuration: what else is made with this encoder carries it."""
+    """Short digest of weights and configuration, which everything made with this encoder carries."""
 
     @property
     def n_features(self) -> int:
-        """Number of features of an image: the readout and, with a debris map, three numbers of it."""
+        """Number of features of an image, from the readout and the debris map."""
         return self.encoder.readout_dim + (MAP_FEATURES if self.debris_map is not None else 0)
 
 
@@ -65,7 +65,7 @@ def _content(
     image_size: int,
     config_digest: str,
 ) -> bytes:
-    """The bytes of an encoder file: the same for the same encoder."""
+    """Serialise an encoder, to the same bytes for the same encoder."""
     meta = {
         "tidalkin_version": __version__,
         "config_digest": config_digest,
@@ -78,7 +78,7 @@ def _content(
     weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     where = debris_map.state_dict() if debris_map is not None else {}
     map_weights = {name: tensor.cpu().contiguous() for name, tensor in where.items()}
-    # Into memory first: torch.save writes the name of the file it writes to into the file.
+    # Not straight into the file, because torch.save stores the name of the file in it.
     buffer = io.BytesIO()
     torch.save(
         {
@@ -104,26 +104,26 @@ def save_encoder(
     image_size: int,
     config_digest: str,
 ) -> None:
-    """Write an encoder whole, byte-identical for equal arguments.
+    """Write an encoder file, byte-identical for equal arguments.
 
     Parameters
     ----------
     path : path
-        The file; replaced if there is one.
+        The file to write or replace.
     encoder : Encoder
         The network.
     debris_map : DebrisMap, optional
-        The head that says where there is faint light.
+        The head that maps faint light.
     bands : sequence of str
-        Its channels.
+        Bands, in the order of the channels.
     sigma : (band,) float32
-        Sky noise that is the unit of the stretch, nJy.
+        Sky noise, nJy, the unit of the stretch.
     stretch, settings : config sections
         The stretch and the network's architecture.
     image_size : int
-        Side of the images trained on, pixels.
+        Side of the training images, pixels.
     config_digest : str
-        Digest of all configuration that made the weights.
+        Digest of the configuration that determines the weights.
     """
     content = _content(encoder, debris_map, bands, sigma, stretch, settings, image_size, config_digest)
     with atomic_path(path) as partial:
@@ -136,18 +136,18 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
     Parameters
     ----------
     path : path
-        What `save_encoder` wrote.
+        A file written by `save_encoder`.
     expected : config.Network, optional
-        The architecture of the configuration, where the file must agree with it.
+        The architecture that the file must have.
 
     Raises
     ------
     TidalkinError
-        If the file is not there, is no encoder of this version, lacks weights, or has another architecture.
+        If the file is missing, is not an encoder of this version, lacks weights, or has another architecture.
     """
     hint = "make it again with `snakemake --forcerun train`"
     if not Path(path).is_file():
-        raise TidalkinError(f"{path}: no encoder is here: {hint}")
+        raise TidalkinError(f"{path}: this encoder does not exist: {hint}")
     content = Path(path).read_bytes()
     try:
         saved = torch_loaded(content)
@@ -167,7 +167,7 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
         bands, sigma, image_size = tuple(meta["bands"]), np.array(meta["sigma"], np.float32), int(meta["image_size"])
         weights, map_weights = saved["state"], saved["debris_map"]
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise TidalkinError(f"{path}: lacks what belongs to an encoder ({first_line(error)}): {hint}") from None
+        raise TidalkinError(f"{path}: is an incomplete encoder ({first_line(error)}): {hint}") from None
     if expected is not None and expected != settings:
         raise TidalkinError(f"{path}: was trained with another network ({_difference(settings, expected)}): {hint}")
     encoder = Encoder(channel_count(len(bands), stretch), settings)
@@ -191,10 +191,10 @@ def random_encoder(
     image_size: int,
     seed: int,
 ) -> LoadedEncoder:
-    """An encoder with random weights: the baseline with the same readout.
+    """Make an encoder with random weights, a baseline with the same readout.
 
-    Its residual branches do not start as zero as they do for training, since a network without them would be too easy
-    to beat.
+    Its residual branches do not start at zero as in training, because a network without them would be too easy to
+    beat.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "random encoder"))
@@ -204,20 +204,20 @@ def random_encoder(
 
 
 def torch_loaded(content: bytes) -> Any:
-    """What ``torch.save`` put into these bytes, on the CPU; only tensors and plain values are unpickled.
+    """Unpickle the bytes of a ``torch.save`` on the CPU, as tensors and plain values only.
 
     Raises
     ------
     ValueError
-        If the bytes are cut off, or were never written by torch.
+        If the bytes are truncated, or were not written by torch.
     """
-    # On other bytes torch's unpickler fails in more ways than could be told from its own faults.
+    # On other bytes, torch's unpickler fails in so various ways that they cannot be told from faults of its own.
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise ValueError("is cut off or no torch checkpoint")
+        raise ValueError("is cut short or not a torch checkpoint")
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"is damaged or no torch checkpoint ({first_line(error)})") from None
+        raise ValueError(f"is damaged or not a torch checkpoint ({first_line(error)})") from None
 
 
 def _digest(content: bytes) -> str:
@@ -225,7 +225,7 @@ def _digest(content: bytes) -> str:
 
 
 def _difference(found: config.Network, expected: config.Network) -> str:
-    """The first key in which two architectures differ."""
+    """Describe the first key in which two architectures differ."""
     values: dict[str, Any] = expected.model_dump()
     key = next(key for key in values if getattr(found, key) != values[key])
     return f"encoder.{key} is {getattr(found, key)!r} there and {values[key]!r} in the configuration"

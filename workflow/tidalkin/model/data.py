@@ -1,12 +1,11 @@
-"""Training images: which, in which order, and how they reach the device.
+"""Feed training images to the device, in random order.
 
-The order is the same wherever the images are, so that `compute.images_in` changes the speed and not the result: the
-shards are shuffled, consecutive shards form windows of some thousand galaxies, and the galaxies of a window are
-shuffled among themselves. Streaming therefore reads whole shards, once per epoch, one window ahead of the training,
-and never single rows.
+Shards are shuffled, consecutive shards form windows of some thousand galaxies, and the galaxies of each window are
+shuffled. Streaming therefore reads whole shards, once per epoch and one window ahead of the training. Images in memory
+follow the same order, so that `compute.images_in` changes the speed and not the result.
 
 The galaxies of a batch are sorted by row. The equal shares of several processes then come from different shards, so
-that each process reads its part of a window and some shards more, and not the whole window.
+that each process reads its part of a window and a few shards more instead of the whole window.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from tidalkin.seeds import generator
 logger = logging.getLogger(__name__)
 
 SHARE_OF_MEMORY = 0.5
-"""Share of the free memory that images may fill; the rest is for the network's activations."""
+"""Share of the free memory that images may fill. The rest is for the network's activations."""
 
 READERS = 4
 """Shards read at once when streaming."""
@@ -42,7 +41,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Batch:
-    """The share of a batch that one process has, on the device."""
+    """One process's share of a batch, on the device."""
 
     flux: Tensor
     """(object, band, y, x) float32, nJy, NaN where missing."""
@@ -53,7 +52,7 @@ class Batch:
 
 
 def windows_of_epoch(rows: Rows, shard_size: int, window: int, seed: int, epoch: int) -> list[Rows]:
-    """The order of one epoch: a permutation of ``rows``, in windows of whole shards.
+    """Permute ``rows`` for one epoch, in windows of whole shards.
 
     Parameters
     ----------
@@ -62,10 +61,10 @@ def windows_of_epoch(rows: Rows, shard_size: int, window: int, seed: int, epoch:
     shard_size : int
         Rows per shard of the store.
     window : int
-        About how many galaxies are shuffled together: at least so many, if there are, and under twice as many, give or
-        take a shard.
+        Number of galaxies to shuffle together. A window holds between one and two times this number, give or take a
+        shard, if there are enough galaxies.
     seed, epoch : int
-        What the order depends on.
+        They determine the order.
     """
     random = generator(seed, "order", epoch)
     shards = rows // shard_size
@@ -84,7 +83,7 @@ def windows_of_epoch(rows: Rows, shard_size: int, window: int, seed: int, epoch:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on the device, within the limits of the job."""
+    """Return the number of free bytes on the device, within the limits of the job."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     used = psutil.Process().memory_info().rss
@@ -99,19 +98,19 @@ class TrainingImages:
     store : ImageStore
         The image store.
     rows : (object,) int64
-        Sorted rows to train on: `ImageStore.good_rows`.
+        Sorted rows to train on, from `ImageStore.good_rows`.
     batch_size : int
         Galaxies per batch.
     window : int
         Galaxies shuffled together.
     seed : int
-        What the order depends on.
+        Determines the order.
     device : torch.device
-        Where the batches are wanted.
+        Device of the batches.
     images_in : {"auto", "memory", "stream"}
-        Whether the images stay in the device's memory; `auto`: if they fill at most half of it.
+        Whether the images stay in the device's memory. With `auto` they do if they fill at most half of what is free.
     rank, processes : int
-        Which share of each batch is wanted: of ``processes`` equal parts, the one numbered ``rank``.
+        Batches are split into ``processes`` equal parts; this object yields part number ``rank``, from 0.
 
     Raises
     ------
@@ -145,11 +144,17 @@ class TrainingImages:
         self.flux = self._load() if self._fit_in_memory(images_in, processes) else None
 
     def __len__(self) -> int:
-        """Batches per epoch: an incomplete one at the end is left out, since batch norm would see it as different."""
+        """Count the batches of an epoch.
+
+        An incomplete batch at the end is left out, because its batch statistics would differ.
+        """
         return len(self.rows) // self.batch_size
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, in an order that depends on seed and epoch alone; of each, this process's share."""
+        """Yield this process's share of each batch of an epoch.
+
+        The order depends on seed and epoch alone.
+        """
         windows = windows_of_epoch(self.rows, self.shard_size, self.window, self.seed, epoch)
         order = np.concatenate(windows)[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
         wanted = np.sort(order, axis=1)[:, self.share]
@@ -159,7 +164,7 @@ class TrainingImages:
             yield Batch(flux, self.sky_sigma[chosen], self.psf_fwhm[chosen])
 
     def _fit_in_memory(self, images_in: str, processes: int) -> bool:
-        """Decide, and state the sum."""
+        """Decide whether the images stay in memory, and log the reason."""
         shape = (len(self.rows), *self.store.flux.shape[1:])
         needed = int(np.prod(shape)) * 4
         # On CUDA, each process has a device of its own.
@@ -182,7 +187,7 @@ class TrainingImages:
         return keep
 
     def _load(self) -> Tensor:
-        """All images, in the order of the rows."""
+        """Read all images, in the order of the rows."""
         shape = (len(self.rows), *self.store.flux.shape[1:])
         flux = torch.empty(shape, device=self.device)
         shards = np.unique(self.rows // self.shard_size)
@@ -193,13 +198,16 @@ class TrainingImages:
         return flux
 
     def _shard_flux(self, shard: int, rows: Rows) -> npt.NDArray[np.float32]:
-        """Flux of those of the sorted rows that are in one shard."""
+        """Read the flux of those of the sorted rows that are in one shard."""
         span = self.store.rows_of(int(shard))
         first, last = np.searchsorted(rows, [span.start, span.stop])
         return self.store.read(int(shard)).flux[rows[first:last] - span.start]
 
     def _streamed(self, wanted: Rows, windows: list[Rows]) -> Iterator[Tensor]:
-        """Flux of the wanted rows (step, object), on the device, step by step; steps run on across ends of windows."""
+        """Yield the flux of the wanted rows (step, object) on the device, step by step.
+
+        A step may take its galaxies from two windows.
+        """
         window_of = np.empty(len(self.rows), np.int64)
         for number, window in enumerate(windows):
             window_of[np.searchsorted(self.rows, window)] = number
@@ -219,7 +227,7 @@ class TrainingImages:
                     batch, filled = np.empty(shape, np.float32), 0
 
     def _read_rows(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
-        """The sorted rows and their flux: whole shards, several at once."""
+        """Return the sorted rows and their flux, reading several shards at once."""
         flux = np.empty((len(rows), *self.store.flux.shape[1:]), np.float32)
 
         def read(shard: int) -> None:
@@ -239,7 +247,7 @@ class TrainingImages:
 
 
 def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the one before is in use."""
+    """Yield the same items, each prepared in a thread while the last is in use."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         end = object()
         upcoming = pool.submit(next, items, end)

@@ -1,4 +1,4 @@
-"""The one place where the device and its precision are chosen."""
+"""Choose the device and its precision, here and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from tidalkin.errors import TidalkinError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for ``compute.device``: `auto` takes CUDA, then Apple's MPS, then the CPU.
+    """Choose the device for ``compute.device``.
+
+    `auto` takes the first that is available of CUDA, Apple's MPS and the CPU.
 
     Raises
     ------
     TidalkinError
-        If a device is named that this machine does not have.
+        If this machine does not have the named device.
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -25,9 +27,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of the forward pass for ``compute.precision``.
+    """Choose the type of the forward pass for ``compute.precision``.
 
-    `auto` takes bfloat16 on CUDA and on processors that compute in it; on others it is slower than float32.
+    `auto` takes bfloat16 on CUDA and on processors with bfloat16 instructions. On other processors bfloat16 is slower
+    than float32.
     """
     if name == "auto":
         computes_in_bfloat16 = {"cuda": True, "cpu": bool(torch.cpu.get_capabilities().get("avx512_bf16"))}

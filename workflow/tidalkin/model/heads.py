@@ -1,9 +1,9 @@
-"""Heads that learn from injected light: whether it is there, and where.
+"""Heads that learn from injected light whether it is there, and where.
 
-SimSiam makes the encoder ignore what two views of a galaxy differ in. These heads make it keep what injected light
-changes. In the literature this is equivariant self-supervised learning (E-SimSiam: Dangovski et al. 2022,
-arXiv:2111.00899) with synthetic anomalies (CutPaste: Li et al. 2021, arXiv:2104.04015; NSA: Schlüter et al. 2022,
-arXiv:2109.15222).
+SimSiam makes the encoder ignore all differences between two views of a galaxy. These heads make it keep the
+differences that injected light makes. The literature calls this equivariant self-supervised learning (E-SimSiam,
+Dangovski et al. 2022, arXiv:2111.00899) with synthetic anomalies (CutPaste, Li et al. 2021, arXiv:2104.04015; NSA,
+Schlüter et al. 2022, arXiv:2109.15222).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tidalkin.constants import DEBRIS_SHARE
 MAP_CHANNELS = 64
 
 MAP_FEATURES = 3
-"""Numbers that `map_features` makes of a map."""
+"""Number of features that `map_features` computes from a map."""
 
 
 class InjectionHead(nn.Module):
-    """Say whether light was injected, from the readout of all stages.
+    """Linear head that predicts from the readout whether light was injected.
 
     Parameters
     ----------
@@ -43,9 +43,10 @@ class InjectionHead(nn.Module):
 
 
 class DebrisMap(nn.Module):
-    """Say where light was injected: a dense head on the maps of the first three residual stages.
+    """Dense head that predicts where light was injected.
 
-    The maps are normalised, brought to the grid of the second stage, and mixed by two 1 x 1 convolutions.
+    It reads the maps of the first three residual stages. They are normalised, resampled to the grid of the second
+    stage, and mixed by two 1 x 1 convolutions.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class DebrisMap(nn.Module):
         self.out = nn.Conv2d(MAP_CHANNELS, 1, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Compute the logit of each cell, (image, 1, cell, cell), from the stages' maps (image, channel, y, x)."""
+        """Compute logits (image, 1, cell, cell) from the stages' maps (image, channel, y, x)."""
         first, second, third = (norm(part.float()) for norm, part in zip(self.norms, maps[:3], strict=True))
         cells = second.shape[-1]
         joined = torch.cat(
@@ -77,7 +78,9 @@ class DebrisMap(nn.Module):
 
 
 def map_target(light: Tensor, cells: int) -> Tensor:
-    """Compute what the map should say: near 1 where injected light stands out of the noise, 0 where there is none.
+    """Compute the target of the debris map from the injected light.
+
+    It is near 1 where the light stands out of the noise, and 0 where there is none.
 
     Parameters
     ----------
@@ -93,7 +96,7 @@ def map_target(light: Tensor, cells: int) -> Tensor:
 
     Examples
     --------
-    >>> map_target(torch.full((1, 1, 8, 8), 0.25), 2)[0, 0]  # 16 pixels of 0.25 sigma: 1 sigma a cell
+    >>> map_target(torch.full((1, 1, 8, 8), 0.25), 2)[0, 0]  # 16 pixels of 0.25 sigma make 1 sigma per cell
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]])
     """
@@ -102,9 +105,10 @@ def map_target(light: Tensor, cells: int) -> Tensor:
 
 
 def brightest_mean(debris_map: Tensor) -> Tensor:
-    """Compute the mean of the brightest cells of maps (image, 1, cell, cell), (image,): the debris score.
+    """Compute the debris score (image,) of maps (image, 1, cell, cell).
 
-    A feature covers a small part of an image. The mean over all cells would drown it, and a single cell is noisy.
+    The score is the mean of the brightest cells. A feature covers a small part of an image: the mean over all cells
+    would drown it, and a single cell is noisy.
     """
     cells = debris_map.flatten(1)
     count = max(1, round(DEBRIS_SHARE * cells.shape[1]))
@@ -123,5 +127,5 @@ def injection_loss(logit: Tensor, injected: Tensor) -> Tensor:
 
 
 def map_loss(logits: Tensor, light: Tensor) -> Tensor:
-    """Compute the cross-entropy of `DebrisMap`'s logits (image, 1, cell, cell) with the light of each cell."""
+    """Compute the cross-entropy of `DebrisMap`'s logits with the `map_target` of the light."""
     return F.binary_cross_entropy_with_logits(logits.float(), map_target(light, logits.shape[-1]))

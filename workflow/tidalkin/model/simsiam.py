@@ -1,7 +1,7 @@
 """SimSiam: the residual network, its two heads and its loss (Chen & He 2021, arXiv:2011.10566).
 
-What an image is turned into for searching is `Encoder.readout`, not the projection that the loss sees: faint debris is
-a texture at the middle scales, which the last stage's average throws away.
+A search compares images by `Encoder.readout`, not by the projection that enters the loss. Faint debris is a texture at
+intermediate scales, which the average over the last stage discards.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Encoder(nn.Module):
     Parameters
     ----------
     n_channels : int
-        Channels of the network input: `tidalkin.model.stretch.channel_count`.
+        Channels of the network input, from `tidalkin.model.stretch.channel_count`.
     settings : config.Network
         Architecture, width and stem.
     zero_residual : bool
-        Start with residual branches of zero, as the authors' code of SimSiam does.
+        Whether residual branches start at zero, as in the code of SimSiam's authors.
     """
 
     def __init__(self, n_channels: int, settings: config.Network, *, zero_residual: bool = True) -> None:
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
                 nn.init.zeros_(module.bn2.weight)
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Feature maps (image, channel, y, x) of the four residual stages for images (image, channel, y, x)."""
+        """Compute the feature maps (image, channel, y, x) of the four residual stages."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -78,23 +78,23 @@ class Encoder(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Last-stage features averaged over space, (image, feature_dim): what the projector is trained on."""
+        """Compute the projector's input, (image, feature_dim): the last stage averaged over space."""
         return self.stages(x)[-1].mean((2, 3))
 
     def readout(self, x: Tensor) -> Tensor:
-        """Mean and standard deviation over space of every stage's channels, (image, readout_dim) float32."""
+        """Compute the spatial mean and deviation of all stages' channels, (image, readout_dim) float32."""
         return pooled(self.stages(x))
 
 
 def pooled(maps: Sequence[Tensor]) -> Tensor:
-    """Pool the stages' maps (image, channel, y, x) to means and standard deviations, (image, readout_dim) float32."""
+    """Pool maps (image, channel, y, x) to means and standard deviations, (image, readout_dim) float32."""
     moments = []
     for features in maps:
         features = features.float()
         # Not torch.var_mean, which takes tens of times longer on channels-last tensors on the CPU.
         mean = features.mean((2, 3), keepdim=True)
         variance = (features - mean).square().mean((2, 3))
-        # The small number bounds the gradient where a channel is constant.
+        # SMALLEST_VARIANCE bounds the gradient where a channel is constant.
         moments += [mean.flatten(1), (variance + SMALLEST_VARIANCE).sqrt()]
     return torch.cat(moments, dim=1)
 
@@ -102,7 +102,7 @@ def pooled(maps: Sequence[Tensor]) -> Tensor:
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], inplanes: int, planes: int, depth: int, stride: int
 ) -> nn.Module:
-    """One residual stage: ``depth`` blocks, the first of which strides and widens."""
+    """Build a residual stage of ``depth`` blocks, the first of which strides and widens."""
     outplanes = planes * block.expansion
     shortcut = None
     if stride != 1 or inplanes != outplanes:
@@ -114,7 +114,7 @@ def _stage(
 
 
 def projector(feature_dim: int, size: int) -> nn.Sequential:
-    """Three layers, each with batch norm, the last without affine parameters (paper, section 3)."""
+    """Build the projector, three layers with batch norm, the last without affine (paper, section 3)."""
     return nn.Sequential(
         nn.Linear(feature_dim, size, bias=False),
         nn.BatchNorm1d(size),
@@ -128,7 +128,7 @@ def projector(feature_dim: int, size: int) -> nn.Sequential:
 
 
 def predictor(size: int, bottleneck: int) -> nn.Sequential:
-    """Two layers with a bottleneck, no batch norm on the output (paper, section 3)."""
+    """Build the predictor, a bottleneck without batch norm on its output (paper, section 3)."""
     return nn.Sequential(
         nn.Linear(size, bottleneck, bias=False),
         nn.BatchNorm1d(bottleneck),
@@ -144,16 +144,16 @@ class Outputs(NamedTuple):
     """(galaxy, projector_size) predictions for the first view."""
     p_b: Tensor
     z_a: Tensor
-    """(galaxy, projector_size) projections of the first view, detached: they are the targets."""
+    """(galaxy, projector_size) projections of the first view, detached, because they are targets."""
     z_b: Tensor
     injected: Tensor | None
-    """(2 galaxy,) logits of whether light was injected, first view first; none without heads."""
+    """(2 galaxy,) logits of whether light was injected, first view first; None without heads."""
     debris_map: Tensor | None
-    """(2 galaxy, 1, cell, cell) logits of where light was injected; none without heads."""
+    """(2 galaxy, 1, cell, cell) logits of where light was injected; None without heads."""
 
 
 class SimSiam(nn.Module):
-    """Encoder, projector and predictor, and the heads that learn from injected light.
+    """The trained model: encoder, projector, predictor, and the heads for injected light.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class SimSiam(nn.Module):
 
 
 def loss(p_a: Tensor, p_b: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Symmetrised negative cosine similarity of predictions and targets (paper, equation 2): a scalar in -1..1."""
+    """Compute the symmetrised negative cosine similarity, -1..1 (paper, equation 2)."""
     similarity_a = F.cosine_similarity(p_a.float(), z_b.detach().float(), dim=1)
     similarity_b = F.cosine_similarity(p_b.float(), z_a.detach().float(), dim=1)
     return -(similarity_a.mean() + similarity_b.mean()) / 2
@@ -199,7 +199,7 @@ def loss(p_a: Tensor, p_b: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is the sum of the gradients."""
+    """Sum of a tensor over all processes, whose gradient is the sum of the gradients."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class _SumOverProcesses(torch.autograd.Function):
 class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm with the statistics of the whole group's batch, on any device.
 
-    torch's SyncBatchNorm refuses CPU tensors. Every process must hold equally many images.
+    torch's SyncBatchNorm refuses CPU tensors. Every process must hold the same number of images.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -228,7 +228,7 @@ class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training:
             return super().forward(input)
         others = [axis for axis in range(input.dim()) if axis != 1]
-        values = input.float()  # the statistics of bfloat16 maps, too, are taken in float32, as torch does
+        values = input.float()  # as in torch, the statistics of bfloat16 maps are computed in float32
         local_mean = values.mean(others, keepdim=True)
         local_variance = (values - local_mean).square().mean(others)
         local_mean = local_mean.flatten()
@@ -256,7 +256,7 @@ class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
-    """Make every batch norm use the statistics of the whole process group; names of parameters stay the same."""
+    """Make every batch norm use the statistics of all processes, with unchanged parameter names."""
     if next(model.parameters()).device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in list(model.modules()):

@@ -1,6 +1,6 @@
-"""Flux to network input: one arcsinh stretch for training, embedding and pictures of what the network sees.
+"""Stretch flux to network input, alike for training, embedding and pictures of the input.
 
-Random views are made in `tidalkin.model.augment`, colour pictures for people in `tidalkin.figures.mosaic`.
+Random views are in `tidalkin.model.augment`, and colour pictures for people in `tidalkin.figures.mosaic`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore
 
 LIGHT_SHARE = 0.1
-"""Asymmetry that counts as much as the noise, as a share of the light."""
+"""Asymmetry, as a share of the light, that weighs as much as the noise."""
 
 
 def band_sigma(store: ImageStore, minimum_good_fraction: float = 0.5) -> npt.NDArray[np.float32]:
-    """Typical sky noise of each band: the unit of the stretch.
+    """Compute the typical sky noise of each band, which is the unit of the stretch.
 
-    One number per band for the whole survey, not one per image, so that equal flux gives equal network input.
+    There is one number per band for the whole survey, so that equal flux gives equal network input in every image.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def band_sigma(store: ImageStore, minimum_good_fraction: float = 0.5) -> npt.NDA
     Raises
     ------
     TidalkinError
-        If a band has not one image that counts.
+        If a band has no image that counts.
     """
     sky_sigma = np.asarray(store.sky_sigma)
     good_fraction = np.asarray(store.good_fraction)
@@ -54,28 +54,30 @@ def band_sigma(store: ImageStore, minimum_good_fraction: float = 0.5) -> npt.NDA
 
 
 def channel_count(n_bands: int, settings: Stretch) -> int:
-    """Channels of the network input."""
+    """Count the channels of the network input."""
     return n_bands + settings.asymmetry
 
 
 def stretch(flux: torch.Tensor, sigma: torch.Tensor, settings: Stretch) -> torch.Tensor:
-    """Compress flux with arcsinh, so that faint debris and bright cores fit into one range (Lupton et al. 1999).
+    """Compress flux with arcsinh (Lupton et al. 1999).
+
+    Faint debris and bright cores then fit into one range.
 
     Parameters
     ----------
     flux : (..., band, y, x) tensor
         Flux, nJy; NaN where missing.
     sigma : (band,) tensor
-        Sky noise of each band, nJy, on the device of ``flux``: `band_sigma`.
+        Sky noise of each band from `band_sigma`, nJy, on the device of ``flux``.
     settings : Stretch
         Softening, cap, and whether the asymmetry is a channel.
 
     Returns
     -------
     (..., channel, y / bin, x / bin) tensor
-        ``arcsinh(flux / (softening_sigma * sigma))`` of each band, at most ``maximum``; 0, the sky's level, where flux
-        is missing; with ``asymmetry``, that of all bands as the last channel (`asymmetry`).
-        With a ``bin`` above 1, of the mean flux of blocks of ``bin`` by ``bin`` pixels, missing ones counted as sky.
+        ``arcsinh(flux / (softening_sigma * sigma))`` of each band, at most ``maximum``. Missing flux gives 0, the level
+        of the sky. With a ``bin`` above 1, the mean flux of blocks of ``bin`` by ``bin`` pixels is stretched, and
+        missing pixels count as sky. With ``asymmetry``, the last channel is the `asymmetry` of all bands.
     """
     if settings.bin > 1:
         flux = torch.nn.functional.avg_pool2d(flux.nan_to_num(nan=0.0), settings.bin)
@@ -84,7 +86,7 @@ def stretch(flux: torch.Tensor, sigma: torch.Tensor, settings: Stretch) -> torch
 
 
 def network_input(scaled: torch.Tensor, settings: Stretch) -> torch.Tensor:
-    """The last step of `stretch`, and of a random view.
+    """Compress scaled flux and append the asymmetry, as the last step of `stretch`.
 
     Parameters
     ----------
@@ -106,10 +108,11 @@ def network_input(scaled: torch.Tensor, settings: Stretch) -> torch.Tensor:
 
 
 def asymmetry(flux: torch.Tensor) -> torch.Tensor:
-    """What half a turn about the centre does not repeat, against noise and light: debris stays, the host goes.
+    """Subtract the image turned by half a turn, relative to noise and light.
 
-    A galaxy's smooth light, whatever its inclination, looks the same after half a turn, as do two equal arms; streams,
-    most shells and tails do not (Conselice et al. 2000, ApJ 529, 886, measure the same difference as one number).
+    The smooth light of a galaxy looks the same after half a turn, whatever its inclination. So do two equal arms.
+    Streams, tails and most shells do not, so that they remain while the host disappears. Conselice et al. 2000 (ApJ
+    529, 886) measure the same difference as one number.
 
     Parameters
     ----------
@@ -119,8 +122,9 @@ def asymmetry(flux: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     (..., 1, y, x) tensor
-        The sum of all bands minus itself after half a turn, over the noise of that difference where there is little
-        light. Where there is much, over `LIGHT_SHARE` of it: a core half a pixel off the centre would outshine all.
+        The sum of all bands minus the same after half a turn. Where there is little light, it is divided by the noise
+        of that difference. Where there is much, it is divided by `LIGHT_SHARE` of the light, or else a core half a
+        pixel off the centre would outshine everything.
     """
     light = flux.sum(dim=-3, keepdim=True) / math.sqrt(flux.shape[-3])
     turned = light.flip(-2, -1)
@@ -129,7 +133,7 @@ def asymmetry(flux: torch.Tensor) -> torch.Tensor:
 
 
 def compress(scaled: torch.Tensor, maximum: float | None) -> torch.Tensor:
-    """``arcsinh(scaled)``, at most ``maximum``."""
-    # As log(|x| + sqrt(x^2 + 1)): torch.asinh takes ten times as long on a CPU, longer than all else in a view.
+    """Compute ``arcsinh(scaled)``, at most ``maximum``."""
+    # log(|x| + sqrt(x^2 + 1)), because torch.asinh takes ten times as long on a CPU, longer than the rest of a view.
     stretched = (scaled * scaled).add_(1.0).sqrt_().add_(scaled.abs()).log_().copysign_(scaled)
     return stretched if maximum is None else stretched.clamp_(max=maximum)

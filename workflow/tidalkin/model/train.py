@@ -1,11 +1,11 @@
-"""Training: SimSiam on all images, without labels (Chen & He 2021, arXiv:2011.10566).
+"""Train SimSiam on all images, without labels (Chen & He 2021, arXiv:2011.10566).
 
-Read it from `train` downwards: `_run` is the whole loop. With several GPUs or CPU processes, `train` starts a group of
-them (``torch.distributed.run``), each of which runs the same loop on its share of every batch.
+Start reading at `train`. The loop is `_run`. With several GPUs or CPU processes, `train` starts a group of processes
+(``torch.distributed.run``), each of which runs the same loop on its share of every batch.
 
-Every random draw has its own seed, derived from the configured one and the epoch and step. So no generator's state
-needs to be kept: a run that was interrupted goes on from its last whole epoch and ends with the same weights as an
-undisturbed one, bit for bit on the same CPU.
+Every random draw has its own seed, derived from the configured seed, the epoch and the step, so that no state of a
+generator is stored. An interrupted run resumes from its last complete epoch. It ends with the same weights as an
+undisturbed run, bit for bit on the same CPU.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ STEPS_BETWEEN_REPORTS = 50
 
 
 class Job(config.Section):
-    """All that a training run, or one process of it, needs to know."""
+    """Arguments of a training run, for each of its processes."""
 
     store: Path
     output: Path
@@ -68,7 +68,7 @@ class Job(config.Section):
 
     @property
     def workplace(self) -> Path:
-        """Where the checkpoint is: beside the outputs, which Snakemake deletes before it runs a rule again."""
+        """Folder of the checkpoint, outside the outputs, which Snakemake deletes before a rule runs again."""
         return self.output.with_name(self.output.name + ".partial")
 
 
@@ -83,15 +83,15 @@ class Epoch:
     loss: float
     """SimSiam's loss, mean over the epoch, -1..1."""
     injection_loss: float
-    """Cross-entropy of whether light was injected, mean over the epoch; 0 where it is not learned."""
+    """Cross-entropy of whether light was injected, mean over the epoch; 0 without injected light."""
     map_loss: float
-    """Cross-entropy of where light was injected, mean over the epoch; 0 where it is not learned."""
+    """Cross-entropy of where light was injected, mean over the epoch; 0 without injected light."""
     learning_rate: float
-    """Of encoder and projector, at the epoch's end."""
+    """Learning rate of encoder and projector at the end of the epoch."""
     collapse_std: float
-    """Collapse monitor: standard deviation of the normalised projection per dimension times sqrt(dim)."""
+    """Collapse monitor: standard deviation of the normalised projection per dimension, times sqrt(dim)."""
     images_per_second: float
-    """Views through the network, two per galaxy."""
+    """Views through the network, of which each galaxy has two."""
 
 
 def train(
@@ -106,7 +106,7 @@ def train(
     seed: int,
     compute: config.Compute,
 ) -> None:
-    """Train an encoder, or go on where an interrupted training with the same configuration and images was.
+    """Train an encoder, or resume an interrupted training on the same images and configuration.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def train(
         Folder for ``encoder.pt``, ``history.csv`` and ``tensorboard/``. The checkpoint of each epoch is kept beside it,
         in ``<output>.partial/``, until training is complete.
     stretch, augment, encoder, training, injection : config sections
-        What changes the result.
+        The sections that change the result.
     seed : int
         The seed of the run.
     compute : config.Compute
@@ -125,8 +125,8 @@ def train(
     Raises
     ------
     TidalkinError
-        If there are too few good images for one batch, if training collapses or diverges, or if the devices asked for
-        are not there.
+        If there are too few good images for one batch, if training collapses or diverges, or if the configured devices
+        are missing.
     """
     job = Job(
         store=Path(store),
@@ -155,11 +155,11 @@ def train(
 
 
 def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
-    """Train, as one of several processes or alone."""
+    """Train, alone or as one of several processes."""
     settings = job.training
     device = _device_of(job.compute, rank, processes)
     precision = choose_precision(job.compute.precision, device)
-    # The same algorithms every time, for the same weights; a search for faster ones would end differently each time.
+    # Fixed algorithms give the same weights every time. A search for faster ones would end differently each time.
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
     store = ImageStore.open(job.store)
@@ -263,7 +263,7 @@ def one_step(
     precision: torch.dtype,
     processes: int = 1,
 ) -> Tensor:
-    """Learn from one batch of pairs of views.
+    """Update the weights from one batch of pairs of views.
 
     Returns
     -------
@@ -294,7 +294,7 @@ def _losses(outputs: Outputs, view_a: View, view_b: View) -> Tensor:
 
 
 def _new_optimizer(model: SimSiam, settings: config.Training) -> torch.optim.Optimizer:
-    """Make the optimizer; its second group, the predictor, keeps its rate (paper, section 4.1)."""
+    """Make the optimizer, whose second group, the predictor, keeps its rate (paper, section 4.1)."""
     predictor = list(model.predictor.parameters())
     theirs = {id(parameter) for parameter in predictor}
     groups = [
@@ -308,7 +308,10 @@ def _new_optimizer(model: SimSiam, settings: config.Training) -> torch.optim.Opt
 
 
 def rate_factor(epoch: float, settings: config.Training) -> float:
-    """Share of the highest learning rate after ``epoch`` (fractional) epochs: linear warm-up, then half a cosine."""
+    """Compute the learning rate after ``epoch`` epochs, as a share of the highest.
+
+    The rate rises linearly during the warm-up and then falls along half a cosine. ``epoch`` may be fractional.
+    """
     warmup = min(settings.warmup_epochs, settings.epochs / 2)
     if epoch < warmup:
         return epoch / warmup
@@ -324,7 +327,7 @@ def _new_model(n_bands: int, job: Job) -> SimSiam:
 
 
 def _rows_to_train_on(store: ImageStore, settings: config.Training) -> Rows:
-    """Rows with enough good pixels; says how many are left out."""
+    """Select the rows with enough good pixels, and log how many are left out."""
     rows, n_objects = store.good_rows(settings.minimum_good_fraction), store.n_objects
     logger.info(
         "training on %d of %d galaxies; %d have under %g %% good pixels in some band",
@@ -339,11 +342,11 @@ def _rows_to_train_on(store: ImageStore, settings: config.Training) -> Rows:
     return rows
 
 
-# --- what is watched ------------------------------------------------------------------------------------------------
+# --- monitoring -----------------------------------------------------------------------------------------------------
 
 
 def _monitored(losses: Tensor, z: Tensor, processes: int) -> Tensor:
-    """Compute the losses and the collapse monitor of one batch over all processes; stays on the device."""
+    """Compute losses and collapse monitor of one batch over all processes, on the device."""
     z = F.normalize(z.detach().float(), dim=1)
     sums = torch.cat([losses.detach(), z.mean(0), (z**2).mean(0)])
     if processes > 1:
@@ -358,7 +361,7 @@ def _stop_if_diverged(row: Epoch, settings: config.Training) -> None:
     if not all(map(math.isfinite, (row.loss, row.injection_loss, row.map_loss))):
         raise TidalkinError(
             f"training: the loss is {row.loss} in epoch {row.epoch}, step {row.step}: lower "
-            f"training.base_learning_rate (now {settings.base_learning_rate:g}) or give training.warmup_epochs, "
+            f"training.base_learning_rate (now {settings.base_learning_rate:g}) or set training.warmup_epochs, "
             "and run again"
         )
 
@@ -403,7 +406,7 @@ class _Record:
 
 
 def _digest(job: Job, store: ImageStore, rows: Rows) -> str:
-    """Digest of all that the weights depend on."""
+    """Digest everything that the weights depend on."""
     content = hashlib.sha256()
     for array in (np.asarray(array)[rows] for array in (store.object_id, store.sky_sigma, store.good_fraction)):
         content.update(array.tobytes())
@@ -425,7 +428,7 @@ def _save_checkpoint(
 
 
 def _resume(path: Path, digest: str, model: SimSiam, optimizer: torch.optim.Optimizer) -> list[Epoch]:
-    """Take up the state of an interrupted run of the same configuration, if there is one; returns its history."""
+    """Restore an interrupted run of the same configuration, if there is one; return its history."""
     if not path.exists():
         return []
     try:
@@ -434,7 +437,7 @@ def _resume(path: Path, digest: str, model: SimSiam, optimizer: torch.optim.Opti
         logger.warning("%s: %s: training starts anew", path, error)
         return []
     if state["digest"] != digest:
-        logger.info("%s: is of other images or another configuration: training starts anew", path)
+        logger.info("%s: belongs to other images or another configuration: training starts anew", path)
         return []
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
@@ -447,7 +450,7 @@ def _resume(path: Path, digest: str, model: SimSiam, optimizer: torch.optim.Opti
 
 
 def _count_processes(compute: config.Compute) -> int:
-    """How many processes share the training: one per GPU, or `processes` on the CPU."""
+    """Count the processes that share the training: one per GPU, or `processes` on the CPU."""
     if compute.gpus > 1:
         if (found := torch.cuda.device_count()) < compute.gpus:
             raise TidalkinError(
@@ -466,7 +469,10 @@ def _device_of(compute: config.Compute, rank: int, processes: int) -> torch.devi
 
 
 def _run_in_group(job: Job, processes: int) -> None:
-    """Start the processes and wait; what rank 0 logs is logged here, and its fault is raised here."""
+    """Start the processes and wait for them.
+
+    The log of rank 0 is passed on, and an error in a process is raised here.
+    """
     job = job.model_copy(update={"launcher": os.getpid()})
     job_file, fault_file = job.workplace / "job.json", job.workplace / "fault.txt"
     job.workplace.mkdir(parents=True, exist_ok=True)
@@ -502,7 +508,7 @@ def _run_in_group(job: Job, processes: int) -> None:
 
 
 def _run_as_member(job_file: str) -> None:
-    """One process of the group that `_run_in_group` started."""
+    """Run one process of the group that `_run_in_group` started."""
     job = Job.model_validate_json(Path(job_file).read_text())
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s", stream=sys.stdout)
@@ -520,13 +526,16 @@ def _run_as_member(job_file: str) -> None:
 
 
 def _end_with_launcher(job: Job) -> None:
-    """Do not train on for nobody when the run that started this process was killed."""
+    """Exit if the parent process is gone."""
     if job.launcher and not psutil.pid_exists(job.launcher):
         _leave_group()
 
 
 def _leave_group() -> NoReturn:
-    """End this process at once: an orderly end would wait for the others, who wait for this one in a collective."""
+    """End this process at once.
+
+    A regular exit would wait for the other processes, which wait for this one in a collective operation.
+    """
     logging.shutdown()
     os._exit(1)
 

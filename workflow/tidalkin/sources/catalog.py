@@ -1,4 +1,7 @@
-"""Where the catalog comes from: a table of the user's, a set of images with its own, HSC's server, or a simulation."""
+"""Obtain the catalog of a run and divide it into chunks.
+
+The catalog is a table of the user's, the catalog of a data set, the answer of HSC's catalog server, or simulated.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +22,28 @@ FETCHING = ("object_id", "ra", "dec", "tract", "patch")
 
 
 def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame:
-    """The run's catalog, checked.
+    """Read, query or simulate the run's catalog, and check it.
 
     Parameters
     ----------
     settings : Settings
         The run's configuration.
     table : str or Path or None
-        The user's table, or the folder of the Multimodal Universe's set, or the catalog server's answer; none for the
-        simulated survey.
+        The user's table, the folder of the Multimodal Universe's data set, or the catalog server's answer; None for
+        the simulated survey.
 
     Raises
     ------
     TidalkinError
-        If the table is no catalog.
+        If the table is not a catalog.
     """
     if table is None:
-        # Imported here: GalSim is needed by no other catalog.
+        # Imported here, because only this catalog needs GalSim.
         from tidalkin.sources.simulated import simulate_catalog
 
         return simulate_catalog(settings.cutouts.simulated, settings.seed)
     if Path(table).is_dir():
-        # Imported here: HDF5 is needed by no other catalog.
+        # Imported here, because only this catalog needs HDF5.
         from tidalkin.sources.mmu import mmu_catalog
 
         return mmu_catalog(table)
@@ -48,19 +51,19 @@ def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame
 
 
 def digest_table(settings: Settings, table: str | Path) -> CatalogDigests:
-    """Digest the rows of a table: see `tidalkin.sources.plan.plan_run`."""
+    """Digest the rows of a table for `tidalkin.sources.plan.plan_run`."""
     return _digests(settings, obtain_catalog(settings, table))
 
 
 def write_run_catalog(settings: Settings, table: str | Path | None, catalog: str | Path) -> None:
-    """Check the run's catalog and write it, with the digests that the run is planned by.
+    """Check the run's catalog and write it, with the digests for planning.
 
     Parameters
     ----------
     settings : Settings
         The run's configuration.
     table : str or Path or None
-        The user's table or the catalog server's answer; none for the simulated survey.
+        The user's table or the catalog server's answer; None for the simulated survey.
     catalog : str or Path
         ``catalog.parquet``.
 
@@ -79,20 +82,20 @@ def write_run_catalog(settings: Settings, table: str | Path | None, catalog: str
 def write_chunks(
     settings: Settings, table: str | Path | None, plan: str, chunks: str | Path, objects: str | Path
 ) -> None:
-    """Write the rows of each chunk, and what the conversion reads of all galaxies.
+    """Write the rows of each chunk, and the columns that the conversion reads.
 
     Parameters
     ----------
     settings : Settings
         The run's configuration.
     table : str or Path or None
-        The user's table or the catalog server's answer; none for the simulated survey.
+        The user's table or the catalog server's answer; None for the simulated survey.
     plan : str
         Digest of the plan that the workflow follows.
     chunks : str or Path
-        Folder of the chunks: one Parquet file each.
+        Folder to write, with one Parquet file per chunk.
     objects : str or Path
-        Parquet file: object_id, ra, dec and, where they are known, psf_fwhm_<band>.
+        Parquet file to write: object_id, ra, dec and, if known, psf_fwhm_<band>.
 
     Raises
     ------
@@ -110,15 +113,15 @@ def write_chunks(
 
 
 def chunk_columns(catalog: pd.DataFrame, source: str) -> list[str] | None:
-    """Columns that fetching needs; none stands for all, which the simulated survey is drawn from.
+    """List the columns that fetching needs; None means all, as the simulated survey does.
 
-    A column of the user's own is none of them, so that a new one fetches nothing again.
+    The user's own columns are left out, so that a new one does not cause a new download.
     """
     return None if source == "simulated" else [name for name in FETCHING if name in catalog.columns]
 
 
 def conversion_columns(catalog: pd.DataFrame) -> list[str]:
-    """Columns that the conversion to images reads."""
+    """List the columns that the conversion to images reads."""
     seeing = [f"psf_fwhm_{band}" for band in BANDS]
     return ["object_id", "ra", "dec", *(name for name in seeing if name in catalog.columns)]
 
@@ -133,6 +136,6 @@ def _digests(settings: Settings, catalog: pd.DataFrame) -> CatalogDigests:
 
 
 def _rows_digest(rows: pd.DataFrame) -> str:
-    """Digest of the columns and values of some rows."""
+    """Digest the columns and values of some rows."""
     values = pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()
     return hashlib.sha256(json.dumps(list(rows.columns)).encode() + values).hexdigest()[:16]

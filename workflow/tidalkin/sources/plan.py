@@ -22,19 +22,19 @@ def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) 
     settings : Settings
         The run's configuration.
     table : str or Path or None
-        The user's table or the catalog server's answer, which may not be there yet; none for the simulated survey.
+        The user's table or the catalog server's answer, which may not exist yet; None for the simulated survey.
     catalog : str or Path
-        The checked catalog, which may not be there yet, or be made from an earlier version of the table.
+        The checked catalog. It may not exist yet, or may come from an earlier version of the table.
 
     Returns
     -------
     Plan or None
-        None where it takes a query to the catalog server to know.
+        None if the catalog server must be queried first.
 
     Raises
     ------
     TidalkinError
-        If the user's table cannot be read or is not a catalog: before any job has started.
+        If the user's table cannot be read or is not a catalog. No job has started by then.
     """
     if table is None:
         return plan_chunks(settings, simulated_digests(settings))
@@ -50,7 +50,7 @@ def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) 
 
 
 def is_known(settings: Settings, table: str | Path) -> bool:
-    """Whether the table is there: it may take a query to the catalog server."""
+    """Tell whether the table exists, or must first be queried from the catalog server."""
     if settings.catalog.source != "hsc_sql":
         return True
     from tidalkin.sources.hsc.sql import is_answered
@@ -59,7 +59,7 @@ def is_known(settings: Settings, table: str | Path) -> bool:
 
 
 def planned_objects(settings: Settings, table: str | Path | None, catalog: str | Path) -> pa.Table:
-    """Read the galaxies that a run will have: object_id, ra and dec, also before its catalog is made.
+    """Read object_id, ra and dec of a run's galaxies, even before its catalog exists.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def planned_objects(settings: Settings, table: str | Path | None, catalog: str |
 
 
 def _current_metadata(settings: Settings, table: str | Path, catalog: str | Path) -> dict[bytes, bytes] | None:
-    """Return what the checked catalog says of itself, if it is made from this table."""
+    """Return the metadata of a checked catalog that was made from this table, else None."""
     if not Path(catalog).exists():
         return None
     import pyarrow as pa
