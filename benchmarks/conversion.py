@@ -1,14 +1,16 @@
-"""How fast cutouts become an image store, beside a plain loop of astropy and Zarr, and beside reading the bytes alone.
+"""Compare the speed of the conversion with a plain loop and with reading the bytes.
 
     python benchmarks/conversion.py
 
-All in one run on the same cutouts, written here in HSC's layout (galaxies and noise with image, mask and variance) and
-still in the system's memory, so that the ratios hold on any machine; those of CPU time hold also on a busy one. The
-plain loop and our one-core row are kept on one core and use no Dask. The Dask rows are `tidalkin.images.convert`, as
-the workflow calls it. Each converts twice, all cutouts and a fourth of them: the straight line through both tells what
-it takes to begin (start the workers, import the libraries there) from the rate beyond. All rows take turns, and the
-least disturbed turn counts. Where the column `cores got` is below the number of workers, others had the cores, or the
-workers waited: then only the column of CPU time tells what the work takes.
+The plain loop uses astropy and Zarr. Everything runs on the same cutouts, which are written here in HSC's layout
+(galaxies and noise with image, mask and variance) and are still in the system's memory. Ratios therefore hold on any
+machine, and those of CPU time even on a busy one.
+
+The plain loop and our one-core row run on one core without Dask. The Dask rows are `tidalkin.images.convert`, as the
+workflow calls it. Each converts all cutouts, and a quarter of them. The straight line through both separates the
+start-up (starting the workers and importing libraries there) from the rate. All rows take turns, and the least
+disturbed turn counts. If the column `cores got` is below the number of workers, other processes had the cores, or the
+workers waited. Then only the column of CPU time is meaningful.
 """
 
 from __future__ import annotations
@@ -57,12 +59,12 @@ SKY_SIGMA = dict(zip(BANDS, (0.03, 0.05, 0.06, 0.12, 0.25), strict=True))  # cou
 MASK_PLANES = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "NO_DATA": 8}
 BAD_PLANES = ("BAD", "SAT", "NO_DATA")
 SHARDS_PER_TAR = 2
-PLAIN_CHUNK = 32  # objects the plain loop collects before it writes them, as a person would who knows Zarr's chunks
+PLAIN_CHUNK = 32  # objects that the plain loop collects before it writes them, as advised for Zarr's chunks
 
 
 @dataclass(frozen=True)
 class Cutouts:
-    """The input: catalog, tars and ledgers in one folder."""
+    """The input, which is catalog, tars and ledgers in one folder."""
 
     catalog: Path
     objects: pd.DataFrame
@@ -71,7 +73,7 @@ class Cutouts:
     size: int
 
     def first(self, n_tars: int) -> Cutouts:
-        """The cutouts of the first few tars, with a catalog of their own."""
+        """Take the cutouts of the first few tars, with a catalog of their own."""
         tars, ledgers = self.tars[:n_tars], self.ledgers[:n_tars]
         objects = self.objects.iloc[: sum(len(read_ledger(ledger)) for ledger in ledgers) // len(BANDS)]
         catalog = self.catalog.with_stem(f"{self.catalog.stem}_of_{n_tars}")
@@ -85,7 +87,10 @@ class Cutouts:
 
 
 def make_cutouts(folder: Path, n_objects: int, size: int, chunk_size: int) -> Cutouts:
-    """Galaxies of different brightness and size in noise, each two pixels wider than the store's grid."""
+    """Write galaxies of different brightness and size in noise.
+
+    Each cutout is two pixels wider than the store's grid.
+    """
     random = np.random.default_rng(1)
     objects = pd.DataFrame(
         {
@@ -118,11 +123,11 @@ def _deliveries(rows: pd.DataFrame, side: int, random: np.random.Generator) -> I
             yield Cutout(object_id, band, "ok", content)
 
 
-# --- what is compared --------------------------------------------------------------------------------------------
+# --- the compared programs ---------------------------------------------------------------------------------------
 
 
 def read_bytes(cutouts: Cutouts) -> None:
-    """The limit: read all bytes of all tars and do nothing with them."""
+    """Read all bytes of all tars, which sets the limit."""
     buffer = bytearray(1 << 20)
     for tar in cutouts.tars:
         with tar.open("rb", buffering=0) as file:
@@ -131,7 +136,7 @@ def read_bytes(cutouts: Cutouts) -> None:
 
 
 def plain_loop(cutouts: Cutouts, path: Path) -> None:
-    """What one writes first: open each file with astropy, cut it out, write it to a Zarr array."""
+    """Open each file with astropy, cut it out, and write it to a Zarr array."""
     n_objects, size = len(cutouts.objects), cutouts.size
     frame = (len(BANDS), size, size)
     store = zarr.create_group(path)
@@ -176,7 +181,7 @@ def _astropy_band(content: bytes, ra: float, dec: float, size: int) -> tuple[npt
 
 
 def one_core(cutouts: Cutouts, images: Images, work: Path) -> None:
-    """Our tasks, one after the other."""
+    """Run our tasks, one after the other."""
     shared = Conversion(cutouts.catalog, BANDS, images, work)
     chunks = list_chunks(cutouts.catalog, cutouts.tars, cutouts.ledgers, len(BANDS))
     prepare(shared, len(cutouts.objects))
@@ -185,7 +190,7 @@ def one_core(cutouts: Cutouts, images: Images, work: Path) -> None:
 
 
 def with_dask(cutouts: Cutouts, images: Images, workers: int, output: Path) -> None:
-    """As the workflow does it, from the start of the workers to the store in its place."""
+    """Convert as the workflow does, including the start of the workers."""
     convert(
         catalog=cutouts.catalog,
         tars=cutouts.tars,
@@ -207,7 +212,7 @@ def read_shards(path: Path) -> None:
 
 
 def read_rows(path: Path, rows: Sequence[int]) -> None:
-    """Read single images from anywhere in the store: what not to do."""
+    """Read single images from anywhere in the store, which is the slow way."""
     flux = ImageStore.open(path).flux
     for row in rows:
         flux[row]
@@ -218,14 +223,14 @@ def read_rows(path: Path, rows: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one call took, together with the processes that it started and ended."""
+    """Cost of one call, including the processes that it started and ended."""
 
     clock: float
-    """Seconds on the clock."""
+    """Wall-clock time, s."""
     cpu: float
-    """Seconds of the cores."""
+    """Processor time, s."""
     faults: float
-    """Pages of memory fetched from the system."""
+    """Page faults."""
 
 
 def taken(function: Callable[..., None], *arguments: Any) -> Taken:
@@ -240,7 +245,7 @@ def _page_faults() -> int:
 
 
 def least(turns: Sequence[Taken]) -> Taken:
-    """What it takes undisturbed, as near as some turns tell: others on the machine only ever add."""
+    """Estimate the undisturbed cost, because other work on the machine only adds to it."""
     return Taken(min(turn.clock for turn in turns), min(turn.cpu for turn in turns), min(turn.faults for turn in turns))
 
 
@@ -257,7 +262,7 @@ def one_core_only() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Conversion by some number of workers, taken apart: what it costs to begin, and what each object costs then."""
+    """Fixed cost and cost per object of a conversion by some number of workers."""
 
     workers: int
     fixed: Taken
@@ -265,7 +270,7 @@ class Scaling:
 
     @classmethod
     def between(cls, workers: int, small: tuple[int, Taken], large: tuple[int, Taken]) -> Scaling:
-        """The straight line through conversions of few and of many objects."""
+        """Fit the straight line through conversions of few and of many objects."""
         (few, less), (many, more) = small, large
         more_objects = many - few
         per_object = Taken(
@@ -284,7 +289,7 @@ class Scaling:
 def measure_scaling(
     cutouts: Cutouts, images: Images, worker_counts: Sequence[int], rounds: int, output: Path
 ) -> list[Scaling]:
-    """All numbers of workers and both sizes in turns; the least disturbed turn counts."""
+    """Measure all numbers of workers and both sizes in turns; the least disturbed turn counts."""
     few = cutouts.first(len(cutouts.tars) // 4)
     turns: dict[tuple[int, int], list[Taken]] = {}
     for _ in range(rounds):
@@ -301,12 +306,12 @@ def measure_scaling(
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Count the bytes of all files below a folder."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def table(title: str, *columns: str) -> Table:
-    """An empty table of numbers under names."""
+    """Make an empty table of numbers under names."""
     empty = Table(title=title)
     for i, column in enumerate(columns):
         empty.add_column(column, justify="right" if i else "left")
@@ -314,7 +319,7 @@ def table(title: str, *columns: str) -> Table:
 
 
 def one_core_table(title: str, n_objects: int, raw: Taken, loop: Taken, ours: Taken) -> Table:
-    """The one-core rows beside each other."""
+    """Make the table of the one-core rows."""
     rows = table(title, "one core", "objects/s", "of plain", "of bytes", "of plain, CPU time")
     for name, time_taken in (
         ("bytes: read the tars, no more", raw),
@@ -330,7 +335,7 @@ def one_core_table(title: str, n_objects: int, raw: Taken, loop: Taken, ours: Ta
 
 
 def scaling_table(title: str, scalings: Sequence[Scaling]) -> Table:
-    """Start-up, rate and speed-up over one worker."""
+    """Make the table of start-up, rate and speed-up over one worker."""
     rows = table(
         title,
         "workers",
@@ -371,13 +376,13 @@ def main(
 ) -> None:
     """Measure and print the tables."""
     images = Images(size=size, shard_size=shard_size, chunk_size=min(32, shard_size))
-    zarr.config.set({"threading.max_workers": 1})  # the plain loop, too, has one core
+    zarr.config.set({"threading.max_workers": 1})  # the plain loop also has one core
     warnings.simplefilter("ignore", fits.verify.VerifyWarning)
     console = Console(width=120)
     worker_counts = sorted({max(1, workers >> i) for i in range(workers.bit_length())})
     work = Path(tempfile.mkdtemp(dir=folder))
     try:
-        # Also in the small conversion, which has a fourth of the tars, each worker has the same number of shards.
+        # In the small conversion of a quarter of the tars, too, each worker has the same number of shards.
         tar_size = SHARDS_PER_TAR * shard_size
         step = 4 * workers * tar_size
         cutouts = make_cutouts(work, -(-objects // step) * step, size, tar_size)
@@ -395,7 +400,7 @@ def main(
         raw, loop, ours = map(least, zip(*one_core_turns, strict=True))
         console.print(one_core_table(f"{len(few.objects)} galaxies, {pixels}", len(few.objects), raw, loop, ours))
         scalings = measure_scaling(cutouts, images, worker_counts, rounds, work / "images.zarr")
-        console.print(scaling_table(f"Dask: {len(cutouts.objects)} galaxies beside a fourth of them", scalings))
+        console.print(scaling_table(f"Dask: {len(cutouts.objects)} galaxies, and a quarter of them", scalings))
 
         n_objects, pixel_bytes = len(cutouts.objects), cutouts.pixel_bytes
         store = size_on_disk(work / "images.zarr")

@@ -1,22 +1,26 @@
-"""Measure the download of cutouts against a plain streaming copy of the same bytes from the same server.
+"""Compare the download of cutouts with a plain streaming copy of the same bytes.
 
     python benchmarks/download.py                              20,000 objects in five bands, four connections: 22 GB
     python benchmarks/download.py --objects 2000 --rounds 5    a quick look
 
 A server on loopback (tests/servers/hsc_server.py, a process of its own) answers as fast as it can, or no faster than
-``--megabytes-per-second`` on each connection. Four things run in turn, each in processes of their own, whose start is
-not counted; the same requests go over the same number of connections with the same HTTP client, and the files of a
-chunk are deleted when it is done. ``--jobs`` more than connections let one job start or end while others use the line.
+``--megabytes-per-second`` on each connection. Four programs run in turn, each in processes of its own, whose start is
+not counted. The same requests go over the same number of connections with the same HTTP client, and the files of a
+chunk are deleted when it is done. With more ``--jobs`` than connections, one job can start or end while others use the
+line.
 
 - *copy* writes each answer to a file, unread.
-- *hashed copy* also takes the SHA-256 of what it writes, which a download need not: XXH3 tells damage as well.
-- *receive* checks every member, packs it into the chunk's tar and journals it: all is safe on disk.
-- *download* is what a job of the workflow does: receive, then write the ledger and link the tar to its place.
+- *hashed copy* also computes SHA-256. A download need not, because XXH3 detects damage as well.
+- *receive* checks every member, packs it into the chunk's tar and records it in the journal.
+- *download* is a job of the workflow, which also writes the ledger and links the tar to its place.
 
-Printed: rates and their ratio to the copy (wanted: at least 0.80); processor time per cutout, of the jobs and of the
-server, and the ratio of both together: at the server's full speed on few cores it is what limits all of them, and other
-work on the machine does not disturb it; the largest memory of a job (wanted: under 300 MB); and the most file
-descriptors that were gained between a job's first chunk and its last.
+The output has these columns:
+
+- the rates and their ratio to the copy, which should be at least 0.80
+- the processor time per cutout of the jobs and of the server, and the ratio of both together. At the server's full
+  speed on few cores it limits all four programs, and other work on the machine does not disturb it
+- the largest memory of a job, which should be under 300 MB
+- the largest number of file descriptors that a job gained between its first chunk and its last
 """
 
 from __future__ import annotations
@@ -104,9 +108,9 @@ def copy_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, hashed: bo
 
 
 def receive_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, lock_folder: Path) -> tuple[int, bool]:
-    """Bring a chunk safely onto the disk; return its bytes, and whether every cutout is there."""
+    """Receive a chunk to disk; return its bytes, and whether every cutout is there."""
     source = HscDasSource(cutouts, folder / "received", ACCOUNT, lock_folder)
-    # The first delivery comes when everything is received.
+    # The first cutout comes when everything is received.
     first = next(source.fetch(objects, cutouts.bands))
     size = first.location.tar.stat().st_size
     _empty(folder)
@@ -114,7 +118,10 @@ def receive_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, lock_fo
 
 
 def download_chunk(objects: pd.DataFrame, cutouts: Cutouts, folder: Path, lock_folder: Path) -> tuple[int, bool]:
-    """Make a chunk as the workflow's job does; return the bytes of its tar, and whether every cutout is there."""
+    """Make a chunk as the workflow's job does.
+
+    Returns the bytes of its tar, and whether every cutout is there.
+    """
     tar = folder / "chunk.tar"
     ledger = fetch_chunk(objects, cutouts, 0, tar, folder / "chunk.ledger.parquet", ACCOUNT, lock_folder)
     size = tar.stat().st_size
@@ -133,7 +140,7 @@ Worker = Callable[[pd.DataFrame, Cutouts, Path], tuple[int, bool]]
 def work(
     kind: str, chunks: list[int], size: int, cutouts: Cutouts, folder: Path, start: Barrier, results: Queue
 ) -> None:
-    """What one process does: its chunks, one after the other."""
+    """Process the chunks of one job, one after the other."""
     mine = folder / str(os.getpid())
     mine.mkdir()
     kinds: dict[str, Worker] = {
@@ -165,7 +172,7 @@ def work(
 
 @contextmanager
 def server(megabytes_per_second: float | None = None) -> Iterator[tuple[str, psutil.Process]]:
-    """The cutout server in a process of its own; yields its address and the process."""
+    """Start the cutout server; yield its address and its process."""
     command = [sys.executable, str(SERVER), "--seconds", "3600"]
     if megabytes_per_second:
         command += ["--bytes-per-second", str(megabytes_per_second * 1e6)]
@@ -175,7 +182,7 @@ def server(megabytes_per_second: float | None = None) -> Iterator[tuple[str, psu
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """What a process has used until now."""
+    """Return the processor time that a process has used."""
     times = process.cpu_times()
     return times.user + times.system
 
@@ -210,12 +217,12 @@ def measure(
 
 
 def processor(one: Measured) -> float:
-    """Processor seconds of jobs and server."""
+    """Add the processor time of jobs and server, s."""
     return one.processor_seconds + one.server_seconds
 
 
 def better(one: Measured, other: Measured) -> Measured:
-    """The least disturbed of two rounds, in wall clock and in processor time."""
+    """Combine the least disturbed of two rounds, in wall-clock and in processor time."""
     least = min(one, other, key=processor)
     return replace(
         min(one, other, key=lambda measured: measured.seconds),

@@ -1,17 +1,18 @@
-"""Recall, speed, size and memory of kinds of index, on vectors like the pipeline's own.
+"""Measure recall, speed, size and memory of kinds of index, on vectors like the pipeline's.
 
     python benchmarks/index.py 100000 1000000
     python benchmarks/index.py 10000000 --kind auto --embeddings results/hsc/embeddings
 
-Vectors are drawn from the distribution of real embeddings, if a folder of them is given: a real vector, moved at random
-within the spread of its nearest neighbours (a Parzen window that follows the manifold, Vincent & Bengio 2003). Without
-any, they are a random smooth function of 16 latent parameters, as a galaxy has them (magnitude, size, colours, ...),
-plus noise, whitened as the pipeline does. Noise makes neighbours harder to find: real embeddings are noisy.
+If a folder of real embeddings is given, vectors are drawn from their distribution. Each is a real vector that is moved
+at random within the scatter of its nearest neighbours (a Parzen window along the manifold, Vincent & Bengio 2003).
+Without a folder, vectors are a random smooth function of 16 latent parameters, like a galaxy's magnitude, size and
+colours, plus noise, and are whitened as in the pipeline. Like real embeddings they are noisy, which makes neighbours
+harder to find.
 
-*User queries* are vectors whose first dimensions, the host galaxy's, count for a tenth, and ask for 48 answers, as a
-search with `config/hsc_pdr3.yaml` does: their answers are not the neighbours that an index is tuned to find.
+*User queries* are vectors whose first dimensions, those of the host galaxy, are weighted by 0.1. They ask for 48
+neighbours, as a search with `config/hsc_pdr3.yaml` does. Their neighbours are not those that an index is tuned to find.
 
-Every kind is built, and asked, in a process of its own: its peak of resident memory counts pages of mapped files too.
+Every kind is built and searched in a process of its own. Its peak of resident memory includes pages of mapped files.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ PEER = "hnswlib"
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one kind of index."""
+    """Measurements of one kind of index."""
 
     kind: str
     recall_at_10: float
@@ -78,7 +79,7 @@ def _unit(vectors: npt.NDArray[np.floating]) -> Vectors:
 
 
 def latent_vectors(n: int, dimensions: int, noise: float) -> Iterator[Vectors]:
-    """Whitened random features of latent parameters, shard by shard."""
+    """Draw whitened random features of latent parameters, shard by shard."""
     random = np.random.default_rng(1)
     to_hidden = random.standard_normal((LATENT, HIDDEN), dtype=np.float32) * np.float32(1.5 / LATENT**0.5)
     offset = random.uniform(-1, 1, HIDDEN).astype(np.float32)
@@ -97,7 +98,7 @@ def latent_vectors(n: int, dimensions: int, noise: float) -> Iterator[Vectors]:
 
 
 def resampled_vectors(n: int, real: Embeddings) -> Iterator[Vectors]:
-    """Real vectors, each moved within the spread of its nearest neighbours, shard by shard."""
+    """Draw real vectors, each moved within the scatter of its neighbours, shard by shard."""
     random = np.random.default_rng(1)
     rows = np.sort(random.choice(len(real), min(len(real), SHARD_ROWS), replace=False))
     sample = real.rows(rows)
@@ -112,7 +113,7 @@ def resampled_vectors(n: int, real: Embeddings) -> Iterator[Vectors]:
 
 
 def _neighbours(sample: Vectors) -> npt.NDArray[np.int64]:
-    """Rows of the nearest neighbours of each vector, (row, neighbour)."""
+    """Find the rows of the nearest neighbours of each vector, (row, neighbour)."""
     import faiss
 
     _, found = faiss.knn(sample, sample, NEIGHBOURS + 1, metric=faiss.METRIC_INNER_PRODUCT)
@@ -120,7 +121,7 @@ def _neighbours(sample: Vectors) -> npt.NDArray[np.int64]:
 
 
 def write_shards(vectors: Iterator[Vectors], folder: Path) -> list[Path]:
-    """Float16 shards with ids, as embedding writes them; one in memory at a time."""
+    """Write float16 shards with ids, like the embedding's, one in memory at a time."""
     folder.mkdir(parents=True)
     files, first = [], 0
     for shard, part in enumerate(vectors):
@@ -135,7 +136,10 @@ def write_shards(vectors: Iterator[Vectors], folder: Path) -> list[Path]:
 
 
 def _peak_gib() -> float:
-    """Peak of resident memory of this process; VmHWM, since ru_maxrss counts the parent's before the start too."""
+    """Return the peak of this process's resident memory, GiB.
+
+    This is VmHWM, because ru_maxrss includes the parent's memory before the start.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -144,14 +148,17 @@ def _peak_gib() -> float:
 
 
 def _build(files: list[Path], kind: str, directory: Path, queries: int) -> tuple[float, float]:
-    """Seconds and peak GiB of building, the report's exact search included."""
+    """Measure seconds and peak GiB of building, including the exact search for the report."""
     started = time.monotonic()
     build_index(files, config.Index(kind=kind, queries=queries), directory, seed=1)
     return time.monotonic() - started, _peak_gib()
 
 
 def _search(files: list[Path], directory: Path, queries: int) -> tuple[float, float, float]:
-    """Median and 99th percentile of the milliseconds of a query, and peak GiB of a process that only searches."""
+    """Measure the search in a process of its own.
+
+    Returns median and 99th percentile of a query's time, ms, and the peak of memory, GiB.
+    """
     opened = open_index(directory, files[0].parent)
     rows = np.random.default_rng(2).integers(0, len(opened.ids), queries)
     vectors = opened.vectors[rows].astype(np.float32)
@@ -161,7 +168,7 @@ def _search(files: list[Path], directory: Path, queries: int) -> tuple[float, fl
 
 
 def _user_queries(files: list[Path], directory: Path, queries: int) -> tuple[float, float]:
-    """Recall of user queries, and the median of their milliseconds."""
+    """Measure recall and median time, ms, of user queries."""
     opened, embeddings = open_index(directory, files[0].parent), Embeddings(files)
     return _ask(lambda direction: opened.most_similar(direction, ANSWERS)[0], embeddings, queries)
 
@@ -169,7 +176,7 @@ def _user_queries(files: list[Path], directory: Path, queries: int) -> tuple[flo
 def _ask(
     answer: Callable[[Vectors], npt.NDArray[np.int64]], embeddings: Embeddings, queries: int
 ) -> tuple[float, float]:
-    """Recall of user queries, and the median of their milliseconds, of a function that returns rows."""
+    """Measure recall and median time, ms, of user queries to a function that returns rows."""
     rows = np.sort(np.random.default_rng(3).choice(len(embeddings), queries, replace=False))
     directions = embeddings.rows(rows)
     directions[:, :HOST_DIRECTIONS] *= HOST_WEIGHT
@@ -182,7 +189,7 @@ def _ask(
 def _timed(
     answer: Callable[[Vectors], npt.NDArray[np.int64]], vectors: Vectors
 ) -> tuple[list[npt.NDArray[np.int64]], list[float]]:
-    """The answers to vectors asked one at a time, and the milliseconds that each took."""
+    """Search one vector at a time; return rows, and times in ms."""
     found, milliseconds = [], []
     for vector in vectors:
         asked = time.perf_counter()
@@ -192,7 +199,7 @@ def _timed(
 
 
 def _exact_answers(embeddings: Embeddings, directions: Vectors) -> list[npt.NDArray[np.int64]]:
-    """Rows of the best answers of each query, by exhaustive search."""
+    """Find the rows of each query's nearest vectors by exhaustive search."""
     import faiss
 
     best = faiss.ResultHeap(len(directions), ANSWERS, keep_max=True)
@@ -205,20 +212,20 @@ def _exact_answers(embeddings: Embeddings, directions: Vectors) -> list[npt.NDAr
 
 @dataclass(frozen=True)
 class Graph:
-    """How the peer's graph is built: its parameters M and ef_construction."""
+    """Parameters of the peer's graph."""
 
-    links: int
-    search_depth: int
+    m: int
+    ef_construction: int
 
 
 def _hnswlib(files: list[Path], graph: Graph, directory: Path, queries: int) -> Row:
-    """The peer: all vectors and the graph in memory."""
+    """Measure the peer, which holds all vectors and the graph in memory."""
     import hnswlib
 
     embeddings = Embeddings(files)
     started = time.monotonic()
     index = hnswlib.Index("ip", embeddings.dimensions)
-    index.init_index(len(embeddings), M=graph.links, ef_construction=graph.breadth)
+    index.init_index(len(embeddings), M=graph.m, ef_construction=graph.ef_construction)
     for first, vectors in embeddings.blocks():
         index.add_items(vectors, np.arange(first, first + len(vectors)))
     seconds = time.monotonic() - started
@@ -244,18 +251,18 @@ def _hnswlib(files: list[Path], graph: Graph, directory: Path, queries: int) -> 
     size = (directory / PEER).stat().st_size / len(embeddings)
     p50, p99 = np.percentile(milliseconds, [50, 99])
     memory = _peak_gib(), _peak_gib()
-    name = f"{PEER} M={graph.links}, built with {graph.breadth}, search depth {search_depth}"
+    name = f"{PEER} M={graph.m}, ef_construction {graph.ef_construction}, ef {search_depth}"
     return Row(name, found_recall, float(p50), float(p99), *user_queries, seconds, *memory, size)
 
 
 def _alone(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call in a new process, whose memory is its own."""
+    """Call a function in a new process, to measure its memory alone."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def measure(files: list[Path], kind: str, directory: Path, queries: int) -> Row:
-    """Build an index and ask it."""
+    """Build an index and search it."""
     seconds, build_gib = _alone(_build, files, kind, directory, queries)
     p50, p99, search_gib = _alone(_search, files, directory, queries)
     user_queries = _alone(_user_queries, files, directory, queries)
@@ -268,7 +275,7 @@ def measure(files: list[Path], kind: str, directory: Path, queries: int) -> Row:
 
 
 def measured(files: list[Path], kinds: list[str], peer: Graph, work: Path, queries: int) -> Iterator[Row]:
-    """One kind after another."""
+    """Measure one kind after another."""
     for number, kind in enumerate(kinds):
         directory = work / f"index{number}"
         if kind == PEER:
@@ -293,7 +300,10 @@ def _cells(row: Row) -> list[str]:
 
 
 def _print(n: int, dimensions: int, rows: Iterator[Row]) -> None:
-    """The table, which grows by each row and keeps them if the next fails: a graph of ten million takes an hour."""
+    """Print the table row by row.
+
+    A graph of ten million vectors takes an hour, so finished rows are kept if a later one fails.
+    """
     table = Table(title=f"{n:,} x {dimensions}", title_justify="left")
     table.add_column("index")
     headings = ("recall@10", "p50 ms", "p99 ms", "user queries", "p50 ms", "build s", "build GiB", "search GiB")
@@ -307,20 +317,20 @@ def _print(n: int, dimensions: int, rows: Iterator[Row]) -> None:
 def main(
     sizes: Annotated[list[int], typer.Argument(help="Numbers of vectors.")],
     kind: Annotated[
-        list[str] | None, typer.Option(help=f"Kinds of index [default: Flat, auto, HNSW32 and, where it is, {PEER}].")
+        list[str] | None, typer.Option(help=f"Kinds of index [default: Flat, auto, HNSW32 and, if installed, {PEER}].")
     ] = None,
     embeddings: Annotated[Path | None, typer.Option(help="Folder of real embeddings to draw from.")] = None,
-    dimensions: Annotated[int, typer.Option(help="Of the vectors of the model.")] = 128,
-    noise: Annotated[float, typer.Option(help="Of the model's features, in units of their scatter.")] = 1.0,
+    dimensions: Annotated[int, typer.Option(help="Dimensions of made-up vectors.")] = 128,
+    noise: Annotated[float, typer.Option(help="Noise of made-up vectors, in units of their scatter.")] = 1.0,
     queries: Annotated[int, typer.Option(help="Queries, one at a time.")] = 200,
-    peer_links: Annotated[int, typer.Option(help="M of hnswlib.")] = 32,
-    peer_breadth: Annotated[int, typer.Option(help="ef_construction of hnswlib.")] = 200,
-    folder: Annotated[Path | None, typer.Option(help="Where the vectors go [default: a temporary folder].")] = None,
+    peer_m: Annotated[int, typer.Option(help="M of hnswlib.")] = 32,
+    peer_ef_construction: Annotated[int, typer.Option(help="ef_construction of hnswlib.")] = 200,
+    folder: Annotated[Path | None, typer.Option(help="Folder for the vectors [default: a temporary folder].")] = None,
 ) -> None:
     """Measure kinds of index."""
     kinds = kind or ["Flat", "auto", "HNSW32", PEER]
     if PEER in kinds and find_spec(PEER) is None:
-        print(f"{PEER} is not installed: it is left out (`pip install {PEER}` to compare with it)")
+        print(f"{PEER} is not installed and is left out; install it with `pip install {PEER}`")
         kinds.remove(PEER)
     real = None
     if embeddings is not None:
@@ -330,7 +340,7 @@ def main(
         with tempfile.TemporaryDirectory(dir=folder) as work:
             vectors = resampled_vectors(n, real) if real else latent_vectors(n, dimensions, noise)
             files = write_shards(vectors, Path(work) / "embeddings")
-            _print(n, dimensions, measured(files, kinds, Graph(peer_links, peer_breadth), Path(work), queries))
+            _print(n, dimensions, measured(files, kinds, Graph(peer_m, peer_ef_construction), Path(work), queries))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Memory of an index that is built in many jobs, step by step, and of the process that asks it.
+"""Measure the memory of building an index in parts, by step, and of searching it.
 
     python benchmarks/index_memory.py 3000000
     python benchmarks/index_memory.py 10000000 --kind auto
 
-Each step runs in a process of its own. Counted is memory that is not mapped, on Linux: pages of mapped files stay only
-as long as nothing else needs the room.
+Each step runs in a process of its own. On Linux, pages of mapped files are not counted, because the system drops them
+when another process needs the memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ SHARD_ROWS, LATENT, NOISE = 8192, 16, np.float32(0.5)
 
 
 def write_vectors(folder: Path, rows: int, dimensions: int) -> list[Path]:
-    """Float16 unit vectors in shards: as those of galaxies, most of their scatter is in a few directions."""
+    """Write float16 unit vectors in shards.
+
+    As for galaxies, most of their scatter is in a few directions.
+    """
     folder.mkdir()
     random = np.random.default_rng(1)
     directions = random.standard_normal((LATENT, dimensions), dtype=np.float32)
@@ -51,14 +54,14 @@ def write_vectors(folder: Path, rows: int, dimensions: int) -> list[Path]:
 
 
 def ask(directory: Path, embeddings: Path, queries: int) -> None:
-    """Open an index and ask about some of its vectors."""
+    """Open an index and search the neighbours of some of its vectors."""
     opened = open_index(directory, embeddings)
     for row in np.linspace(0, len(opened.ids) - 1, queries, dtype=int):
         opened.nearest(opened.vectors[row].astype(np.float32), 10, exclude=[int(row)])
 
 
 def watched(function: Callable[..., object], *arguments: object) -> tuple[float, float, float]:
-    """Call; returns peak of memory and memory before, MB, and processor time, s."""
+    """Call a function; return peak of memory and memory before, MB, and processor time, s."""
     memory, began = Memory(), time.process_time()
     before = memory.peak()
     function(*arguments)
@@ -67,10 +70,10 @@ def watched(function: Callable[..., object], *arguments: object) -> tuple[float,
 
 def main(
     rows: Annotated[int, typer.Argument(help="Number of vectors.")],
-    kind: Annotated[str, typer.Option(help="Kind of index; few lists make a short training.")] = "IVF512,PQ64x4fs",
-    dimensions: Annotated[int, typer.Option(help="Of the vectors.")] = 128,
+    kind: Annotated[str, typer.Option(help="Kind of index. Few lists are trained quickly.")] = "IVF512,PQ64x4fs",
+    dimensions: Annotated[int, typer.Option(help="Dimensions of the vectors.")] = 128,
     shards_per_part: Annotated[int, typer.Option(help=f"Shards of {SHARD_ROWS} vectors that one job adds.")] = 64,
-    folder: Annotated[Path | None, typer.Option(help="Where the files go [default: a temporary folder].")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for the files [default: a temporary folder].")] = None,
 ) -> None:
     """Measure and print the table."""
     settings = Index(kind=kind, queries=50, shards_per_part=shards_per_part)

@@ -1,12 +1,12 @@
-"""Measure how many galaxies a patch must hold before downloading it whole beats asking for cutouts.
+"""Find the number of galaxies above which a whole patch costs fewer bytes than cutouts.
 
-    python benchmarks/patches.py                     patches of 4,200 pixels, as HSC's are
+    python benchmarks/patches.py                     patches of 4,200 pixels, like HSC's
     python benchmarks/patches.py --side 1000         a quick look
-    python benchmarks/patches.py --pixels FOLDER     and how far HSC's own pixels compress: FITS cutouts with all planes
+    python benchmarks/patches.py --pixels FOLDER     also compress real pixels: HSC's FITS cutouts with all planes
 
 A server on loopback serves one coadd patch, as a plain and as a compressed FITS file, and cutouts of several sizes
-(tests/servers). Printed: the bytes that came over HTTP for each, the galaxies at which both ways cost the same bytes,
-and the time it takes to cut a galaxy out here.
+(tests/servers). The output is the number of bytes over HTTP for each, the number of galaxies at which both ways cost
+the same bytes, and the time to cut out a galaxy here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SIZES = (64, 96, 128, 160, 198)
 
 
 def galaxies(number: int, side: int) -> pd.DataFrame:
-    """Galaxies over the inner part of a patch."""
+    """Draw galaxies over the inner part of a patch."""
     generator = np.random.default_rng(1)
     inner = (side - 200) * PIXEL_SCALE_ARCSEC / 3600
     ra, dec = (centre + inner * generator.uniform(-0.5, 0.5, number) for centre in (RA, DEC))
@@ -49,7 +49,7 @@ def galaxies(number: int, side: int) -> pd.DataFrame:
 
 
 def cutout_bytes(server: HscServer, size: int, objects: pd.DataFrame, folder: Path) -> float:
-    """Bytes of one cutout, with its part of the tar, from the cutout service."""
+    """Measure the bytes of one cutout of the service, with its part of the tar."""
     das = HscDas(url=server.url("/das_cutout/pdr3"))
     cutouts = Cutouts(source="hsc_das", size_arcsec=size * PIXEL_SCALE_ARCSEC, hsc_das=das)
     source = HscDasSource(cutouts, folder / f"das-{size}", ACCOUNT, folder / "locks")
@@ -58,7 +58,7 @@ def cutout_bytes(server: HscServer, size: int, objects: pd.DataFrame, folder: Pa
 
 
 def cut_all(server: HscServer, objects: pd.DataFrame, folder: Path) -> float:
-    """Seconds to cut one galaxy in one band, the patch being here."""
+    """Measure the seconds to cut one galaxy in one band from a patch."""
     patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(cache=str(folder)))
     cutouts = Cutouts(source="hsc_patches", size_arcsec=128 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
     source = HscPatchesSource(cutouts, ACCOUNT, folder / "locks")
@@ -70,9 +70,9 @@ def cut_all(server: HscServer, objects: pd.DataFrame, folder: Path) -> float:
 
 
 def compressed_shares(folder: Path, side: int) -> list[float]:
-    """Share of its bytes that image, mask and variance each keep when compressed without loss (GZIP_2), row by row.
+    """Measure the share of bytes that lossless compression leaves of image, mask and variance.
 
-    The pixels of all FITS files in ``folder``, in rows of ``side``.
+    The compression is GZIP_2, row by row. The pixels are those of all FITS files in ``folder``, in rows of ``side``.
     """
     planes: list[list[np.ndarray]] = [[], [], []]
     for path in sorted(folder.glob("*.fits")):

@@ -1,11 +1,12 @@
-"""How long Snakemake plans a run that is finished: `snakemake -n` on 1,000 and more chunks.
+"""Time `snakemake -n` on a finished run of 1,000 and more chunks.
 
     python benchmarks/planning.py 1000
     python benchmarks/planning.py 10000 --no-records
 
-The run is made up: a real catalog with its chunks, all other outputs empty, then `snakemake --touch`, which leaves the
-same records of code, parameters and inputs as a run does. So the plan must find that nothing is to be done. Snakemake
-touches ten jobs a second; without records, all files are given one time instead, and the plan has none to compare.
+The run is made up. It has a real catalog with its chunks, and all other outputs are empty. `snakemake --touch` then
+leaves the same records of code, parameters and inputs as a real run, so that the plan must find nothing to do.
+Snakemake touches ten jobs a second. Without records, all files get the same time instead, and the plan compares no
+records.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def snakemake(folder: Path, *arguments: str) -> str:
-    """Run Snakemake on the run in ``folder``; returns what it printed."""
+    """Run Snakemake on the run in ``folder``; return its output."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(folder / "config.yaml"), "--cores", "1", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -46,7 +47,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 
 def finished_run(folder: Path, chunks: int, chunk_size: int, records: bool) -> None:
-    """Make up a run whose outputs are all there, with or without Snakemake's records of how they were made."""
+    """Make up a run with all outputs, with or without Snakemake's records of them."""
     galaxies = chunks * chunk_size
     random = np.random.default_rng(1)
     table = folder / "galaxies.parquet"
@@ -101,7 +102,7 @@ def _children_cpu_seconds() -> float:
 def main(
     chunks: Annotated[list[int] | None, typer.Argument(help="Numbers of chunks.")] = None,
     chunk_size: Annotated[int, typer.Option(min=1, help="Galaxies per chunk and per shard.")] = 500,
-    records: Annotated[bool, typer.Option(help="Whether there are records of how each file was made.")] = True,
+    records: Annotated[bool, typer.Option(help="Whether Snakemake has records of how each file was made.")] = True,
 ) -> None:
     """Measure and print the table."""
     found = Table(title=f"snakemake -n on a finished run, {chunk_size} galaxies per chunk and per shard")
@@ -119,7 +120,7 @@ def main(
         if "Nothing to be done" not in printed:
             raise SystemExit(f"the run was not finished:\n{printed[-2000:]}")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
-        jobs = 2 * number  # one to fetch a chunk and one to embed a shard; the others are a dozen
+        jobs = 2 * number  # one to fetch each chunk and one to embed each shard; the other dozen is not counted
         found.add_row(
             f"{number:,}",
             f"{number * chunk_size:,}",

@@ -1,19 +1,19 @@
-"""How time and memory of each stage grow with the number of galaxies: exponents over three sizes a factor of 4 apart.
+"""Measure how time and memory of each stage grow with the number of galaxies.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --smallest 512
 
-Each stage runs at each size in a process of its own, on tiny images, with chunks, shards, windows and samples that stay
-the same: what a cluster does in many jobs is one job after the other here. Index and search work on 400 times as many
-made-up vectors, so that all three sizes have an index of one kind; that of 128 galaxies is exact.
+Exponents are measured over three sizes, each 4 times the one before. Each stage runs at each size in a process of its
+own, on tiny images. Chunks, shards, windows and samples keep their size, and the many jobs of a cluster run one after
+the other. Index and search work on 400 times as many made-up vectors, so that all three sizes have the same kind of
+index; that of 128 galaxies is exact.
 
-Time is processor time of all processes of a stage, which other users of a machine hardly change, without the start of
-Python and its imports; no stage here waits for a network. A run of 128 galaxies tells what a stage takes at any size
-(Dask's workers, the network's first step): the exponent is that of the time which the galaxies beyond those 128 add,
-since fixed costs would make it look better than it is. Memory is the peak of the largest process of a stage, on Linux
-without the pages of mapped files (programs, vectors), which a machine with less memory would not keep; beside its
-exponent stands what the stage adds to the imports, the larger part of it here. An exponent is the slope of a line
-through the logarithms.
+Time is the processor time of all processes of a stage, which other users of a machine hardly change. The start of
+Python and its imports are not counted, and no stage here waits for a network. A run of 128 galaxies measures the fixed
+costs (Dask's workers, the network's first step). They are subtracted, because they would make the exponent look better
+than it is. Memory is the peak of the largest process of a stage. On Linux, the pages of mapped files (programs,
+vectors) are left out, because a machine with less memory would not keep them. The table also shows the memory that a
+stage adds to the imports, which take most of it here. An exponent is the slope of a line through the logarithms.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SETTINGS = config.load_settings(
 )
 
 
-# --- stages: each imports what it needs, and returns the work ------------------------------------------------------
+# --- stages: each imports its own modules, and returns the work ----------------------------------------------------
 
 
 def simulate(folder: Path, galaxies: int) -> Callable[[], None]:
@@ -188,7 +188,10 @@ def search(folder: Path, galaxies: int) -> Callable[[], None]:
 
 
 def write_vectors(folder: Path, rows: int) -> list[Path]:
-    """Unit vectors in shards: as those of galaxies, most of their scatter is in a few directions."""
+    """Write unit vectors in shards.
+
+    As for galaxies, most of their scatter is in a few directions.
+    """
     folder.mkdir()
     random = np.random.default_rng(1)
     directions = random.standard_normal((LATENT, DIMENSIONS), dtype=np.float32)
@@ -213,24 +216,24 @@ STAGES = {stage.__name__: stage for stage in (simulate, convert, train, embed, i
 
 @dataclass(frozen=True)
 class Taken:
-    """What one stage took at one size."""
+    """Cost of one stage at one size."""
 
     seconds: float
     peak: float
-    """Of the largest process, MB."""
+    """Peak of the largest process, MB."""
     imports: float
     """Peak before the work began, MB."""
 
 
 class Memory:
-    """Peak of the memory of this process, seen a hundred times a second, and of the children that have ended, MB."""
+    """Peak memory of this process and its ended children, sampled 100 times a second."""
 
     def __init__(self) -> None:
         self._seen = self._now()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def peak(self) -> float:
-        """The peak up to now."""
+        """Return the peak up to now, MB."""
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
         return max(self._seen, self._now(), children)
 
@@ -249,13 +252,13 @@ class Memory:
 
 
 def _cpu_seconds() -> float:
-    """Processor time of this process and of its children that have ended."""
+    """Return the processor time of this process and of its ended children, s."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def run_stage(name: str, folder: Path, galaxies: int) -> None:
-    """Run one stage in this process, and print what it took."""
+    """Run one stage in this process, and print its cost."""
     work = STAGES[name](folder, galaxies)
     memory = Memory()
     imports = memory.peak()
@@ -274,7 +277,7 @@ def in_a_process(name: str, folder: Path, galaxies: int) -> Taken:
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
-    """Slope of a line through the logarithms; NaN where noise is larger than what is measured."""
+    """Fit the slope of a line through the logarithms; NaN if noise exceeds the measurement."""
     if min(values) <= 0:
         return float("nan")
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])

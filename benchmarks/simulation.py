@@ -1,9 +1,9 @@
-"""How fast the simulated survey is drawn, beside GalSim drawing a bulge and a disc one by one.
+"""Compare the speed of the simulated survey with GalSim drawing a bulge and a disc.
 
     python benchmarks/simulation.py
 
-Both draw five bands of the same galaxies on one core in the same run, so that the ratio holds on any machine. Ours also
-draws neighbours, stars, arms and tidal features, and its noise has masks and a variance plane.
+Both draw five bands of the same galaxies on one core in the same run, so that the ratio holds on any machine. The
+simulated survey also has neighbours, stars, arms and tidal features, masks and a variance plane.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tidalkin.sources.simulated import FLUXMAG0, SimulatedSource, simulate_catal
 
 
 def parts(galaxy: Galaxy, band: Band) -> list[galsim.GSObject]:
-    """Bulge and disc of a galaxy in one band, as GalSim profiles."""
+    """Make bulge and disc of a galaxy in one band, as GalSim profiles."""
     angle = galaxy.position_angle * galsim.degrees
     light = galaxy_fluxes(galaxy, (band,))
     bulge = galsim.Sersic(galaxy.bulge_index, half_light_radius=galaxy.bulge_radius_arcsec)
@@ -35,7 +35,7 @@ def parts(galaxy: Galaxy, band: Band) -> list[galsim.GSObject]:
 
 
 def plain(galaxy: Galaxy, size_pixels: int, noise: galsim.BaseDeviate, one_by_one: bool) -> None:
-    """Bulge and disc, convolved, drawn and given noise by GalSim, band by band; each drawn alone, or their sum."""
+    """Draw bulge and disc with noise in all bands, separately or as their sum."""
     for band in BANDS:
         profiles = parts(galaxy, band)
         image = galsim.ImageF(size_pixels, size_pixels, scale=PIXEL_SCALE_ARCSEC)
@@ -46,7 +46,7 @@ def plain(galaxy: Galaxy, size_pixels: int, noise: galsim.BaseDeviate, one_by_on
 
 
 def galaxies_per_second(draw: Callable[[Galaxy], object], galaxies: Sequence[Galaxy]) -> float:
-    """Galaxies per second of processor time, after one to warm up."""
+    """Measure galaxies per second of processor time, after one to warm up."""
     draw(galaxies[0])
     start = time.process_time()
     for galaxy in galaxies:
@@ -55,7 +55,7 @@ def galaxies_per_second(draw: Callable[[Galaxy], object], galaxies: Sequence[Gal
 
 
 def main(
-    galaxies: Annotated[int, typer.Option(min=1, help="How many galaxies.")] = 200,
+    galaxies: Annotated[int, typer.Option(min=1, help="Number of galaxies.")] = 200,
     size_pixels: Annotated[int, typer.Option(min=8, help="Side of the cutouts, pixels.")] = 96,
     tidal_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share with tidal features.")] = 0.25,
 ) -> None:

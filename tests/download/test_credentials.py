@@ -1,4 +1,4 @@
-"""Where the credentials of the HSC archive are found, and that they stay out of sight."""
+"""Credentials of the HSC archive are found in several places and never shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PASSWORD = "xyzzy-plugh"
 
 
 def netrc(folder: Path, content: str, mode: int = 0o600) -> dict[str, str]:
-    """A home directory with a netrc file, as an environment."""
+    """Make a home directory with a netrc file; return it as an environment."""
     path = folder / ".netrc"
     path.write_text(content)
     path.chmod(mode)

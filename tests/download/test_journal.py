@@ -1,4 +1,4 @@
-"""What was received is packed once, is not written to when it has become the chunk's tar, and outlives it."""
+"""Received cutouts are packed once, become the chunk's tar without a copy, and outlive it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def store(folder: Path, numbers: Sequence[int]) -> None:
 
 
 def make_chunk(folder: Path) -> tuple[Path, Path]:
-    """Make the chunk's tar of what is stored; also the tar it was packed in."""
+    """Make the chunk's tar of the stored cutouts; return it and the journal's tar."""
     with DownloadJournal(folder / "received", REQUESTS) as received:
         here = received.finish(REQUESTS)
     objects = pd.DataFrame({"object_id": range(len(REQUESTS))})

@@ -1,4 +1,4 @@
-"""A chunk's tar and ledger are whole or not there, say what became of every cutout, and read back in any order."""
+"""A chunk's tar and ledger are complete or absent, and list every cutout."""
 
 from __future__ import annotations
 

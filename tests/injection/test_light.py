@@ -126,12 +126,12 @@ def test_the_share_of_galaxies_with_light_is_the_fraction(fraction, seed):
     assert light.injected.float().mean() <= fraction + 0.12
 
 
-def test_light_without_flux_stays_nothing():
+def test_light_without_flux_stays_zero():
     assert normalised(torch.zeros(2, 8, 8)).abs().max() == 0
 
 
 def test_light_goes_through_the_same_view_as_its_galaxy():
-    """Without noise, a view with light minus the view without it is the light of the map."""
+    """Compare the light of the map with a view of light alone, without noise."""
     augment = Augment(crop=48, jitter_pixels=0, noise_sigma=(0, 0), rotate=True, zoom=(1.0, 1.2), shear=0.2)
     stretch = Stretch(bin=2)
     flux, sky, psf = torch.zeros(6, 5, SIZE, SIZE), torch.from_numpy(SIGMA).expand(6, -1), torch.full((6, 5), 0.7)

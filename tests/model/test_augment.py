@@ -22,14 +22,14 @@ from tidalkin.model.augment import (
 from tidalkin.model.stretch import stretch
 
 OFF = Augment(crop=32, jitter_pixels=0, noise_sigma=(0, 0))
-"""Every augmentation switched off, but flips and quarter turns."""
+"""No augmentation, except flips and quarter turns."""
 
 SIGMA = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
 NO_SHEAR = torch.zeros(1, 2)
 
 
 def augmented(flux, seed=1, sky_sigma=None, psf_fwhm=math.nan, **changes):
-    """Views of ``flux`` (object, band, y, x) in flux again: the stretch is undone."""
+    """Draw views of ``flux`` (object, band, y, x), and undo the stretch."""
     generator = torch.Generator().manual_seed(seed)
     views = Views(Augment(**OFF.model_dump() | changes), Stretch(), SIGMA, BANDS, generator)
     sky_sigma = SIGMA.expand(len(flux), -1) if sky_sigma is None else sky_sigma
@@ -38,14 +38,17 @@ def augmented(flux, seed=1, sky_sigma=None, psf_fwhm=math.nan, **changes):
 
 
 def gaussian(size, sigma, x=0.0, y=0.0):
-    """A round source of total flux 1000, off the centre of a (1, 5, size, size) image by x, y pixels."""
+    """Draw a round source of total flux 1000 in a (1, 5, size, size) image.
+
+    It is off the image's centre by x, y pixels.
+    """
     pixel = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     profile = torch.exp(-((pixel - x) ** 2 + (pixel[:, None] - y) ** 2) / (2 * sigma**2))
     return (1000 * profile / profile.sum()).expand(1, 5, -1, -1).float()
 
 
 def moments(image):
-    """Total flux, centre (x, y) from the middle, and sigma along one axis."""
+    """Measure total flux, centre (x, y) from the middle, and sigma along one axis."""
     pixel = torch.arange(image.shape[-1], dtype=torch.float64) - (image.shape[-1] - 1) / 2
     image = image.double()
     total = image.sum()
@@ -120,7 +123,7 @@ def test_flux_place_and_size_survive_rotation_flip_and_shift(angle, mirror, x, y
 @settings(deadline=None, max_examples=300)
 @given(zoom=st.floats(0.7, 1.5))
 def test_zoom_magnifies_at_constant_surface_brightness(zoom):
-    """Within 4 %: at the worst, the pixels of a small source fall beside its peak in step with the interpolation."""
+    """Allow 4 %, because a small source may be sampled beside its peak."""
     sigma = 2.0
     view = resample(gaussian(64, sigma), *torch.tensor([[0.0], [1.0], [zoom]]), NO_SHEAR, torch.zeros(1, 2), crop=48)
     total, _, _, found_sigma = moments(view[0, 2])
@@ -131,7 +134,7 @@ def test_zoom_magnifies_at_constant_surface_brightness(zoom):
 @settings(deadline=None, max_examples=300)
 @given(strength=st.floats(0, 0.5), axis=st.floats(0, math.pi))
 def test_shear_stretches_one_axis_and_shortens_the_other_and_keeps_the_flux(strength, axis):
-    """Sizes along and across: sigma times and over the root of (1 + g) / (1 - g)."""
+    """Expect a ratio of (1 + g) / (1 - g) between the axes."""
     sigma, shear = 3.0, strength * torch.tensor([[math.cos(2 * axis), math.sin(2 * axis)]])
     view = resample(gaussian(64, sigma), *torch.tensor([[0.0], [1.0], [1.0]]), shear, torch.zeros(1, 2), crop=64)[0, 2]
     pixel = torch.arange(64, dtype=torch.float64) - 31.5
@@ -210,7 +213,7 @@ def test_a_rotated_view_of_running_means_shows_the_same_galaxy():
 
 
 def test_noise_and_discs_of_averaged_views_are_those_of_the_average():
-    """Sky noise of a mean of four pixels is half as large; a disc blanks as much of the sky."""
+    """Expect half the noise and the same area of discs for a bin of 2."""
     bounds = {"noise_sigma": (1.0, 1.0), "discs": 3, "disc_radius_arcsec": (0.8, 0.8), "disc_distance_arcsec": 1.0}
     settings = Augment(**OFF.model_dump() | bounds | {"crop": 48})
     blank = {}
@@ -276,7 +279,7 @@ def test_blur_keeps_the_flux_and_adds_in_quadrature_at_any_width(added, sigma):
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.0, 4.0))
 def test_blur_never_sharpens(seed, added):
-    """No pixel rises above the brightest, none falls below the faintest, and contrast shrinks."""
+    """Check that the range of pixels does not grow and that contrast shrinks."""
     flux = noise_image(seed)
     blurred = widen_psf(flux, torch.full((1, 5), added**2))
     assert blurred.max() <= flux.max() + 1e-3
@@ -367,7 +370,7 @@ def test_noise_levels_cover_their_range_and_are_common_to_the_bands():
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.5, 2.0), st.floats(0.2, 1.5))
 def test_discs_leave_the_centre_of_the_galaxy_untouched(seed, distance, radius):
-    """Also when jitter moved it from the view's centre: a bright galaxy fills the frame, sky is zero without noise."""
+    """Fill the frame with a bright galaxy, and move it by jitter."""
     keep = distance / PIXEL_SCALE_ARCSEC
     flux = torch.full((8, 5, 48, 48), 100.0)
     pixel = torch.arange(48) - 23.5
@@ -437,7 +440,7 @@ def test_views_are_computed_in_full_precision_under_autocast():
 @pytest.mark.parametrize("processes", [2, 3, 6])
 @pytest.mark.parametrize("changes", [{"noise_sigma": (1.0, 2.0)}, ALL_ON], ids=["published", "all on"])
 def test_the_shares_of_processes_are_the_views_of_one(processes, changes):
-    """90 galaxies: blocks of noise are shared between neighbours."""
+    """Use 90 galaxies, so that neighbouring processes share blocks of noise."""
     flux, sky_sigma, psf_fwhm = noise_image(10, objects=90), SIGMA.expand(90, -1), torch.full((90, 5), 0.7)
     settings = Augment(**OFF.model_dump() | changes)
 

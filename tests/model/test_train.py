@@ -41,7 +41,10 @@ LOSSES = ["loss", "injection_loss", "map_loss"]
 
 
 def small_store(path, n_objects=40, size=20, bad=()):
-    """Blobs of random brightness on noise of 1 nJy; images ``bad`` have no good pixel in the last band."""
+    """Store blobs of random brightness on noise of 1 nJy.
+
+    The images ``bad`` have no good pixel in the last band.
+    """
     random = np.random.default_rng(5)
     store = ImageStore.create(
         path, objects=n_objects, bands=BANDS, images=config.Images(size=size, shard_size=8, chunk_size=4)
@@ -77,7 +80,7 @@ def with_compute(**values):
 
 
 def started(store, output, sections):
-    """A training in a process of its own."""
+    """Start a training in a process of its own."""
     plain = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in sections.items()}
     job = json.dumps(plain | {"store": str(store), "output": str(output)})
     root = Path(__file__).parents[2]

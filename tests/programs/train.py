@@ -1,4 +1,7 @@
-"""Train in a process of its own, which a test can kill: ``python train.py JOB``, with the arguments as JSON."""
+"""Train in a process that a test can kill, as ``python train.py JOB``.
+
+``JOB`` is the JSON of the arguments.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ CELLS = 10
 
 @pytest.fixture
 def run(tmp_path):
-    """Two shards of three galaxies; the debris grows with the object_id, but for the last galaxy."""
+    """Two shards of three galaxies, whose debris grows with object_id, except the last."""
     catalog = pd.DataFrame({"object_id": np.arange(6), "ra": 150.0 + np.arange(6), "dec": 2.0})
     catalog["label"] = ["none", None, "none", "shell", "stream", "none"]
     catalog.to_parquet(tmp_path / "catalog.parquet")

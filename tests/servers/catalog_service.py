@@ -1,4 +1,4 @@
-"""HSC's catalog server for tests: jobs that run for a while, results as gzipped CSV, faults by plan.
+"""Test double of HSC's catalog server, with jobs, gzipped results and planned faults.
 
 with HscServer() as server:
     service = CatalogService(rows)
@@ -24,10 +24,11 @@ METHODS = ("preview", "submit", "status", "download", "delete")
 
 @dataclass
 class CatalogService:
-    """The catalog server; every query finds ``table``.
+    """A catalog server on which every query finds ``table``.
 
-    ``faults`` are planned by method, each used up by one request: an HTTP status, ``reset``, ``html``, ``truncated``,
-    ``silent``; for ``status`` also ``error: MESSAGE``, and for ``preview`` and ``submit`` ``406: MESSAGE``.
+    ``faults`` are planned by method, and each is used up by one request. A fault is an HTTP status, ``reset``,
+    ``html``, ``truncated`` or ``silent``. For ``status`` it may also be
+    ``error: MESSAGE``. For ``preview`` and ``submit`` it may be ``406: MESSAGE``.
     """
 
     table: str

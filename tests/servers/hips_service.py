@@ -1,4 +1,4 @@
-"""CDS's hips2fits service for tests: one bright pixel at the position asked for, faults by plan."""
+"""Test double of CDS's hips2fits service, with one bright pixel and planned faults."""
 
 from __future__ import annotations
 

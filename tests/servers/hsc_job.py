@@ -1,4 +1,7 @@
-"""One chunk fetched as the workflow's job does it; as a command, in a process of its own that can be killed."""
+"""Fetch one chunk as the workflow's job does.
+
+Run as a command, it is a process that a test can kill.
+"""
 
 from __future__ import annotations
 

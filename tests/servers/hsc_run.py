@@ -1,4 +1,4 @@
-"""The test server and the download that talks to it, set up for a test in a line or two."""
+"""Set up the test server, and a download that talks to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 
 
 def galaxies(number: int) -> pd.DataFrame:
-    """Catalog rows in no order a server would like."""
+    """Make catalog rows in random order."""
     generator = np.random.default_rng(number)
     object_id = 40_000_000_000_000_000 + generator.permutation(number)
     return pd.DataFrame(
@@ -39,7 +39,7 @@ def serve(server: HscServer, **options: float) -> CutoutService:
 
 
 def settings(server: HscServer, **changes: object) -> Cutouts:
-    """The configuration for the test server: small images, short waits."""
+    """Configure small images and short waits for the test server."""
     transport = {"lines_per_request": 100, "timeout_seconds": 0.5, "attempts": 5}
     transport |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.05}
     transport |= {key: value for key, value in changes.items() if key in HscDasTransport.model_fields}
@@ -49,7 +49,7 @@ def settings(server: HscServer, **changes: object) -> Cutouts:
 
 
 def ordered_requests(objects: pd.DataFrame, cutouts: Cutouts) -> list[CutoutRequest]:
-    """The lines of a chunk in the order they are asked for."""
+    """List the requests of a chunk in the order in which they are sent."""
     return in_server_order(cutout_requests(objects, cutouts.bands, cutouts.hsc_das, cutouts.size_pixels))
 
 
@@ -68,7 +68,10 @@ def fetch(
 def start_fetch(
     objects: pd.DataFrame, cutouts: Cutouts, folder: Path, lock_folder: Path | None = None
 ) -> subprocess.Popen:
-    """The same in a process of its own, with the credentials in its environment; it logs everything to ``folder``."""
+    """Start the same in a process of its own, with the credentials in its environment.
+
+    It logs to ``folder``.
+    """
     folder.mkdir(exist_ok=True)
     objects.to_parquet(folder / "objects.parquet")
     (folder / "cutouts.json").write_text(cutouts.model_dump_json())

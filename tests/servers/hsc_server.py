@@ -1,14 +1,14 @@
-"""A small server that speaks the protocol of HSC's cutout service, on loopback, with faults by plan.
+"""Test double of HSC's cutout service, on loopback and with planned faults.
 
 `HscServer` is the HTTP side: it counts connections, checks the password, and hands a request to the service mounted at
-its path. `CutoutService` is the service: simulated cutouts, cheap to make and the same every time for the same line.
+its path. `CutoutService` makes simulated cutouts, fast, and always the same for the same line.
 
     with HscServer() as server:
         service = CutoutService()
         server.mount("/das_cutout/pdr3/cgi-bin/cutout", service.answer)
         ... server.url("/das_cutout/pdr3") ...
 
-As a command it serves until its standard input closes, at most ``--seconds``: see `main`.
+As a command it serves until its standard input closes, at most for ``--seconds`` (see `main`).
 """
 
 from __future__ import annotations
@@ -81,15 +81,15 @@ MEMBER_FAULTS = (
     "other-place",
     "other-size",
 )
-"""Faults of one line's member, in a stream that ends as it should."""
+"""Faults of one line's member, in a stream that ends correctly."""
 
 
 class Reset(Exception):
-    """The connection is to be reset, without a good-bye."""
+    """Reset the connection without an answer."""
 
 
 class HscServer:
-    """The HTTP side: loopback only, and gone with the block that opened it.
+    """The HTTP side, on loopback only, closed at the end of its ``with`` block.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ class CutoutService:
     # --- the sky ---------------------------------------------------------------------------------------------------
 
     def tracts(self, line: dict[str, str]) -> list[int]:
-        """Tracts that have data for a line, in the order they are sent."""
+        """List the tracts that have data for a line, in the order of sending."""
         position = hashlib.blake2b(f"{line['ra']} {line['dec']}".encode(), digest_size=8).digest()
         number = int.from_bytes(position[:4])
         of_line = int.from_bytes(hashlib.blake2b(position + line["filter"].encode(), digest_size=4).digest())
@@ -271,7 +271,10 @@ class CutoutService:
         return [tract + 1, tract] if overlaps else [tract]
 
     def expected(self, text: str) -> bytes | None:
-        """The cutout a client should end up with for a line, sent with the usual columns; none if there is none."""
+        """Make the cutout that a client should keep for a line, or None without data.
+
+        The line has the usual columns.
+        """
         line = dict(zip(_COLUMNS, text.split(), strict=True))
         tracts = self.tracts(line)
         return cutout(line, min(tracts)) if tracts else None
@@ -326,13 +329,13 @@ class CutoutService:
         return next((kind for text in texts if (kind := self._fault(text, ANSWER_FAULTS))), "")
 
     def _fault(self, text: str, kinds: Sequence[str]) -> str:
-        """Use up the fault planned for a line, if it is one of ``kinds``; empty if there is none."""
+        """Use up a line's planned fault of these kinds; return an empty text without one."""
         with self._lock:
             planned = self.faults.get(text)
             return planned.pop(0) if planned and planned[0] in kinds else ""
 
     def _tar(self, lines: Sequence[dict[str, str]]) -> Iterator[bytes]:
-        """The pieces of the tar stream; an empty piece asks to send what was gathered so far."""
+        """Yield the pieces of the tar stream; an empty piece flushes the pieces before it."""
         for number, line in enumerate(() if self.is_empty else lines, start=2):
             kind = self._fault(line["text"], STREAM_FAULTS + MEMBER_FAULTS) if self.faults else ""
             if self.seconds_per_member:
@@ -357,7 +360,7 @@ class CutoutService:
         yield bytes(2 * tarfile.BLOCKSIZE)
 
     def _broken(self, kind: str, whole: bytes) -> Iterator[bytes]:
-        """The end of a stream that breaks off."""
+        """Yield the end of a stream that breaks off."""
         if kind in ("truncated", "reset", "stalled"):
             yield whole[: len(whole) // 2]
         if kind == "damaged-header":
@@ -379,7 +382,7 @@ class CutoutService:
     def _odd(
         self, kind: str, number: int, line: dict[str, str], members: list[tuple[str, bytes]], whole: bytes
     ) -> Iterator[bytes]:
-        """What comes for a line instead of, or beside, its members."""
+        """Yield faulty members of a line, instead of its members or beside them."""
         name, content = members[-1] if members else (_name(number, line, 8000), cutout(line, 8000))
         if kind == "double-member":  # the same position, from one more tract
             tract = max(self.tracts(line), default=8000) + 1
@@ -404,7 +407,7 @@ class CutoutService:
 
 
 def _spoiled(kind: str, name: str, content: bytes) -> tuple[str, bytes]:
-    """A member with a fault."""
+    """Make a member with a fault."""
     if kind == "wrong-filter":
         return re.sub(r"HSC-.", "HSC-X", name), content
     if kind == "corrupt-fits":  # the image's NAXIS1 is overwritten
@@ -429,7 +432,7 @@ def _spoiled(kind: str, name: str, content: bytes) -> tuple[str, bytes]:
 
 
 def _plain(handler: Handler) -> str:
-    """The password that the client sent."""
+    """Decode the password that the client sent."""
     return base64.b64decode(handler.headers["Authorization"].split()[1]).decode().partition(":")[2]
 
 
@@ -437,7 +440,7 @@ _COLUMNS = ("rerun", "type", "filter", "tract", "ra", "dec", "sw", "sh", "image"
 
 
 def _parse(content_type: str, body: bytes) -> Iterator[dict[str, str]]:
-    """The lines of a request, columns in any order, as the service's manual says."""
+    """Yield the lines of a request, with columns in any order, as the manual allows."""
     boundary = re.search(r'boundary="?([^";]+)', content_type)[1].encode()
     part = next(part for part in body.split(b"--" + boundary) if b'name="list"' in part)
     listed = part.split(b"\r\n\r\n", 1)[1].decode().strip().splitlines()
@@ -460,7 +463,10 @@ def _header(size: int) -> tuple[bytes, int]:
 
 
 def _member(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
-    """A tar member: header, content, padding. The header is patched, because this server is to be fast."""
+    """Make header, content and padding of a tar member.
+
+    The header is patched, because this server must be fast.
+    """
     buffer, base = _header(len(content))
     encoded = name.encode()
     checksum = b"%06o\0 " % (base + sum(encoded))
@@ -470,7 +476,7 @@ def _member(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
 
 @lru_cache(64)
 def _template(filter_name: str, width: int, mask: bool, variance: bool) -> tuple[bytes, bytes]:
-    """A cutout, in two parts between which eight bytes of the image are left out."""
+    """Make a cutout in two parts, without eight bytes of the image between them."""
     image = np.random.default_rng(width).normal(0, 0.03, (width, width)).astype(np.float32)
     content = write_cutout(
         image,
@@ -487,7 +493,7 @@ def _template(filter_name: str, width: int, mask: bool, variance: bool) -> tuple
 
 
 def _moved(headers: bytes, ra: float, dec: float) -> bytes:
-    """The same headers, of images around another position."""
+    """Move the headers of images to another position."""
     for axis, old, new in ((1, TEMPLATE_RA, ra), (2, TEMPLATE_DEC, dec)):
         card = b"CRVAL%d  = %20s"
         headers = headers.replace(card % (axis, repr(old).encode()), card % (axis, b"%.10f" % new))
@@ -495,7 +501,7 @@ def _moved(headers: bytes, ra: float, dec: float) -> bytes:
 
 
 def cutout(line: dict[str, str], tract: int) -> bytes:
-    """The cutout of a line: the same bytes each time, other bytes for every other line and tract."""
+    """Make the cutout of a line, with other bytes for each line and tract."""
     width = round(2 * float(line["sw"]) * 3600 / PIXEL_SCALE_ARCSEC)
     parts = _template(line["filter"], width, line["mask"] == "true", line["variance"] == "true")
     before, after = (_moved(part, float(line["ra"]), float(line["dec"])) for part in parts)
@@ -504,7 +510,7 @@ def cutout(line: dict[str, str], tract: int) -> bytes:
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Pieces joined to larger ones; an empty piece sends what there is."""
+    """Join pieces to larger ones; an empty piece flushes them."""
     buffer = io.BytesIO()
     for piece in pieces:
         buffer.write(piece)
@@ -516,7 +522,7 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Serve cutouts: print the address, end when standard input does or after ``--seconds``."""
+    """Print the address, and serve cutouts until standard input ends or ``--seconds`` are over."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--connection-limit", type=int)

@@ -1,4 +1,4 @@
-"""As a command: import the modules named as arguments, then print the names of all loaded modules."""
+"""Import the modules named as arguments, and print the names of all loaded modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutouts from the test server's coadd patches, set up for a test in a line or two."""
+"""Set up cutouts from the coadd patches of the test server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ NAME = "calexp-HSC-G-9813-4,5.fits"
 
 
 def galaxies(number: int = 6) -> pd.DataFrame:
-    """Galaxies in the middle of patch 4,5 of tract 9813 (columns of an HSC catalog); the last one is at its corner."""
+    """Make galaxies in the middle of a patch, and one at its corner.
+
+    It is patch 4,5 of tract 9813. The columns are those of an HSC catalog. The galaxy at the corner is the last.
+    """
     steps = np.arange(number) - number / 2
     ra, dec = RA + 12 * PIXEL * steps, DEC - 9 * PIXEL * steps
     ra[-1], dec[-1] = RA + (SIZE / 2 - 3) * PIXEL / np.cos(np.radians(DEC)), DEC + (SIZE / 2 - 3) * PIXEL

@@ -113,7 +113,10 @@ def patch_file(
     compressed: bool = False,
     seed: int = 1,
 ) -> bytes:
-    """A coadd patch around a position, in the layout of HSC's: one bright pixel for each of ``stars`` (ra, dec)."""
+    """Make a coadd patch around a position, in HSC's layout.
+
+    Each of ``stars`` (ra, dec) is one bright pixel.
+    """
     generator = np.random.default_rng(seed)
     image = generator.normal(0, 0.03, (size, size)).astype(np.float32)
     mask = np.zeros((size, size), np.int32)

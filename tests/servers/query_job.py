@@ -1,4 +1,4 @@
-"""One query of the catalog server as a command, in a process of its own that can be interrupted."""
+"""Query the catalog server once, in a process that a test can interrupt."""
 
 from __future__ import annotations
 

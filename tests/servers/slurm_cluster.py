@@ -1,7 +1,9 @@
-"""A real one-node SLURM cluster for tests: munge, slurmctld and slurmd on loopback, all files in one folder.
+"""Real SLURM cluster of one node for tests, on loopback.
 
-Needs Debian's packages `slurm-wlm` and `munge`, and root, as slurmd does. It has no accounting database, so Snakemake
-must ask `squeue`, not `sacct`, what became of a job.
+It runs munge, slurmctld and slurmd, with all their files in one folder.
+
+It needs Debian's packages `slurm-wlm` and `munge`, and root for slurmd. It has no accounting database, so Snakemake
+must ask `squeue` and not `sacct` for the state of a job.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} State=UNKN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
-# Where SLURM's commands look by default: Snakemake clears SLURM_CONF inside a job, whose `srun` still has to find it.
+# The default path of SLURM's commands. Snakemake clears SLURM_CONF inside a job, where `srun` must still find the file.
 DEFAULT_CONFIGURATION = Path("/etc/slurm/slurm.conf")
 
 
@@ -65,7 +67,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What SLURM's commands need to find it."""
+        """Environment in which SLURM's commands find the cluster."""
         return os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def command(self, *words: str) -> str:
@@ -73,7 +75,7 @@ class Cluster:
         return subprocess.run(words, env=self.environment, check=True, capture_output=True, text=True).stdout
 
     def finished_jobs(self) -> dict[int, str]:
-        """State of each job that has ended, by its number."""
+        """Read the state of each job that has ended, by its number."""
         record = self.folder / "jobs.txt"
         text = record.read_text() if record.exists() else ""
         return {int(job): state for job, state in re.findall(r"JobId=(\d+).*?JobState=(\w+)", text)}
@@ -86,7 +88,7 @@ def _free_port() -> int:
 
 
 def missing() -> str:
-    """Why no cluster can be started here; empty where one can."""
+    """Return the reason why no cluster can start here, or an empty text."""
     if os.geteuid() != 0:
         return "a SLURM node daemon needs root"
     if DEFAULT_CONFIGURATION.exists():

@@ -1,4 +1,4 @@
-"""FITS files on disk go into the chunk unchanged; bad files are named and harm nothing."""
+"""FITS files on disk go into the chunk unchanged, and bad files are listed."""
 
 from __future__ import annotations
 

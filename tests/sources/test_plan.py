@@ -1,4 +1,4 @@
-"""A run is planned before it starts, and a chunk has a new name if, and only if, its cutouts would differ."""
+"""A run is planned before it starts; chunks have new names exactly when cutouts differ."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_table(path: Path, rows: int, **columns: object) -> None:
 
 
 def named(before: Plan, after: Plan) -> set[str]:
-    """Numbers of the chunks that the second plan names and the first does not."""
+    """Return the numbers of chunks that are only in the second plan."""
     return {name.partition("-")[0] for name in set(after.chunks) - set(before.chunks)}
 
 

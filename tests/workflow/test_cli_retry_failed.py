@@ -1,6 +1,6 @@
-"""`tidalkin retry-failed`: its help, and what it says where there is nothing to retry or it cannot be told what.
+"""Help of `tidalkin retry-failed`, and its messages when there is nothing to retry.
 
-What it does with a real download is in test_hsc_workflow.py.
+A real download is retried in test_hsc_workflow.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def retry_failed(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def refused(folder: Path, *arguments: str) -> str:
-    """The one line of a refusal."""
+    """Return the one line of a refusal."""
     done = retry_failed(folder, *arguments)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -40,7 +40,7 @@ def refused(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs `whole`, `holed` and `waiting`, their configurations, and one of another run."""
+    """A folder with the runs `whole`, `holed` and `waiting`, and their configurations."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "results" / "waiting" / "chunks").mkdir(parents=True)
     objects = pd.DataFrame({"object_id": [1], "ra": [150.0], "dec": [2.0]})

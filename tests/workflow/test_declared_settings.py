@@ -20,19 +20,19 @@ RULE = re.compile(
 
 
 def rules() -> dict[str, str]:
-    """The text of each rule that has a script, by its name."""
+    """Read the text of each rule that has a script, by its name."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
     return {name: body for name, body in RULE.findall(text) if "script:" in body}
 
 
 def declared(body: str) -> set[str]:
-    """The keys that a rule names in `uses(...)`; a wildcard counts as any name."""
+    """Find the keys that a rule names in `uses(...)`; a wildcard counts as any name."""
     call = re.search(r"uses\((.*?)\),?\n", body, re.DOTALL)
     return {re.sub(r"\.\{.*\}", "", key) for key in re.findall(r'"([^"]+)"', call[1])} if call else set()
 
 
 def read(script: Path) -> set[str]:
-    """The settings that a script reads, like `search.k`; `*` where it passes all of them on."""
+    """Find the settings that a script reads, like `search.k`, or `*` for all."""
     found = set()
     inner = set()
     for node in ast.walk(ast.parse(script.read_text())):

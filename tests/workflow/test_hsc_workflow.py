@@ -1,4 +1,4 @@
-"""HSC's two servers through the whole workflow: a query, a download with faults, and what failed asked for again."""
+"""The whole workflow with HSC's two servers: a query, a download with faults, a retry."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ SQL = "SELECT object_id, ra, dec FROM pdr3_wide.forced -- and so on\n"
 GALAXIES, CHUNK_SIZE, BANDS = 24, 8, ("g", "r", "i", "z", "y")
 FIRST_ID = 40_000_000_000_000_000
 HOLED, LOST = 3, 20
-"""Rows of the catalog: a galaxy of the first chunk whose i band fails, and one of the last that fails in all bands."""
+"""Rows of the catalog. In the first chunk, one galaxy fails in i; in the last chunk, one fails in all bands."""
 
 
 def table() -> str:
-    """What the catalog server finds: the seeing is 2.355 × 0.3 arcsec in g, and not known in the other bands.
+    """Make the catalog server's table, with a seeing of 2.355 × 0.3 arcsec in g.
 
-    All galaxies are within a pixel of the one place that the test server's images are of.
+    The seeing in the other bands is unknown. All galaxies are within a pixel of the one position of the test server's
+    images.
     """
     rows = pd.DataFrame({"object_id": FIRST_ID + np.arange(GALAXIES), "ra": 150 + 1e-6 * np.arange(GALAXIES)})
     moments = {f"g_sdssshape_psf_shape{axes}": value for axes, value in (("11", 0.09), ("22", 0.09), ("12", 0.0))}
@@ -50,7 +51,7 @@ def table() -> str:
 
 
 def configuration(server: HscServer) -> dict:
-    """Small images, short waits."""
+    """Configure small images and short waits."""
     waits = {"attempts": 4, "backoff_seconds": 0.01, "backoff_maximum_seconds": 0.05, "timeout_seconds": 20}
     return {
         "run": "hsc",
@@ -83,7 +84,7 @@ class Survey:
     cutouts: CutoutService
     snakemake: Callable[..., subprocess.CompletedProcess]
     said: list[str] = field(default_factory=list)
-    """What the commands printed."""
+    """Output of the commands."""
     process_list: set[str] = field(default_factory=set)
     """Command lines of all processes on the machine, seen while the servers were asked."""
 
@@ -97,7 +98,7 @@ class Survey:
         return self.folder / "results" / "hsc"
 
     def chunk(self, number: int) -> str:
-        """The name of a chunk: its number and a digest."""
+        """Find the name of a chunk, which is its number and a digest."""
         (path,) = (self.results / "chunks").glob(f"{number:05d}-*.parquet")
         return path.stem
 
@@ -108,7 +109,7 @@ class Survey:
         return done
 
     def retry_command(self, root: Path) -> list[str]:
-        """The command `tidalkin retry-failed`."""
+        """Make the command line of `tidalkin retry-failed`."""
         command = [str(Path(sys.executable).with_name("tidalkin")), "retry-failed", "--run", "results/hsc"]
         return [*command, "--configfile", "config.json", "--cores", "2", "--snakefile", str(root / "Snakefile")]
 
@@ -117,7 +118,7 @@ class Survey:
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False)
 
     def lines(self, *rows: int) -> dict[tuple[int, str], str]:
-        """The lines that ask for some rows of the catalog, by object and band."""
+        """Make the request lines of some rows of the catalog, by object and band."""
         cutouts = load_settings(self.config).cutouts
         objects = pd.read_csv(StringIO(table())).iloc[list(rows)]
         return {line.key: line.text for line in cutout_requests(objects, BANDS, cutouts.hsc_das, cutouts.size_pixels)}
@@ -126,7 +127,7 @@ class Survey:
         return sorted([self.lines(HOLED)[FIRST_ID + HOLED, "i"], *self.lines(LOST).values()])
 
     def asked(self) -> list[str]:
-        """The lines the cutout server was asked, sorted."""
+        """List the lines that the cutout server received, sorted."""
         return sorted(text for request in self.cutouts.requests for text in request.lines)
 
     def ledger(self) -> pd.DataFrame:
@@ -136,13 +137,13 @@ class Survey:
         return self.ledger()["status"].value_counts().to_dict()
 
     def missing(self) -> list[tuple[int, str]]:
-        """Row and band of each image that is not in the store."""
+        """List row and band of each image that is not in the store."""
         fraction = zarr.open_group(self.results / "images.zarr", mode="r")["good_fraction"][:]
         return [(int(row), BANDS[band]) for row, band in np.argwhere(fraction == 0)]
 
 
 def watched(answer: Callable[[Handler], None], seen: set[str]) -> Callable[[Handler], None]:
-    """The same answer, after a look at the process list."""
+    """Wrap an answer, so that each request also records the process list."""
 
     def look_and_answer(handler: Handler) -> None:
         seen.update(" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
@@ -153,7 +154,7 @@ def watched(answer: Callable[[Handler], None], seen: set[str]) -> Callable[[Hand
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory, snakemake) -> Iterator[Survey]:
-    """A run in which six cutouts failed, in two of three chunks, and the servers it talked to.
+    """A run with six failed cutouts in two of three chunks, and its servers.
 
     The account is in the environment; locks and caches stay in the test's own folder.
     """

@@ -1,4 +1,4 @@
-"""The workflow uses its own package: as a module of another workflow, and in the environment of another clone."""
+"""The workflow uses its own package, even as a module or in another clone's environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG = "{run: mine, cutouts: {simulated: {galaxies: 3}}, training: {batch_size
 
 
 def clone(root: Path, folder: Path, version: str) -> Path:
-    """A clone of the workflow whose package calls itself ``version``."""
+    """Copy the workflow, with a package of this version."""
     folder.mkdir()
     shutil.copy(root / "Snakefile", folder)
     for name in ("workflow", "config", "envs"):
@@ -36,7 +36,7 @@ def run(snakefile: Path, folder: Path, *arguments: str, environment: Path) -> su
 
 
 def package_version(catalog: Path) -> str:
-    """The version of the package that wrote a catalog."""
+    """Read the version of the package that wrote a catalog."""
     return pq.read_metadata(catalog).metadata[b"tidalkin"].decode()
 
 

@@ -1,4 +1,4 @@
-"""A re-run is right in the first run: it makes what changed, nothing else, and what a fresh run would make."""
+"""One run after a change remakes what changed, with the bytes of a fresh run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRODUCTS = ("objects.parquet", "images.json", "images.problems.csv", "images.zar
 
 
 def products(folder: Path) -> dict[str, bytes]:
-    """The bytes of what a run has made of its catalog and its images, and of the chunks that it uses."""
+    """Read the bytes of a run's catalog, images and chunks."""
     results = folder / "results" / "tiny"
     files = [path for name in PRODUCTS for path in [results / name, *(results / name).rglob("*")] if path.is_file()]
     for chunk in (results / "chunks").glob("*.parquet"):
@@ -47,7 +47,7 @@ def jobs(done: subprocess.CompletedProcess) -> set[str]:
 
 
 def assert_like_a_fresh_run(folder: Path, fresh: Path, config: dict, snakemake) -> None:
-    """The run has nothing to do, and its files are those of a run of this configuration in an empty folder."""
+    """Check that the run has nothing to do and equals a fresh one."""
     assert jobs(snakemake(folder, "-n", *UP_TO_IMAGES, config=config)) == set()
     fresh.mkdir()
     snakemake(fresh, *UP_TO_IMAGES, config=config)
@@ -63,7 +63,7 @@ def drawn(tmp_path_factory, snakemake) -> Path:
 
 @pytest.fixture
 def run(drawn, tmp_path) -> Path:
-    """A copy of a run up to its images, with times as the copying left them."""
+    """A copy of a run up to its images, with the times of the copying."""
     shutil.copytree(drawn, tmp_path / "run", copy_function=shutil.copy)
     return tmp_path / "run"
 
@@ -91,7 +91,7 @@ def test_bands_that_come_back_are_not_fetched_again(run, snakemake):
 
 @pytest.fixture
 def own(drawn, tmp_path, snakemake) -> tuple[Path, dict]:
-    """A finished run on FITS files of a user's own, and its configuration; the catalog is `catalog.csv`."""
+    """A finished run on a user's own FITS files and `catalog.csv`, and its configuration."""
     folder = tmp_path / "own"
     folder.mkdir()
     results = drawn / "results" / "tiny"

@@ -1,4 +1,4 @@
-"""The workflow on a real SLURM cluster: stages are jobs, a killed one is tried again, a change submits only its own."""
+"""The workflow on a real SLURM cluster: jobs run, are retried, and follow changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tidalkin.images.convert import convert
 
 pytestmark = pytest.mark.slurm
 
-# The test cluster has no accounting database, and polling can be fast: what a real cluster needs is in the profile.
+# The test cluster has no accounting database, and polling can be fast. The profile has the options of a real cluster.
 LOCAL = ["--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2"]
 LOCAL += ["--seconds-between-status-checks", "2", "--latency-wait", "10", "--jobs", "2", "--max-threads", "2"]
 LOCAL += ["--group-components", "embed=1"]
@@ -44,7 +44,7 @@ def workflow_command(root: Path, folder: Path, config: dict) -> list[str]:
 
 
 def logged_jobs(folder: Path) -> dict[str, int]:
-    """The SLURM job that wrote each log of the run."""
+    """Find the SLURM job that wrote each log of the run."""
     logs = folder / "results" / "tiny" / "logs"
     found = {}
     for log in sorted(logs.rglob("*.log")):
@@ -55,7 +55,7 @@ def logged_jobs(folder: Path) -> dict[str, int]:
 
 
 def wait_for_job(cluster: Cluster, comment: str, process: subprocess.Popen, log: Path) -> int:
-    """The number of the first running job whose comment names the rule ``comment``."""
+    """Wait for a running job whose comment names the rule ``comment``; return its number."""
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()[-6000:]
@@ -109,7 +109,7 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
 
 
 def cancel_workers(cluster: Cluster, work: Path, *, after_shards: int) -> set[int]:
-    """Kill all SLURM jobs that convert, once so many shards are finished; their numbers."""
+    """Kill all SLURM jobs that convert, once enough shards are finished; return their numbers."""
     deadline = time.monotonic() + 300
     while len(list((work / "store" / "object_id" / ".finished").glob("*.json"))) < after_shards:
         assert time.monotonic() < deadline, f"fewer than {after_shards} shards were ever seen"

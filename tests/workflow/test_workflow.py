@@ -1,4 +1,4 @@
-"""The workflow as a user runs it: what runs, what runs again after a change, and what it says when it cannot."""
+"""The workflow as a user runs it: first runs, re-runs after a change, and messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_only_what_a_change_of_config_touches_runs_again(finished_run, snakemake
 
 
 def test_another_run_takes_encoder_and_whitening_and_gives_the_same_vectors(finished_run, snakemake):
-    """The same galaxies under another name: nothing is trained or fitted, and every vector is the same."""
+    """Run the same galaxies under another name, with neither training nor fitting."""
     taken = {"encoder": "results/tiny/encoder/encoder.pt", "whitening": "results/tiny/whitening.npz"}
     other = TINY | {"run": "other", "reuse": taken, "evaluation": {"enabled": False}, "search": {"queries": {}}}
     done = snakemake(finished_run, config=other)

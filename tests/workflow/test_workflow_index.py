@@ -31,7 +31,7 @@ def write_embeddings(folder: Path) -> None:
 
 
 def jobs(output: str) -> dict[str, int]:
-    """The job table that Snakemake prints."""
+    """Read the job table that Snakemake prints."""
     table = {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", output, re.MULTILINE)}
     return {name: count for name, count in table.items() if name != "total"}
 

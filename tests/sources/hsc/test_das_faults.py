@@ -1,4 +1,4 @@
-"""The download of HSC cutouts through every fault the test server knows, and through kill -9."""
+"""The download of HSC cutouts survives every fault of the test server, and kill -9."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def files_below(folder: Path) -> set[str]:
 
 
 def run_to_the_end(objects: pd.DataFrame, cutouts: object, folder: Path) -> tuple[Fetched, int]:
-    """Fetch, again after each error a user would have to mend; also how often that was."""
+    """Fetch, and again after each error that a user must fix; also count those errors."""
     for stops in range(100):
         try:
             return fetch(objects, cutouts, folder), stops
@@ -55,7 +55,7 @@ def check_fault(kind: str, objects: pd.DataFrame, expected: Fetched, folder: Pat
         batches = [lines[start : start + size] for start in range(0, len(lines), size)]
         for batch in (batches[0], batches[len(batches) // 2], batches[-1]):
             at = {"first": 0, "middle": len(batch) // 2, "last": len(batch) - 1}[position]
-            # A line the archive has nothing for has no member to spoil.
+            # A line without data in the archive has no member to spoil.
             while service.expected(batch[at].text) is None:
                 at = at + 1 if position == "first" else at - 1
             service.faults[batch[at].text] = [kind]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from inspect import cleandoc
+from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
@@ -14,12 +15,13 @@ from tidalkin.config import Query, Section, Settings
 
 INTRODUCTION = """# Configuration
 
-Made by `make reference` from `workflow/tidalkin/config`, which checks every key before anything runs. A file needs
-only the keys that differ from the defaults. Values under `compute` never change results, and changing them re-runs
-nothing.
+A configuration file needs only the keys that differ from the defaults. All keys are checked before anything runs. Keys
+under `compute` never change results, and changing them re-runs nothing.
 
-On the command line: `snakemake --cores all --config 'search={k: 50}'`; another file: `--configfile my.yaml` (it stands
-alone: the default run's file is then not read).
+To use your own file, add `--configfile my_run.yaml`. It replaces `config/config.yaml` and does not mix with it. To
+change a single value, add it to the command, as in `snakemake --cores all --config 'search={k: 50}'`.
+
+This page is written by `make reference` from the code in `workflow/tidalkin/config`.
 """
 
 
@@ -40,8 +42,8 @@ def _allowed(annotation: Any) -> str:
         return f"list of: {inner}" if Ellipsis in arguments else f"[{', '.join(_allowed(a) for a in arguments)}]"
     if origin is dict:
         return "mapping"
-    if arguments and str(origin) == "typing.Annotated":
-        return _allowed(arguments[0])
+    if origin is Annotated:
+        return _allowed(arguments[0]) + "".join(_bounds(one) for one in arguments[1:] if isinstance(one, FieldInfo))
     return " or ".join("none" if argument is type(None) else _allowed(argument) for argument in arguments)
 
 
@@ -68,7 +70,7 @@ def _sections(section: type[Section], name: str) -> Iterator[str]:
         allowed = _allowed(annotation) + _bounds(field)
         rows.append(f"| `{key}` | `{_default(field)}` | {allowed} | {field.description} |".replace("||", "|"))
     title = f"`{name}`" if name else "Top level"
-    text = [f"## {title}", "", section.__doc__ or "", ""]
+    text = [f"## {title}", "", cleandoc(section.__doc__ or ""), ""]
     if rows:
         text += ["| key | default | allowed | meaning |", "| --- | --- | --- | --- |", *rows, ""]
     yield "\n".join(text)
