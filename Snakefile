@@ -1,9 +1,10 @@
-# tidalkin: from a few galaxies you point at to all that look like them.
+# tidalkin: find the galaxies that look like the ones you point at.
 #
 # catalog -> fetch -> convert -> train -> whiten -> embed -> index -> search, evaluate
 #
-# Each rule below lives in the file of its stage, names one script in workflow/scripts, and hands it exactly the
-# configuration values that change its output: change a value, and only what depends on it runs again.
+# This file is the table of contents. Each stage has a file of rules, and each rule calls one script in
+# workflow/scripts. The `params` of a rule are exactly the configuration values that change its output. After a change
+# of a value, only the jobs that depend on it run again.
 
 import sys
 from pathlib import Path
@@ -13,8 +14,8 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# The package beside this file is used here, by every script and by every process that a script starts: also where the
-# environment has that of another clone, and where this file is a module of another workflow.
+# Import the package beside this file, here, in every script, and in every process that a script starts. This must hold
+# even if the environment has the package of another clone, or if this file is a module of another workflow.
 PACKAGE = Path(str(workflow.current_basedir.join("workflow").get_path_or_uri(secret_free=True))).absolute()
 sys.path.insert(0, str(PACKAGE))
 
@@ -22,8 +23,8 @@ import tidalkin
 
 if Path(tidalkin.__file__).parents[1].resolve() != PACKAGE.resolve():
     raise WorkflowError(
-        f"the workflow in {PACKAGE.parent} cannot use its own package, since that of "
-        f"{Path(tidalkin.__file__).parents[2]} is in use already: run the two workflows one after the other"
+        f"the workflow in {PACKAGE.parent} cannot use its own package, because the package of "
+        f"{Path(tidalkin.__file__).parents[2]} is already imported: run the two workflows one after the other"
     )
 
 from tidalkin.config import load_settings
@@ -32,7 +33,7 @@ from tidalkin.stage import lend_package
 
 lend_package(PACKAGE)
 
-# A file named with --configfile replaces the default run; it does not mix with it.
+# A file given with --configfile replaces the default configuration and does not mix with it.
 if not workflow.overwrite_configfiles:
 
     configfile: "config/config.yaml"

@@ -63,7 +63,6 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_title = f"tidalkin {release}"
 html_theme_options = {
-    "github_url": "https://github.com/tidalkin/tidalkin",
     "show_toc_level": 2,
     "navigation_with_keys": False,
 }

@@ -159,5 +159,5 @@ def test_a_command_that_needs_the_pipeline_says_how_to_install_it(folder):
     done = base_install(folder, "download-report", "--run", "results/small")
     assert done.returncode == 1
     assert done.stderr.startswith("this command needs the package ")
-    assert "pip install 'tidalkin[pipeline]'" in done.stderr
+    assert "pip install '.[pipeline]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -64,7 +64,7 @@ def test_the_help_says_what_is_asked_for_what_is_passed_on_and_how_it_ends(folde
     text = " ".join(done.stdout.split())
     for words in (
         "--run RUN [--configfile FILE] [OPTIONS OF SNAKEMAKE]",
-        "Download the cutouts that failed once more",
+        "Download the failed cutouts once more",
         "Other options go to snakemake",
         "The exit status is 0 if nothing is left to retry, and 1 if something failed again",
     ):

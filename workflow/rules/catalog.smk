@@ -1,8 +1,8 @@
-# Which galaxies: ask HSC's catalog server for them where the configuration says so, check the catalog, and split it into
-# chunks that stay what they are when it grows.
+# Query HSC's catalog server if the configuration says so, check the catalog, and split it into chunks. When a catalog
+# grows, its existing chunks stay the same.
 
 
-# A checkpoint: how many galaxies a query finds is known only when it has run.
+# This is a checkpoint, because the number of galaxies is known only after the query.
 checkpoint query:
     input:
         settings.catalog.query or [],
@@ -26,7 +26,7 @@ checkpoint query:
         "../scripts/query.py"
 
 
-# The table is no input where it is a file of the user's: its content decides, not its path or its time.
+# A user's own table is not an input, because its content should decide, and not its path or its time.
 rule catalog:
     input:
         **QUERY_TABLE,
@@ -50,7 +50,7 @@ rule catalog:
         "../scripts/catalog.py"
 
 
-# Apart from the catalog, which also runs again where a label or another column of the user's has changed.
+# A rule of its own, because `catalog` also runs again when a label or another column of the user's has changed.
 rule chunks:
     input:
         **{name: ancient(table) for name, table in QUERY_TABLE.items()},

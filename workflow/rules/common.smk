@@ -1,4 +1,4 @@
-# What the rules share: what there is to fetch, the files of each stage, and memory that grows on retry.
+# Shared by the rules: the plan of the run, the files of each stage, and memory that grows on retry.
 
 from functools import cache
 
@@ -10,9 +10,9 @@ from tidalkin.sources.plan import plan_run, planned_objects
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
 
-# The version of each rule's output. A profile says that the text of the code does not count: a comment must not train
-# again. So raise a version here where a change of the code changes an output that is made from the same inputs. The
-# version of `fetch` is `tidalkin.catalog.plan.FETCH_VERSION`, since it is part of the chunks' names.
+# The version of each rule's output. The profiles ignore changes of the code, so that a new comment does not train again.
+# If a change of the code changes an output, raise its version here. The version of `fetch` is
+# `tidalkin.catalog.plan.FETCH_VERSION`, because it is part of the chunks' names.
 VERSIONS = {
     "query": 1,
     "catalog": 1,
@@ -35,7 +35,7 @@ VERSIONS = {
     "train": 1,
 }
 
-# The table that the catalog is made from; the simulated survey has none.
+# The table from which the catalog is made. The simulated survey has none.
 TABLE = {"simulated": None, "file": settings.catalog.path, "hsc_sql": f"{RESULTS}/query.csv.gz"}[
     settings.catalog.source
 ]
@@ -48,17 +48,17 @@ except TidalkinError as error:
 
 
 def uses(*keys, simulated=()):
-    """Declare the settings that decide a rule's output; its script may read these, and no others.
+    """Declare the settings that decide a rule's output. Its script may read these, and no others.
 
-    Those in ``simulated`` matter only where the survey is drawn. Leave out what controls how a result is computed
-    (`compute`, for example): changing it must run nothing again.
+    Settings in ``simulated`` are added if the survey is simulated. Leave out settings that control how a result is
+    computed, such as `compute`, because changing them must run nothing again.
     """
     is_drawn = settings.cutouts.source == "simulated"
     return declare(settings, *keys, *(simulated if is_drawn else ()))
 
 
 def check_searches():
-    """Refuse queries for what is not there, before anything is fetched or trained for them."""
+    """Refuse queries for missing galaxies or files before anything is fetched or trained."""
     if not (settings.search.queries and workflow.is_main_process):
         return
     try:
@@ -74,18 +74,18 @@ if PLAN:
 
 @cache
 def plan_after_query(table):
-    """Plan a run whose table the catalog server has just given."""
+    """Plan a run after the catalog server has sent its table."""
     check_searches()
     return plan_run(settings, table, f"{RESULTS}/catalog.parquet")
 
 
 def plan(wildcards):
-    """How many galaxies there are, and in which chunks: known from the start, unless it takes a query to know."""
+    """Return the plan of the run. It exists from the start, unless the catalog server must be queried first."""
     return PLAN or plan_after_query(checkpoints.query.get().output.table)
 
 
 def table_digest(wildcards):
-    """Digest of the user's table; the catalog server's answer is an input, which Snakemake compares itself."""
+    """Digest the user's own table. Snakemake itself compares the catalog server's answer, which is an input."""
     return made_from(settings, TABLE) if settings.catalog.source == "file" else None
 
 
@@ -122,7 +122,7 @@ def debris_maps(wildcards):
 
 
 def parts(wildcards):
-    """The shards of each part of the index, by its name."""
+    """Return the shards of each part of the index, by the part's name."""
     return parts_of(shards(wildcards), settings.index.shards_per_part)
 
 
@@ -135,7 +135,7 @@ def part_vector_ids(wildcards):
 
 
 def index_parts(wildcards):
-    """What the index is joined from; nothing, where one job does all."""
+    """Return the files from which the index is joined, or none if a single job builds it."""
     names = parts(wildcards)
     if len(names) == 1:
         return {}
@@ -144,13 +144,13 @@ def index_parts(wildcards):
 
 
 def query_files(wildcards):
-    """FITS files of the galaxy that a query brings along, if it does."""
+    """Return the FITS files of a query's own galaxy, if it has one."""
     template = settings.search.queries[wildcards.query].cutout
     return cutout_files(template, settings.cutouts.bands) if template else []
 
 
 def training_pictures():
-    """What the training leaves to look at, where there is one."""
+    """Return the pictures of the training, if the run trains."""
     names = [] if settings.reuse.encoder else ["history", "views"]
     return [f"{RESULTS}/encoder/{name}.png" for name in names]
 
@@ -160,17 +160,17 @@ def mosaics():
 
 
 def ranking():
-    """Name the ranking of the whole survey, where the encoder learns from injected light."""
+    """Return the ranking of the whole survey, if the encoder learns from injected light."""
     return [f"{RESULTS}/ranking.parquet"] if settings.injection.enabled else []
 
 
 def evaluation():
-    """What the evaluation leaves, where the configuration asks for it."""
+    """Return the result of the evaluation, if it is enabled."""
     return [f"{RESULTS}/evaluation/metrics.csv"] if settings.evaluation.enabled else []
 
 
 def growing(megabytes):
-    """Memory for a job: the first try asks for ``megabytes``, the second for twice that, and so on."""
+    """Return the memory of a job: ``megabytes`` on the first attempt, twice as much on the second, and so on."""
 
     def memory(wildcards, attempt):
         return megabytes * attempt

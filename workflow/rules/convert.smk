@@ -1,8 +1,8 @@
-# All cutouts into one Zarr store: calibrated flux on one grid of pixels, with the sky noise and seeing beside it.
+# Convert all cutouts to one Zarr store of calibrated flux on a common grid, with sky noise and seeing.
 
 
-# The list of its shards stands for the store, in this rule and in those that read it. So Snakemake neither deletes the
-# store before a conversion that may fail, nor takes the time of a folder, which any copy changes, for a new content.
+# The output is the list of the store's shards, and not the store itself. Otherwise Snakemake would delete the store
+# before a conversion that may fail, and would compare the time of a folder, which any copy changes.
 rule convert:
     input:
         objects=f"{RESULTS}/objects.parquet",

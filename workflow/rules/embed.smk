@@ -1,4 +1,4 @@
-# Every image to a vector: the whitening, fitted on a sample or that of another run, then one job per shard.
+# Turn every image into a vector, with one job per shard. The whitening is fitted on a sample, or taken from another run.
 
 
 if settings.reuse.whitening:
@@ -54,10 +54,10 @@ rule embed:
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",
     output:
+        # Only an encoder that learned from injected light has debris maps.
         **({"debris_maps": f"{RESULTS}/embeddings/{{shard}}.debris_map.npy"} if settings.injection.enabled else {}),
         vectors=f"{RESULTS}/embeddings/{{shard}}.npy",
         ids=f"{RESULTS}/embeddings/{{shard}}.ids.npy",
-        # Where the encoder sees faint light; only an encoder that learned from injected light has such a map.
     log:
         f"{RESULTS}/logs/embed/{{shard}}.log",
     benchmark:

@@ -1,4 +1,4 @@
-# How well labelled galaxies are found, beside baselines that saw the same images.
+# Measure how well labelled galaxies are found, compared with baselines on the same images.
 
 
 rule baseline_random:
@@ -117,7 +117,7 @@ rule evaluate:
             f"{RESULTS}/evaluation/examples.png",
             caption="../report/examples.rst",
             category="Evaluation",
-            labels={"figure": "Answers to one example"},
+            labels={"figure": "Results of one example"},
         ),
         curves=f"{RESULTS}/evaluation/curves.csv",
         completeness_table=f"{RESULTS}/evaluation/completeness.csv",

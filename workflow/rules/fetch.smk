@@ -1,9 +1,9 @@
-# The cutouts of one chunk of the catalog: a tar of FITS files as the archive sent them, and a ledger of what became of
-# each object in each band.
+# Fetch the cutouts of one chunk of the catalog. The results are a tar of FITS files as the archive sent them, and a
+# ledger with the status of each object and band.
 
 
-# A chunk's name holds a digest of all that decides its cutouts: it is fetched if, and only if, its file is not there.
-# So neither a change of another chunk nor the order in which Snakemake looks at things can fetch it, or leave it out.
+# A chunk's name holds a digest of everything that determines its cutouts, so it is fetched if, and only if, its file is
+# missing. A change of another chunk has no effect on it.
 rule fetch:
     input:
         ancient(f"{RESULTS}/chunks"),

@@ -1,5 +1,6 @@
-# All vectors in one FAISS index, with its recall against exact search. One job does it, up to `index.shards_per_part`
-# shards; with more, one trains the index, many add a part of the shards each, and `index` joins what they made.
+# Build one FAISS index of all vectors, and measure its recall against exact search. Up to `index.shards_per_part`
+# shards, one job does it. With more, `index_train` trains the index, each `index_part` adds one part of the shards, and
+# `index` joins the parts.
 
 
 rule index_train:

@@ -1,4 +1,4 @@
-# The queries of the configuration: a table and a mosaic for each.
+# Answer the queries of the configuration, with a table and a mosaic for each, and rank the whole survey.
 
 
 rule search:
@@ -48,7 +48,7 @@ rule search:
         "../scripts/search.py"
 
 
-# The whole survey, ranked with no example: its debris score, and a mosaic of the first galaxies.
+# Rank the whole survey by the debris score, with no example, and draw a mosaic of the first galaxies.
 rule rank:
     input:
         catalog=f"{RESULTS}/catalog.parquet",

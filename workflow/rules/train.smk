@@ -1,4 +1,4 @@
-# The encoder: SimSiam on all images, without labels, or that of another run; and a sheet of the views it is trained on.
+# Train the encoder (SimSiam) on all images, without labels, or take that of another run. Draw some training views.
 
 
 rule views:

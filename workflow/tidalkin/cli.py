@@ -41,7 +41,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("tidalkin"):
             raise
-        hint = "install what the pipeline needs: pip install 'tidalkin[pipeline]'"
+        hint = "in a clone of tidalkin, install the requirements of the pipeline with `pip install '.[pipeline]'`"
         print(f"this command needs the package {error.name}, which is not installed: {hint}", file=sys.stderr)
         sys.exit(1)
 
@@ -66,18 +66,20 @@ def search(
     like: Annotated[list[int] | None, typer.Option(help="object_id of an example; repeat for more.")] = None,
     unlike: Annotated[list[int] | None, typer.Option(help="object_id of a counter-example; repeat for more.")] = None,
     position: Annotated[
-        tuple[float, float] | None, typer.Option(help="Example at this place: RA DEC, degrees, ICRS.")
+        tuple[float, float] | None, typer.Option(help="Position of an example: RA DEC, degrees, ICRS.")
     ] = None,
     cutout: Annotated[
         str | None,
-        typer.Option(help="Example of your own: a FITS file with HDUs G, R, ..., or a name with {band} or {BAND}."),
+        typer.Option(
+            help="Your own example: a FITS file with the HDUs G, R, ..., or a file name with {band} or {BAND}."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Number of look-alikes.")] = DEFAULTS.k,
     run: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Results of a run; repeat to search runs that share encoder and whitening as one "
-            "[default: the newest index below results/]."
+            help="Results of a run; repeat to search several runs that share encoder and whitening.",
+            show_default="the newest run below results/",
         ),
     ] = None,
     output: Annotated[
@@ -89,7 +91,7 @@ def search(
     debris_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the debris score; 0 for plain look-alikes.")
     ] = DEFAULTS.debris_weight,
-    configfile: Annotated[Path, typer.Option(help="Configuration the run was made with; for --cutout only.")] = Path(
+    configfile: Annotated[Path, typer.Option(help="Configuration of the run, for --cutout only.")] = Path(
         "config/config.yaml"
     ),
 ) -> None:
@@ -108,7 +110,7 @@ def search(
 @app.command()
 def download_report(
     run: Annotated[Path, typer.Option(help="Results of a run, like results/hsc_pdr3.")],
-    bands: Annotated[str, typer.Option(help="The bands that are downloaded.")] = "grizy",
+    bands: Annotated[str, typer.Option(help="Bands of the run.")] = "grizy",
     output: Annotated[
         Path | None, typer.Option(help="Also write download.csv and download.json to this folder.")
     ] = None,
@@ -132,14 +134,14 @@ def download_report(
 def retry_failed(
     context: typer.Context,
     run: Annotated[Path, typer.Option(help="Results of a run, like results/hsc_pdr3.")],
-    configfile: Annotated[Path, typer.Option(help="Configuration the run was made with.")] = Path("config/config.yaml"),
+    configfile: Annotated[Path, typer.Option(help="Configuration of the run.")] = Path("config/config.yaml"),
 ) -> None:
-    """Download the cutouts that failed once more.
+    """Download the failed cutouts once more.
 
     From HSC's cutout service and hips2fits, nothing that is complete is downloaded again. Other options go to
-    snakemake; it uses all cores unless they name cores, jobs or a profile. Afterwards, run snakemake as usual, which
-    makes what depends on these cutouts. The exit status is 0 if nothing is left to retry, and 1 if something failed
-    again.
+    snakemake, which uses all cores unless they name cores, jobs or a profile. Afterwards, run snakemake as usual to
+    update everything that depends on these cutouts. The exit status is 0 if nothing is left to retry, and 1 if
+    something failed again.
     """
     chunks = _chunks_to_retry(run)
     if not chunks:
@@ -157,20 +159,20 @@ def retry_failed(
         str(absolute_path(configfile)),
     ]
     tars = [f"results/{absolute_path(run).name}/cutouts/{chunk}.tar" for chunk in chunks]
-    # Their names after the options that take many values would be read as such values, so they stand behind `--`.
+    # After an option that takes many values, the names would be read as values. So they follow `--`.
     status = _run_to_its_end([*command, "--directory", str(folder), "--forcerun", *tars, "--", *tars])
     if status:
-        print("not done: correct what stopped it, then give the same command again", file=sys.stderr)
+        print("not done: correct the error above, then give the same command again", file=sys.stderr)
         raise typer.Exit(status)
     if {"-n", "--dry-run", "--dryrun"} & set(context.args):
         return
     left = _chunks_to_retry(run)
     if left:
         raise TidalkinError(
-            f"cutouts failed again in {', '.join(left)}: `tidalkin download-report --run {run}` says why; "
-            "try again later"
+            f"cutouts failed again in {', '.join(left)}: see the reasons with `tidalkin download-report --run {run}`, "
+            "and retry later"
         )
-    print("all that had failed is here: run snakemake as usual for what depends on it")
+    print("nothing failed this time: run snakemake as usual to update everything that depends on these cutouts")
 
 
 def _chunks_to_retry(run: Path) -> list[str]:
@@ -197,7 +199,7 @@ def _with_cores(options: Sequence[str]) -> list[str]:
 
 
 def _run_to_its_end(command: Sequence[str]) -> int:
-    """Run a command, and leave it the time to end in order after Ctrl-C."""
+    """Run a command, and let it end in order after Ctrl-C."""
     with subprocess.Popen(command) as running:
         while True:
             try:
