@@ -17,7 +17,7 @@ class Dask(Section):
     """The Dask cluster that converts cutouts."""
 
     cluster: Literal["local", "slurm", "address"] = Field(
-        "local", description="Kind of cluster: processes here, SLURM jobs, or one that runs already."
+        "local", description="Kind of cluster: local processes, SLURM jobs, or one that is already running."
     )
     workers: int | None = Field(
         None, ge=1, le=10_000, description="Workers. By default, as many as the rule has threads."

@@ -50,11 +50,11 @@ class Folder(Section):
     template: str = Field(
         "{object_id}-HSC-{BAND}.fits",
         description="File name of one cutout, below `path`. Fields: `{object_id}`, `{band}` (g), `{BAND}` (G), with a "
-        "format if need be (`{object_id:06d}`). `*` and `?` stand for what varies otherwise; one file must fit. "
-        "Without a band field, each object has one multi-extension file, its HDUs named by `hdu_template`.",
+        "format if needed (`{object_id:06d}`). `*` and `?` match other parts of the name; exactly one file must match. "
+        "Without a band field, each object has one multi-extension file, with HDUs named by `hdu_template`.",
     )
     hdu_template: str = Field(
-        "{BAND}", description="Name of a band's image HDU, where one file holds all bands. Fields as in `template`."
+        "{BAND}", description="Name of a band's image HDU, if one file holds all bands. Fields as in `template`."
     )
 
     @model_validator(mode="after")
@@ -104,19 +104,20 @@ class HscDasTransport(Transport):
     """
 
     timeout_seconds: Positive = Field(3600.0, description="Longest silence of the server, seconds.")
-    lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts asked for in one request.")
+    lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts per request.")
     bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
 
 
 class HscPatchesTransport(Transport):
-    """Requests for patches, and the folder they are kept in while they are cut.
+    """Requests for patches, and the folder that keeps them while they are cut.
 
     Changing these keys fetches nothing again.
     """
 
-    cache: str = Field("", description="Folder the patches are kept in while they are cut; empty: the user's cache.")
+    cache: str = Field("", description="Folder that keeps patches while they are cut; empty for the user's cache.")
     cache_gigabytes: Positive = Field(
-        20.0, description="Size of that folder; what was used longest ago goes first. One patch has 0.2 in each band."
+        20.0,
+        description="Size of that folder, GB. The least recently used patches are deleted. A patch has 0.2 per band.",
     )
 
 
@@ -142,15 +143,15 @@ class HscDas(Section):
     )
     rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
     image_type: Literal["coadd", "coadd/bg"] = Field(
-        "coadd", description="`coadd` has the sky subtracted locally; `coadd/bg` keeps faint wide light."
+        "coadd", description="`coadd` has the sky subtracted locally; `coadd/bg` keeps faint extended light."
     )
-    mask: bool = Field(True, description="Ask for the mask plane.")
-    variance: bool = Field(True, description="Ask for the variance plane.")
+    mask: bool = Field(True, description="Request the mask plane.")
+    variance: bool = Field(True, description="Request the variance plane.")
     transport: HscDasTransport = HscDasTransport()
 
 
 class HscPatches(Section):
-    """Whole coadd patches of HSC, cut here, for dense samples.
+    """Whole coadd patches of HSC, cut locally, for dense samples.
 
     The catalog needs the columns `tract` and `patch`.
     """
@@ -165,7 +166,7 @@ class HscPatches(Section):
 
 
 class Hips2fits(Section):
-    """CDS's hips2fits service: resampled images of HSC, without an account, without mask and variance."""
+    """CDS's hips2fits service: resampled images of HSC without mask and variance, but without an account."""
 
     HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
 
@@ -177,7 +178,7 @@ class Hips2fits(Section):
         None,
         ge=0.0,
         le=40.0,
-        description="AB magnitude of one count in the HiPS. The service does not say; HSC's coadds have 27.0. Needed.",
+        description="AB magnitude of one count in the HiPS, required; 27.0 for HSC's coadds.",
     )
     transport: Hips2fitsTransport = Hips2fitsTransport()
 
@@ -193,7 +194,7 @@ class Hips2fits(Section):
 
 
 class MmuHsc(Section):
-    """A local copy of the Multimodal Universe's HSC set.
+    """A local copy of the Multimodal Universe's HSC data set.
 
     Its images have 160 pixels on a side, with masks and variance.
     """
@@ -203,7 +204,7 @@ class MmuHsc(Section):
         27.0,
         ge=0.0,
         le=40.0,
-        description="AB magnitude of one count; HSC's coadds, whose pixels the set keeps, have 27.",
+        description="AB magnitude of one count. The data set keeps the pixels of HSC's coadds, which have 27.",
     )
 
 
@@ -213,12 +214,12 @@ class Cutouts(Section):
     source: str = Field(
         "simulated",
         description="The source: `simulated`, `folder`, `hsc_das`, `hsc_patches`, `hips2fits`, `mmu_hsc`, or the name "
-        "of one that an installed package adds.",
+        "of a source that an installed package adds.",
         json_schema_extra={"anyOf": [{"enum": [*BUILT_IN_SOURCES]}, {"type": "string"}]},
     )
     bands: tuple[Band, ...] = Field(BANDS, min_length=1, description="Bands, in the order of the network's channels.")
     size_arcsec: Positive = Field(
-        21.504, le=300.0, description="Side of the cutouts to draw or ask for, arcsec (128 pixels are 21.504)."
+        21.504, le=300.0, description="Side of the cutouts to draw or request, arcsec (128 pixels are 21.504)."
     )
     simulated: SimulatedSurvey = SimulatedSurvey()
     folder: Folder = Folder()

@@ -21,7 +21,7 @@ class Images(Section):
         ("BAD", "SAT", "NO_DATA"), description="Mask planes whose pixels count as missing (MP_<name> in the header)."
     )
     bad_mask_bits: tuple[int, ...] = Field(
-        (), description="Bits that count as missing if a mask does not name its planes; 0, 1, 8 in HSC's."
+        (), description="Bits that count as missing if a mask does not name its planes; 0, 1, 8 for HSC."
     )
 
     @model_validator(mode="after")
@@ -38,12 +38,12 @@ class Stretch(Section):
         1,
         ge=1,
         le=8,
-        description="Pixels averaged along each axis first: 2 shows fainter light at a quarter of the cost.",
+        description="Pixels averaged along each axis first; 2 shows fainter light at a quarter of the cost.",
     )
     softening_sigma: Positive = Field(3.0, description="Softening, in units of the sky sigma of a stored pixel.")
     maximum: Positive | None = Field(None, description="Cap on the stretched value; none for no cap.")
     asymmetry: bool = Field(
         False,
-        description="Adds a channel: what half a turn about the galaxy does not repeat of the light of all bands; "
-        "needs `augment.jitter_pixels: 0`.",
+        description="Add a channel: the light of all bands minus the same after half a turn about the centre. "
+        "Needs `augment.jitter_pixels: 0`.",
     )

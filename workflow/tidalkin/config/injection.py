@@ -12,11 +12,11 @@ from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section
 class Injection(Section):
     """Faint light injected into unlabelled galaxies (synthetic source injection), which the network learns to find."""
 
-    fraction: Fraction = Field(0.5, description="Share of the galaxies of a batch that light is injected into.")
+    fraction: Fraction = Field(0.5, description="Share of the galaxies of a batch that get light.")
     surface_brightness: Range | None = Field(
         None,
-        description="Range of the light's surface brightness in i, mag/arcsec²: its mean over the brightest area that "
-        "holds half of the light. None: from 2.3 magnitudes brighter to 1.2 fainter than one sky sigma per pixel, "
+        description="Range of the light's surface brightness in i, mag/arcsec², the mean over the brightest area that "
+        "holds half of the light. By default from 2.3 magnitudes brighter to 1.2 fainter than one sky sigma per pixel, "
         "which is 23.5 to 27.0 at the depth of HSC Wide.",
     )
     color: float = Field(1.0, description="Mean colour of the light, g - i, mag.")
@@ -29,10 +29,10 @@ class Injection(Section):
     inner_radius_arcsec: Range = Field((1.0, 3.0), description="Radius inside which the light fades out, arcsec.")
     outer_radius_arcsec: Positive = Field(9.0, description="Radius beyond which there is no light, arcsec.")
     head_weight: NonNegative = Field(
-        1.0, description="Weight in the loss of the head that says whether light was injected."
+        1.0, description="Weight in the loss of the head that predicts whether light was injected."
     )
     map_weight: NonNegative = Field(
-        3.0, description="Weight in the loss of the dense head that says where light was injected."
+        3.0, description="Weight in the loss of the dense head that predicts where light was injected."
     )
 
     @property

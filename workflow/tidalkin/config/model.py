@@ -17,10 +17,10 @@ class Augment(Section):
 
     crop: int = Field(96, ge=8, description="Side of a view, pixels.")
     jitter_pixels: NonNegative = Field(13.0, description="Largest shift of the centre, pixels.")
-    rotate: bool = Field(False, description="Rotate by any angle (and flip); false: only flips and quarter turns.")
+    rotate: bool = Field(False, description="Rotate by any angle (and flip); if false, only flips and quarter turns.")
     zoom: Range = Field((1.0, 1.0), description="Range of the magnification.")
     shear: Annotated[float, Field(ge=0.0, le=0.7)] = Field(
-        0.0, description="Largest shear, along any axis: views of a disc differ in inclination; 1 would flatten it."
+        0.0, description="Largest shear, along any axis, so that views of a disc differ in inclination."
     )
     blur_arcsec: Range = Field(
         (0.0, 0.0), description="Range of the FWHM added in quadrature to the PSF, drawn per band, arcsec."
@@ -31,7 +31,9 @@ class Augment(Section):
     color: NonNegative = Field(0.0, description="Standard deviation of the natural logarithm of each band's factor.")
     discs: int = Field(0, ge=0, le=50, description="Discs blanked away from the centre.")
     disc_radius_arcsec: Range = Field((0.5, 1.5), description="Range of the discs' radii, arcsec.")
-    disc_distance_arcsec: NonNegative = Field(3.0, description="Discs' edges stay this far from the centre, arcsec.")
+    disc_distance_arcsec: NonNegative = Field(
+        3.0, description="Smallest distance of a disc's edge from the centre, arcsec."
+    )
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:
@@ -77,17 +79,17 @@ class Training(Section):
     epochs: int = Field(9, ge=1, le=10_000, description="Passes over the images.")
     batch_size: int = Field(64, ge=2, le=65_536, description="Galaxies per step, over all processes.")
     optimizer: Literal["adamw", "sgd"] = Field(
-        "adamw", description="`adamw` needs far fewer epochs; `sgd` is what SimSiam was published with."
+        "adamw", description="`adamw` needs far fewer epochs; `sgd` is the optimizer of the SimSiam paper."
     )
     base_learning_rate: Positive = Field(0.02, description="Rate for a batch of 256; scaled with the batch size.")
     warmup_epochs: NonNegative = Field(1.0, description="Epochs of linear warm-up; at most half of all epochs.")
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="Momentum of `sgd`.")
     weight_decay: NonNegative = Field(0.02, description="Weight decay.")
     minimum_good_fraction: Fraction = Field(
-        0.5, description="Galaxies with fewer good pixels in some band are not trained on."
+        0.5, description="Fraction of good pixels that training needs in every band of a galaxy."
     )
     shuffle_window: int = Field(
-        4096, ge=1, description="Galaxies of whole shards that are shuffled together; streaming holds two windows."
+        4096, ge=1, description="Galaxies that are shuffled together, in whole shards; streaming holds two windows."
     )
     collapse_below: Fraction = Field(
         0.1, description="Stop when the standard deviation of the normalised projection times sqrt(dim) is below this."
@@ -102,9 +104,11 @@ class Reuse(Section):
 
     encoder: str | None = Field(
         None,
-        description="The other run's `encoder/encoder.pt`; nothing is trained. Bands, stretch and network must agree.",
+        description="The other run's `encoder/encoder.pt`. Nothing is trained. Bands, stretch and network must agree.",
     )
-    whitening: str | None = Field(None, description="Its `whitening.npz`; the section `embedding` must agree.")
+    whitening: str | None = Field(
+        None, description="The other run's `whitening.npz`. The section `embedding` must agree."
+    )
 
     @model_validator(mode="after")
     def _whitening_has_its_encoder(self) -> Self:
@@ -114,7 +118,7 @@ class Reuse(Section):
 
 
 class Embedding(Section):
-    """Images to vectors: features of all stages, averaged over symmetries, whitened, of length one."""
+    """Vectors of images: features of all stages, averaged over symmetries, whitened, of length one."""
 
     dimensions: int = Field(
         128,
@@ -122,18 +126,21 @@ class Embedding(Section):
         le=4096,
         description="Dimensions of a vector; the last is the debris score, if training had injected light.",
     )
-    symmetries: Literal[1, 2, 4, 8] = Field(8, description="Flips and quarter turns averaged over.")
-    crop: int | None = Field(None, ge=8, description="Side of the central part that is embedded, pixels; none: all.")
-    whitening_sample: int = Field(20_000, ge=16, description="Most galaxies the whitening is fitted on.")
+    symmetries: Literal[1, 2, 4, 8] = Field(8, description="Number of flips and quarter turns to average over.")
+    crop: int | None = Field(
+        None, ge=8, description="Side of the central part to embed, pixels; none for the whole image."
+    )
+    whitening_sample: int = Field(20_000, ge=16, description="Largest number of galaxies to fit the whitening on.")
     whitening_views: int = Field(
         0,
         ge=0,
         le=100,
-        description="Random views per galaxy of that sample: kept are the directions in which views of a galaxy agree "
-        "and galaxies differ; 0: the directions in which galaxies differ most.",
+        description="Random views per galaxy of that sample. The directions kept are those in which galaxies differ "
+        "most, compared with the views of one galaxy. With 0, the views do not count.",
     )
     minimum_good_fraction: Fraction = Field(
-        0.5, description="Galaxies with fewer good pixels in some band are left out (and listed)."
+        0.5,
+        description="Fraction of good pixels that a vector needs in every band; other galaxies are listed in the log.",
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="Type of the stored vectors.")
 

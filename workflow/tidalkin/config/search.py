@@ -34,7 +34,7 @@ class Query(Section):
     unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
     position: tuple[float, float] | None = Field(None, description="Right ascension and declination, degrees, ICRS.")
     cutout: str | None = Field(
-        None, description="A multi-band FITS file, or a file name with {band} or {BAND}, of a galaxy of your own."
+        None, description="Your own galaxy: a multi-band FITS file, or a file name with {band} or {BAND}."
     )
 
     @model_validator(mode="after")
@@ -56,7 +56,7 @@ class Search(Section):
     radius_arcsec: Positive = Field(2.0, description="Largest distance of a galaxy from `position`, arcsec.")
     debris_weight: NonNegative = Field(
         8.0,
-        description="Weight of the debris score in a search, where every other dimension has weight 1; 0: plain "
+        description="Weight of the debris score in a search, where every other dimension has weight 1; 0 for plain "
         "look-alikes.",
     )
     queries: dict[str, Query] = Field(default_factory=dict, description="Queries by name.")
@@ -72,18 +72,18 @@ class Search(Section):
 class EvaluationSettings(Section):
     """The evaluation of searches against labels."""
 
-    enabled: bool = Field(True, description="Evaluate; needs the catalog column `label`.")
+    enabled: bool = Field(True, description="Whether to evaluate. Needs the catalog column `label`.")
     negative_label: str = Field("none", description="Label of galaxies without a feature; all others have one.")
     probe_labels: tuple[int, ...] = Field(
         (5, 10, 20, 50, 100, 200, 500),
         min_length=1,
-        description="Numbers of labels a linear probe learns from; all is added.",
+        description="Numbers of labels to train a linear probe on. The number of all labels is added.",
     )
     set_size: int = Field(20, ge=1, description="Examples in the search from a set.")
-    repeats: int = Field(10, ge=2, le=1000, description="Random splits per figure.")
+    repeats: int = Field(10, ge=2, le=1000, description="Random splits to average each metric over.")
     precision_at: int = Field(20, ge=1, description="k of precision@k.")
     sample: int = Field(
         1000,
         ge=1,
-        description="Most labelled galaxies that all methods are compared on: statmorph, for one of them, is slow.",
+        description="Largest number of labelled galaxies to compare the methods on, because statmorph is slow.",
     )
