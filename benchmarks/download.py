@@ -79,7 +79,7 @@ class Measured:
 
 
 def chunk(number: int, size: int) -> pd.DataFrame:
-    """Catalog rows of one chunk, in no order a server would like."""
+    """Make catalog rows of one chunk, in random order."""
     generator = np.random.default_rng(number)
     object_id = number * size + np.arange(size)
     return pd.DataFrame(

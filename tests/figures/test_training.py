@@ -24,7 +24,7 @@ def write_store(path, flux, bands, good_fraction=1.0):
 
 
 def galaxies(objects=5, n_bands=5, size=64):
-    """Round galaxies, each larger than the one before, in noise."""
+    """Draw round galaxies in noise, each larger than the one before."""
     pixel = np.arange(size) - (size - 1) / 2
     radius = np.hypot(pixel, pixel[:, None])
     scale = 2.0 + np.arange(objects)[:, None, None, None]

@@ -203,7 +203,7 @@ def test_views_of_running_means_are_the_means_of_views(width, mirror, transpose,
 
 
 def test_a_rotated_view_of_running_means_shows_the_same_galaxy():
-    """Within 2 % of the peak: blocks lie along the image's axes, not the view's."""
+    """Allow 2 % of the peak, because blocks lie along the axes of the image."""
     source, placement = gaussian(64, 2.5, x=6.0), torch.tensor([[math.pi / 3], [1.0], [1.1]])
     fine = resample(source, *placement, NO_SHEAR, torch.tensor([[2.0, -1.0]]), crop=48)
     placement[2] /= 2

@@ -62,7 +62,7 @@ def test_features_grow_with_the_galaxy_as_far_as_the_image_allows():
 
 
 def test_shells_end_sharply_outwards_and_softly_inwards():
-    """Along rays, the steepest fall outwards is steeper than the steepest rise."""
+    """Compare the steepest fall with the steepest rise along rays."""
     steeper = []
     for seed in range(20):
         image = feature("shell", seed, psf_fwhm_arcsec=0.3, size=193)
@@ -89,7 +89,7 @@ def test_two_tails_are_on_opposite_sides_and_a_fan_is_on_one():
 
 def test_streams_are_thinner_than_fans():
     def width(kind):
-        """Area of the brightest half of the light against the square of its extent."""
+        """Compare the area of the brightest half with the square of its extent."""
         shares = []
         for seed in range(20):
             image = feature(kind, seed)

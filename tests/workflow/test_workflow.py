@@ -133,7 +133,7 @@ def test_a_bad_configuration_ends_in_one_sentence_before_any_job(tmp_path, snake
 
 
 def folder_config(folder: Path) -> dict:
-    """TINY, but reading the FITS files of ``folder`` by the catalog ``folder``/catalog.csv."""
+    """Change TINY to read the FITS files of ``folder`` by its catalog.csv."""
     config = copy.deepcopy(TINY)
     config["catalog"] = {"source": "file", "path": str(folder / "catalog.csv"), "chunk_size": 24}
     config["cutouts"] = {"source": "folder", "folder": {"path": str(folder), "template": "{object_id}-{band}.fits"}}

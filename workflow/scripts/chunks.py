@@ -1,7 +1,7 @@
 """Split the catalog into chunks.
 
 In: the user's table, or the answer of HSC's catalog server, or nothing for the simulated survey.
-Out: the rows of each chunk, and what the conversion reads of all galaxies.
+Out: the rows of each chunk, and the columns that the conversion reads.
 """
 
 from tidalkin.sources.catalog import write_chunks

@@ -1,6 +1,6 @@
 """Ask HSC's catalog server for a catalog.
 
-In: the SQL. Out: the server's table, and what was asked when.
+In: the SQL. Out: the server's table, and a record of the query with its time.
 """
 
 from tidalkin.sources.hsc.sql import query_catalog

@@ -27,7 +27,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     HOW: ClassVar[frozenset[str]] = frozenset()
-    """Keys that control how a result is computed, but not what it is: changing them re-runs nothing."""
+    """Keys that control how, not what, is computed. Changing them re-runs nothing."""
 
     def content(self) -> dict[str, Any]:
         """Return the keys that decide a result, as plain Python objects."""

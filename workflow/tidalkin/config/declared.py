@@ -5,7 +5,7 @@ A rule names the keys that decide its output, as in
 runs the job again if they differ. The script gets the same keys and no others, so that nothing can change a result
 without running the job again.
 
-Keys that control how a result is computed, but not what it is, are never declared. A script may read them at any time:
+Keys that control how, not what, is computed are never declared. A script may read them at any time. They are
 the section `compute`, and the keys that a section lists in `HOW`.
 """
 

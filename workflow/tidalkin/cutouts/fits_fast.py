@@ -115,7 +115,7 @@ def _card_block(content: bytes, start: int, name: str) -> tuple[bytes, int]:
 
 def _integer(header: Header, key: str, name: str, default: int | None = None) -> int:
     value = header.get(key, default)
-    if type(value) is not int:  # T is no number
+    if type(value) is not int:  # T is not a number
         raise TidalkinError(f"{name}: has {key} = {value!r} in a FITS header where a whole number is due")
     return value
 
@@ -176,7 +176,7 @@ def _plane_name(header: Header) -> str:
 
 
 def _scaled(pixels: npt.NDArray[Any], cards: _Cards, name: str) -> npt.NDArray[Any]:
-    """Physical values from stored ones (FITS standard 4.0, section 4.4.2.5)."""
+    """Compute physical values from stored ones (FITS standard 4.0, section 4.4.2.5)."""
     scale, zero = _number(cards, "BSCALE", name, 1), _number(cards, "BZERO", name, 0)
     blank = cards.get("BLANK") if pixels.dtype.kind in "iu" else None
     if scale == 1 and zero == 0 and blank is None:

@@ -102,7 +102,7 @@ def read_cutout(
 
 
 def _variance(plane: _Plane, to_nanojansky: float) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # infinite variance is no harm: the noise is a median
+    with np.errstate(over="ignore"):  # an infinite variance does no harm, because the noise is a median
         return plane.pixels.astype(np.float32) * np.float32(to_nanojansky**2)
 
 
@@ -231,7 +231,7 @@ def _nanojansky_per_count(image: Header, primary: Header, name: str) -> float:
 
 @lru_cache
 def _nanojansky_per(unit: str) -> float | None:
-    """Nanojansky in a unit of flux density; none where it is no such unit."""
+    """Convert a unit of flux density to nanojansky; None for another unit."""
     try:
         return float(units.Unit(unit).to(units.nJy))
     except (ValueError, units.UnitConversionError):

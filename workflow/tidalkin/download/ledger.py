@@ -48,7 +48,7 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     TidalkinError
-        If the file cannot be read or is no ledger.
+        If the file cannot be read or is not a ledger.
     """
     try:
         ledger = pq.read_table(path)

@@ -165,7 +165,7 @@ def pca_baseline(
 ) -> None:
     """Describe galaxies by whitened principal components of the pixels, of length one.
 
-    Fitted on at most ``embedding.whitening_sample`` galaxies, labelled or not, and on no more than fit into 1 GiB.
+    They are fitted on at most ``embedding.whitening_sample`` galaxies, labelled or not, that fit into 1 GiB.
 
     Parameters
     ----------

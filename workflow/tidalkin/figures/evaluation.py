@@ -1,4 +1,4 @@
-"""Curves of the evaluation: what they show is computed in `tidalkin.evaluation`."""
+"""Draw the curves of the evaluation, from values of `tidalkin.evaluation`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
 
 
 def draw_precision_recall(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
-    """Precision against completeness of the probe on all labels; arguments as of `draw_roc`."""
+    """Draw precision against completeness of the probe on all labels, like `draw_roc`."""
     figure, (panel,) = _figure(1)
     _draw_curves(panel, curves[curves["curve"] == "precision_recall"], metrics, "average_precision")
     chance = metrics.loc[metrics["metric"] == "average_precision", "chance"].iloc[0]
@@ -141,7 +141,7 @@ def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
 
 
 def draw_examples(examples: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
-    """Share with a feature among the first answers to one example, by the example's feature."""
+    """Draw the fraction with a feature among the results of one example, by its feature."""
     precision = metrics[metrics["metric"].str.startswith("precision_at_")].iloc[0]
     k = precision["metric"].removeprefix("precision_at_")
     _draw_breakdown(examples, f"share with a feature among the first {k} answers", precision["chance"], path)

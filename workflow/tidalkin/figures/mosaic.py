@@ -129,7 +129,7 @@ def _smoothed_where_faint(signal: Floats) -> Picture:
 
 
 def _mean_of_known(signal: Picture) -> Picture:
-    """Mean over the channels that have the pixel; 0 where none has."""
+    """Average the channels that have the pixel; 0 where none has."""
     known = np.isfinite(signal)
     mean: Picture = np.where(known, signal, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     return mean

@@ -1,6 +1,6 @@
-"""Pictures of the training: what the encoder is shown, and how it learnt.
+"""Draw views of a galaxy, as in training, and the history of the training.
 
-What a search found is drawn in `tidalkin.figures.mosaic`, the evaluation in `tidalkin.figures.evaluation`.
+Results of a search are drawn in `tidalkin.figures.mosaic`, the evaluation in `tidalkin.figures.evaluation`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def draw_views(images: str | Path, output: str | Path, *, augment: Augment, stre
     Raises
     ------
     TidalkinError
-        If there is no store, or it has no good image in some band.
+        If the store is missing or has no good image in some band.
     """
     store = ImageStore.open(images)
     sigma = torch.from_numpy(band_sigma(store))
@@ -148,7 +148,7 @@ def draw_history(history: str | Path, output: str | Path) -> None:
     """
     table = pd.read_csv(history)
     if missing := {"epoch", *HISTORY_PANELS} - set(table.columns):
-        raise TidalkinError(f"{history}: is no training history, it lacks the column `{min(missing)}`: train again")
+        raise TidalkinError(f"{history}: is not a training history, it has no column `{min(missing)}`: train again")
     if table.empty:
         raise TidalkinError(f"{history}: holds no epoch yet: let at least one finish")
     figure = Figure(figsize=(14, 6.5), layout="constrained")

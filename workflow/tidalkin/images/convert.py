@@ -138,7 +138,7 @@ def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chu
 def prepare(conversion: Conversion, n_objects: int) -> None:
     """Continue an earlier run's store of the same layout, or begin a new one."""
     if _is_of_layout(conversion, conversion.store, n_objects):
-        for stray in conversion.store.rglob("*.partial"):  # what a killed worker was writing
+        for stray in conversion.store.rglob("*.partial"):  # left by a killed worker
             stray.unlink()
         return
     with _writing(conversion.work):

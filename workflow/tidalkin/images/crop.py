@@ -18,7 +18,7 @@ def central_crop(images: npt.NDArray[Pixel], side: int | None) -> npt.NDArray[Pi
     images : (..., y, x) array
         Square images.
     side : int or None
-        Pixels on a side of what is returned. Images that are smaller are returned whole, and so are all if it is None.
+        Pixels on a side of the crop. Smaller images are returned whole. None returns all images whole.
 
     Returns
     -------

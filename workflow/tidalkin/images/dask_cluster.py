@@ -18,8 +18,8 @@ from tidalkin.errors import TidalkinError
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_WARNINGS = 60.0
-# glibc's allocator in our workers. Dask has it return all memory that is free, at once, so that each image's pages are
-# fetched from the system anew: a third of a worker's time. Elsewhere than in glibc this does nothing.
+# Settings of glibc's allocator in our workers. Dask lets it return free memory at once, so that each image's pages are
+# requested from the system again, which takes a third of a worker's time. Without glibc, these settings do nothing.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
 
 

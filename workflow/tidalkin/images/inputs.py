@@ -67,7 +67,7 @@ class ShardReport:
     """The result of one shard, as its note holds it."""
 
     inputs: str
-    """Digest of all that went into the shard."""
+    """Digest of the inputs of the shard."""
     objects: int
     objects_with_image: int
     problems: tuple[Problem, ...]
@@ -77,13 +77,13 @@ class ShardReport:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Say in a sentence what could not be written."""
+    """Turn an error of writing into one sentence."""
     try:
         yield
     except OSError as error:
         raise TidalkinError(
             f"{error.filename or path}: cannot be written ({error.strerror or error}): make room and start again, "
-            "which goes on with the shards that are finished"
+            "and the finished shards are kept"
         ) from error
 
 
@@ -139,7 +139,7 @@ def _read_ledgers(
 
 
 def _digest(objects: pd.DataFrame, ledger: pd.DataFrame) -> str:
-    """Digest of all that decides a shard, besides what the store's attributes hold."""
+    """Digest everything that determines a shard, apart from the store's attributes."""
     digest = hashlib.sha256()
     for table in (objects, ledger):
         digest.update(",".join(table.columns).encode())

@@ -10,25 +10,25 @@ import numpy.typing as npt
 
 from tidalkin.constants import MAD_TO_SIGMA
 
-# How far the variance plane may be from the scatter of the pixels before it is taken for something else.
+# Largest ratio of the sigma of the variance plane to the scatter of the pixels, either way, before it is ignored.
 LARGEST_SIGMA_RATIO = 10.0
 SKY_SAMPLE = 4096  # pixels: the median of this many has an error of 2 % of sigma
 Floats = npt.NDArray[np.float32]
 
 
 def sky_sigma(flux: npt.NDArray[np.floating[Any]], variance: npt.NDArray[np.floating[Any]] | None) -> float:
-    """Noise of one pixel of sky.
+    """Measure the noise of one pixel of sky.
 
-    The square root of the median of the variance plane, over the pixels that are not missing. Where there is no
-    variance plane, or it is more than a factor of ten from the scatter of the pixels and so is no variance in
-    these units, the scatter itself: 1.4826 times the median absolute deviation, after three rounds of clipping at
-    3 sigma. The variance plane comes first because it does not grow with the galaxy: over 550 real HSC images the
-    clipped scatter is 1.1 times the variance's sigma in the median and 2.3 times where galaxies fill the image.
+    This is the square root of the median of the variance plane, over the pixels that are not missing. If there is no
+    variance plane, or if it differs from the scatter of the pixels by more than a factor of ten, the scatter is used.
+    The scatter is 1.4826 times the median absolute deviation, after three rounds of clipping at 3 sigma. The variance
+    plane is preferred because it does not grow with the galaxy. Over 550 real HSC images, the clipped scatter is 1.1
+    times the variance's sigma in the median, and 2.3 times where galaxies fill the image.
 
-    What it is good for: the level at which the stretch turns from linear to logarithmic, and the strength of added
-    noise. Both go by single pixels. The noise of coadds is correlated between neighbours by the warping, so that
-    averages over n pixels scatter by more than this sigma / sqrt(n): it is no error for photometry, and white noise
-    of this sigma is a weaker disturbance of wide structure than HSC's own noise.
+    Use it for the level at which the stretch turns from linear to logarithmic, and for the strength of added noise.
+    Both concern single pixels. Do not use it for errors of photometry. Warping correlates the noise of neighbouring
+    pixels of coadds, so that averages over n pixels scatter by more than this sigma / sqrt(n). White noise of this
+    sigma therefore disturbs extended structure less than HSC's own noise.
 
     Parameters
     ----------

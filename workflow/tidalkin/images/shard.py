@@ -128,9 +128,9 @@ def fill_shard(
     Returns
     -------
     Shard
-        With all pixels missing where there is no usable cutout.
+        The images. All pixels are missing where there is no usable cutout.
     list of Problem
-        Of the cutouts that should be usable.
+        Problems of the cutouts that should be usable.
     """
     bands, images = conversion.bands, conversion.images
     shape = (len(objects), len(bands))

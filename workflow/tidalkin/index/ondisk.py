@@ -1,9 +1,9 @@
 """Inverted lists in a file of their own, which is mapped and not read.
 
-FAISS's own `faiss.contrib.ondisk.merge_ondisk` cannot serve here. It joins lists of plain codes only: the packed lists
+FAISS's own `faiss.contrib.ondisk.merge_ondisk` is not enough here. It joins only lists of plain codes. The packed lists
 of a fast-scan index (4-bit codes in blocks of 32 vectors) are not a sequence of codes, and FAISS keeps them in memory.
-Here the parts are plain. They are joined list by list in one pass, packed on the way for a fast-scan index, and no more
-than one list is in memory. FAISS searches the file as its own `OnDiskInvertedLists`.
+Here the parts are plain. They are joined list by list in one pass, with one list in memory at a time. For a fast-scan
+index, the joined lists are packed. FAISS searches the file as its own `OnDiskInvertedLists`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Inject generic faint light into galaxies, so that the network learns what it changes."""
+"""Inject generic faint light into galaxies, so that the network learns to find it."""

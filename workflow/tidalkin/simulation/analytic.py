@@ -1,7 +1,7 @@
 """Tidal features drawn from formulae: streams, shells, tails and fans.
 
 The simulated survey integrates orbits of particles, and the encoder is trained on injected light. This generator is
-independent of both. It shows whether what was learned holds for the features of another maker, and it measures
+independent of both. It tests whether the encoder also finds the features of another maker, and it measures
 completeness by injection and recovery.
 
 Each feature is centred on the middle of its image. Streams and tails are chains of round Gaussians along a curve, so
@@ -254,7 +254,7 @@ def _smooth_walk(rng: np.random.Generator, points: int, waves: int) -> Doubles:
 
 
 def _steps(x: Doubles, y: Doubles) -> Doubles:
-    """Length of curve that belongs to each point, arcsec."""
+    """Compute the length of curve that belongs to each point, arcsec."""
     return np.asarray(np.hypot(np.gradient(x), np.gradient(y)), np.float64)
 
 

@@ -167,7 +167,7 @@ def draw_galaxy(survey: SimulatedSurvey, seed: int, object_id: int) -> Galaxy:
 
 
 def position(seed: int, object_id: int) -> tuple[float, float]:
-    """Right ascension and declination of a galaxy, degrees: spread evenly, so that no two coincide."""
+    """Compute right ascension and declination of a galaxy, degrees, spread evenly."""
     start = generator(seed, "simulated", "field").random(2)
     across = (start[0] + object_id / PLASTIC) % 1
     along = (start[1] + object_id / PLASTIC**2) % 1

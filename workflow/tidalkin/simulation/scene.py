@@ -219,7 +219,7 @@ def _on_sky(positions: Floats, galaxy: Galaxy) -> Floats:
 def _host(
     galaxy: Galaxy, rng: np.random.Generator, bands: Sequence[Band], on: Grid, centre: Place
 ) -> Iterator[_Component]:
-    """Bulge, disc, arms and knots."""
+    """Draw bulge, disc, arms and knots."""
     angle = galsim.Angle(galaxy.position_angle, galsim.degrees)
     bulge = galsim.Sersic(galaxy.bulge_index, half_light_radius=galaxy.bulge_radius_arcsec)
     light = galaxy_fluxes(galaxy, bands)
@@ -271,7 +271,7 @@ def galaxy_fluxes(galaxy: Galaxy, bands: Sequence[Band]) -> _Light:
 
 
 def _arms(galaxy: Galaxy, rng: np.random.Generator) -> Floats:
-    """Logarithmic spiral arms in the disc: (3, particle), arcsec."""
+    """Draw logarithmic spiral arms in the disc, (3, particle), arcsec."""
     if not galaxy.arms:
         return np.empty((3, 0))
     scale = galaxy.disc_radius_arcsec / 1.678
@@ -300,7 +300,7 @@ def _field(
     on: Grid,
     centre: Place,
 ) -> Iterator[_Component]:
-    """Companion, field galaxies and stars."""
+    """Draw companion, field galaxies and stars."""
     rng = generator(seed, "simulated", galaxy.object_id, "field")
     chosen = tuple(bands)
     distance = galaxy.half_light_radius_arcsec * rng.uniform(2.0, 6.0)
@@ -326,7 +326,7 @@ def _rising(rng: np.random.Generator, bounds: Place, slope: float) -> float:
 
 
 def _places(rng: np.random.Generator, number: int, on: Grid, centre: Place) -> Iterator[Place]:
-    """Random places, arcsec from the image's middle, but none upon the galaxy."""
+    """Draw random places, arcsec from the image's middle, but none on the galaxy."""
     for x, y in rng.uniform(-on.field_arcsec / 2, on.field_arcsec / 2, (number, 2)):
         if math.hypot(x - centre[0], y - centre[1]) > CLEAR_ARCSEC:
             yield float(x), float(y)
@@ -362,7 +362,7 @@ def _feature(galaxy: Galaxy, kind: Feature, seed: int, bands: Sequence[Band], on
 
 
 def surface_brightness(image: Image, centre: Place, inside_arcsec: float, on: Grid) -> float:
-    """Surface brightness of a feature, from an image of it alone.
+    """Measure the surface brightness of a feature from an image of it alone.
 
     Parameters
     ----------

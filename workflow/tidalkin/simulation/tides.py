@@ -43,10 +43,10 @@ def simulate(feature: Feature, rng: np.random.Generator) -> Debris:
     Parameters
     ----------
     feature : {"stream", "shell", "tail"}
-        What is to come of it. A stream and shells are in a random place around the host; the host's disc, from which
+        Kind of the feature. A stream and shells are in a random place around the host. The host's disc, from which
         tails are drawn, lies in the plane z = 0.
     rng : numpy.random.Generator
-        Where all that is random comes from.
+        The source of randomness.
     """
     if feature == "tail":
         return _tails(rng)

@@ -7,11 +7,13 @@ MultimodalUniverse/MultimodalUniverse from HSC's coadd patches (PDR3). Each file
 - ``image_band`` (row, band): `hsc-g` … `hsc-y`;
 - ``image_array`` (row, band, y, x): the coadd's own counts, not rescaled, with zero point 27.0;
 - ``image_ivar``: 1/variance, counts⁻², 0 where there is none;
-- ``image_mask``: true where a pixel is good: none of the coadd's bits 0, 1 and 8 (bad, saturated, no data) is set;
+- ``image_mask``: true where a pixel is good, so that none of the coadd's bits 0, 1 and 8 (bad, saturated, no data) is
+  set;
 - ``image_psf_fwhm`` (row, band), arcsec, 0 where unknown; ``image_scale`` (row, band), arcsec per pixel.
 
-There is no WCS. The script cut with `astropy.nddata.Cutout2D` around pixel positions counted from one where that class
-counts from zero; the object is therefore within a pixel of the centre, and the cutout's centre is taken for its place.
+There is no WCS. The script that made the set called `astropy.nddata.Cutout2D` with pixel positions that count from one,
+while that class counts from zero. The object is therefore within a pixel of the centre, and the centre of the cutout is
+taken as its position.
 """
 
 from __future__ import annotations
@@ -142,7 +144,7 @@ class MmuHscSource:
                 yield from self._fetch_object(opened[file], file, row, object_id, ra, dec, bands)
 
     def _find(self, wanted: set[int]) -> dict[int, tuple[Path, int]]:
-        """File and row of each object."""
+        """Find the file and row of each object."""
         found: dict[int, tuple[Path, int]] = {}
         for file in self._files:
             try:

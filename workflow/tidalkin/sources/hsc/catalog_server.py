@@ -244,7 +244,7 @@ class CatalogServer:
         number.unlink(missing_ok=True)
 
     def _asking(self, attempts: int = 100) -> tenacity.Retrying:
-        """Return a retrier of up to ``attempts`` tries, and no more than configured."""
+        """Return a retrier of at most ``attempts`` tries and at most the configured number."""
         return retrying(
             min(attempts, self._server.attempts),
             self._server.backoff_seconds,

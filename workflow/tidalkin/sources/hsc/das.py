@@ -5,7 +5,7 @@ of the public client, in lists of up to 990. Each answer is checked member by me
 and stored at once. After a fault, what has not arrived is requested again. The waits double. If the server fails over
 the content of a list, the lists get shorter, so that one bad position does not take its neighbours with it. Cutouts
 that a complete answer leaves out are requested once more at the end; after that they are absent. An answer without any
-cutout is no proof of that: if it comes twice, its cutouts have failed.
+cutout does not prove this. If it comes twice, its cutouts have failed.
 
 The protocol is that of downloadCutout.py in HSC's data-access-tools (pdr3); see `tidalkin.sources.hsc.protocol`.
 """

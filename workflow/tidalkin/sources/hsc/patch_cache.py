@@ -212,7 +212,7 @@ class PatchCache:
         if status == 403:
             raise TidalkinError(
                 f"{host} forbids access to {self._settings.rerun} (HTTP 403): check `cutouts.hsc_patches.rerun` and "
-                f"what the account found in {refusals.account.found_in} may use"
+                f"the rights of the account found in {refusals.account.found_in}"
             )
         if status == 404:
             part.discard()

@@ -54,7 +54,7 @@ def query_catalog(settings: Catalog, output: str | Path, account: Account | None
     Raises
     ------
     TidalkinError
-        If there is no SQL, or the server refuses it or the credentials, finds nothing or too much, or does not answer.
+        If there is no SQL, or the server refuses it or the credentials, finds no rows or too many, or does not answer.
     """
     output = Path(output)
     sql = _read_sql(settings)
