@@ -1,4 +1,4 @@
-# Two commands: `make demo` shows what tidalkin does, `make test` checks that it does it. Each sets up all it needs.
+# `make demo` shows what tidalkin does, and `make test` checks it. Each installs everything that it needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ CORES ?= all
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-slurm check format docs pins reference clean
 
-help:  ## Say what there is
+help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
 
 $(VENV)/.installed: envs/requirements.txt pyproject.toml
@@ -23,11 +23,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
 	@touch $@
 
-demo: $(VENV)/.installed  ## Run the whole pipeline on a simulated survey (minutes), then name the pictures
+demo: $(VENV)/.installed  ## Run the whole pipeline on a simulated survey (minutes), then list the pictures
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
 	@echo; echo "Look at:"
 	@ls results/demo/search/*/mosaic.png results/demo/encoder/*.png results/demo/evaluation/*.png
-	@echo "and at the figures in results/demo/evaluation/metrics.csv; then ask: $(BIN)/tidalkin search --like 1937"
+	@echo "The metrics are in results/demo/evaluation/metrics.csv. Then search: $(BIN)/tidalkin search --like 1937"
 
 test: $(VENV)/.installed-dev check  ## Check style and types, run the tests (under 15 minutes on 2 cores)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not slow and not slurm"
@@ -38,7 +38,7 @@ test-slow: $(VENV)/.installed-dev  ## Run the whole-workflow, fault and soak tes
 test-slurm: $(VENV)/.installed-dev  ## Run the workflow on a real one-node SLURM (needs root, slurm-wlm and munge)
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m slurm
 
-check: $(VENV)/.installed-dev
+check: $(VENV)/.installed-dev  ## Check style, types, imports and prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
@@ -57,10 +57,10 @@ docs: $(VENV)/.installed-dev  ## Build the documentation into build/docs; a warn
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
 
-pins: $(VENV)/.installed-dev  ## Write the pinned environments in envs/ anew, with new versions
+pins: $(VENV)/.installed-dev  ## Update the pinned environments in envs/ to new versions
 	$(BIN)/python envs/pins.py
 
-reference: $(VENV)/.installed  ## Write docs/reference/configuration.md and config/schema.json anew from the code
+reference: $(VENV)/.installed  ## Update docs/reference/configuration.md and config/schema.json from the code
 	$(BIN)/python -m tidalkin.config.reference > docs/reference/configuration.md
 	$(BIN)/python -m tidalkin.config.schema > config/schema.json
 

@@ -1,6 +1,6 @@
 """Write the pinned environments from pyproject.toml: ``python envs/pins.py [--no-upgrade]``.
 
-The versions are the newest that go together, but for those in ``held.txt``. They are resolved on the oldest Python that
+The versions are the newest compatible ones, except those in ``held.txt``. They are resolved on the oldest Python that
 the package supports, so that they install on newer ones too.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ENVS = Path(__file__).resolve().parent
 PIPELINE = "The environment of the pipeline, pinned. `make pins` writes it from pyproject.toml."
-DEV = "What the tests, the checks and the documentation need beyond requirements.txt. `make pins` writes it."
+DEV = "Requirements of the tests, checks and documentation beyond requirements.txt. `make pins` writes it."
 CONDA = """# The environment for `snakemake --sdm conda`: the pins of requirements.txt. `make pins` writes it.
 channels:
   - conda-forge
