@@ -162,7 +162,7 @@ def pixel_sigma(band: str) -> float:
     return FLUXMAG0 * 10 ** (-0.4 * DEPTH[band]) / 5 / math.sqrt(pixels)
 
 
-# --- what is drawn -------------------------------------------------------------------------------------------------
+# --- galaxies and features -----------------------------------------------------------------------------------------
 
 
 def magnitude_between(rng: np.random.Generator, bright: float, faint: float, slope: float) -> float:
@@ -236,7 +236,7 @@ def draw_disc(
     for name, image in images.items():
         light = image.sum()
         if light > 0:
-            # The smooth disc's total is known; that of the others is what lies in the image.
+            # The total of the smooth disc is known. For the others, only the part in the image counts.
             total = 1.0 if name == "smooth" else light
             scene.add(image / total, magnitude - 2.5 * math.log10(shares[name]), colour - bluer[name])
     return has_arms

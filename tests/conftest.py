@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A busy machine is no fault of the code: an example may take as long as it needs.
+# An example may take as long as it needs, because a busy machine is not a fault of the code.
 settings.register_profile("tidalkin", deadline=None)
 settings.load_profile("tidalkin")
 

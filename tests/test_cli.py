@@ -1,4 +1,4 @@
-"""The command line: what it prints, how fast, and how it refuses."""
+"""The command line: its output, its speed and its refusals."""
 
 import os
 import resource

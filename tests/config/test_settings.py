@@ -33,7 +33,7 @@ def test_a_configuration_comes_back_from_its_own_dump():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        # unknown keys: what is allowed there
+        # unknown keys, with the allowed ones
         ("runn: demo", "config: unknown key `runn`; allowed here: augment, catalog, compute, cutouts, "),
         (
             "images: {sise: 96}",

@@ -62,7 +62,7 @@ def test_the_square_of_empty_sky_is_that_of_statmorph(seed, masked):
     inside, _ = central_source(image, 5.0)
     others = (np.random.default_rng(seed).random(image.shape) < masked**4) & ~inside
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of statmorph, that much is masked and that there is no sky
+        warnings.simplefilter("ignore")  # statmorph warns of many masked pixels and of missing sky
         morphology = QuickMorphology(image, inside.astype(np.int64), 1, mask=others, gain=1.0)
         expected = statmorph.SourceMorphology._slice_skybox.fget(morphology)
     assert morphology._slice_skybox == expected

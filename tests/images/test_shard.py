@@ -49,7 +49,7 @@ def test_absent_bands_bad_pixels_and_small_cutouts_are_missing_pixels(tmp_path, 
     assert (np.isfinite(rows["flux"]).mean(axis=(2, 3)) == rows["good_fraction"]).all()
     assert np.isnan(rows["sky_sigma"]).tolist() == (rows["good_fraction"] == 0).tolist()
     assert np.isfinite(rows["flux"][3, 0, 4:12, 4:12]).all()
-    assert problems.empty  # the ledger tells what is absent
+    assert problems.empty  # absent cutouts are in the ledger only
 
 
 def test_zero_points_are_taken_into_account(tmp_path, scheduler):

@@ -1,4 +1,4 @@
-"""A query for what is not there is refused before anything is trained for it."""
+"""A query for a missing galaxy or file is refused before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that error messages recommend do what they say."""
+"""The commands that error messages recommend work."""
 
 import re
 from pathlib import Path

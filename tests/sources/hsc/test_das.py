@@ -33,7 +33,7 @@ def members(result: Fetched) -> dict[str, bytes]:
 
 
 def delete_outputs(folder: Path) -> None:
-    """Delete the outputs, as Snakemake does before it makes a chunk anew."""
+    """Delete the outputs, as Snakemake does before it makes a chunk again."""
     for path in (folder / "cutouts").glob("00000.*"):
         path.unlink()
 

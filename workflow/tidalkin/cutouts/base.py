@@ -39,7 +39,7 @@ class Cutout(NamedTuple):
     content: bytes = b""
     """The FITS file as the archive sent it. Empty if ``status`` is not `ok` or ``location`` is set."""
     reason: str = ""
-    """Why there is no file. Empty if ``status`` is `ok`."""
+    """Reason why there is no file. Empty if ``status`` is `ok`."""
     location: TarLocation | None = None
     """Location of the FITS file, in place of ``content``. A source sets it for all of its cutouts or for none."""
     checksum: str = ""

@@ -44,7 +44,7 @@ def _style(methods: Sequence[str], method: str) -> dict[str, Any]:
 
 
 def _figure(columns: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    # A Figure of its own, not pyplot: nothing global, and no display.
+    # Figure instead of pyplot, which has global state and may need a display.
     figure = Figure(figsize=(5.2 * columns, 4.8), dpi=150, layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False, sharey=share_y)[0]
     for panel in axes:

@@ -155,7 +155,7 @@ def _join_list(
 
 def _pack_blocks(codes: Codes, packer: faiss.CodePacker) -> Codes:
     """Pack codes (vector, byte) of whole blocks as FAISS does, (byte,)."""
-    blocks = np.zeros((len(codes) // packer.nvec, packer.block_size), np.uint8)  # FAISS adds bits to what is there
+    blocks = np.zeros((len(codes) // packer.nvec, packer.block_size), np.uint8)  # FAISS sets bits in this array
     for number, block in enumerate(blocks):
         first = number * packer.nvec
         packer.pack_all(faiss.swig_ptr(codes[first : first + packer.nvec]), faiss.swig_ptr(block))

@@ -211,7 +211,7 @@ def torch_loaded(content: bytes) -> Any:
     ValueError
         If the bytes are truncated, or were not written by torch.
     """
-    # On other bytes, torch's unpickler fails in so various ways that they cannot be told from faults of its own.
+    # Other bytes make torch's unpickler fail in many ways, which are hard to tell from real faults.
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ValueError("is cut short or not a torch checkpoint")
     try:

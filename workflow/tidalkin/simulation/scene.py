@@ -168,7 +168,7 @@ def draw_scene(
     size_pixels: int,
     offset_arcsec: Place = (0.0, 0.0),
 ) -> Image:
-    """Draw a galaxy with all that is on its cutout, without noise.
+    """Draw everything on a galaxy's cutout, without noise.
 
     Parameters
     ----------

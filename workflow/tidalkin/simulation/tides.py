@@ -217,7 +217,7 @@ def _tails(rng: np.random.Generator) -> Debris:
         np.hstack([far, disc]), np.hstack([incoming, motion]), host, intruder, before + rng.uniform(5.0, 11.0)
     )
     positions = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi)).as_matrix() @ bodies[:, 1:]
-    # Exponential disc; what is still inside the disc is part of the host, not of the feature.
+    # Exponential disc. Particles that are still inside the disc belong to the host, not to the feature.
     outside = np.clip(np.linalg.norm(positions, axis=0) / DISC_EDGE - 0.6, 0, 0.4) / 0.4
     weights = outside * np.exp(-radius / 1.7)
     return Debris(positions.astype(np.float32), weights.astype(np.float32))

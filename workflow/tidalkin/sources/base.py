@@ -30,7 +30,7 @@ class SourceContext:
     seed: int
     """Seed of the run; only the simulated survey uses it."""
     folder: Path
-    """Folder of the chunk, in which an interrupted download finds what it has stored."""
+    """Folder of the chunk, in which an interrupted download finds its stored cutouts."""
     account: Account | None = None
     """Credentials; by default, a source that needs them looks for them."""
     lock_folder: Path | None = None
