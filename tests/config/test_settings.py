@@ -105,7 +105,7 @@ def test_a_configuration_comes_back_from_its_own_dump():
             "stretch: {asymmetry: true}",
             "config: augment.jitter_pixels 13 must be 0 with stretch.asymmetry, which turns",
         ),
-        ("embedding: {whitening_views: 1}", "config: embedding.whitening_views: one view has nothing to agree with"),
+        ("embedding: {whitening_views: 1}", "config: embedding.whitening_views: one view cannot be compared"),
         ("reuse: {whitening: other.npz}", "config: reuse: `whitening` needs `encoder`: that of the run"),
         # questions
         ("search: {queries: {a: {unlike: [1]}}}", "config: search.queries.a: a query needs `like` (object_ids)"),

@@ -148,5 +148,5 @@ class Embedding(Section):
     @classmethod
     def _views_can_differ(cls, views: int) -> int:
         if views == 1:
-            raise ValueError("one view has nothing to agree with: 2 or more, or 0 for none")
+            raise ValueError("one view cannot be compared with another: use 2 or more, or 0 for none")
         return views

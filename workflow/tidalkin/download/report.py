@@ -199,4 +199,4 @@ def print_report(report: DownloadReport, run: Path, console: Console) -> None:
     console.print(table)
     if report.reasons:
         again = f"tidalkin retry-failed --run {run} --configfile <the run's>"
-        console.print(f"`{again}` asks again for what failed, and for nothing else.", soft_wrap=True)
+        console.print(f"`{again}` requests the failed cutouts again.", soft_wrap=True)

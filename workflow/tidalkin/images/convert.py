@@ -205,7 +205,7 @@ def _run(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_obje
         _follow(as_completed(futures, with_results=True), len(shards), n_objects)
     except KilledWorker as error:
         raise TidalkinError(
-            f"{conversion.store}: the workers on {error.task} died again and again, as they do without memory: "
+            f"{conversion.store}: the workers on {error.task} died repeatedly, probably for lack of memory: "
             f"give them more, or make images.shard_size smaller than {size}"
         ) from error
 

@@ -49,7 +49,7 @@ def direction(like: Vectors, unlike: Vectors, importance: Vectors) -> Vectors:
     towards = np.linalg.solve(squares, examples.mean(axis=0)) * root
     length = float(np.linalg.norm(towards))
     if length == 0:
-        raise TidalkinError("the examples cancel each other out: ask about fewer or more similar ones")
+        raise TidalkinError("the examples cancel each other out: name fewer or more similar ones")
     unit: Vectors = (towards / length).astype(np.float32)
     return unit
 
