@@ -3,7 +3,8 @@
 Bad values are refused here and nowhere else. The Snakefile calls `load_settings` before it plans anything. A rule
 declares the keys that decide its output, and its script gets these and no others (`tidalkin.config.declared`).
 
-Sections up to `evaluation` hold what changes results. `compute` holds what does not: devices, workers and memory.
+Sections up to `evaluation` hold what changes results. `explorer` and `compute` hold what does not: labels, devices,
+workers and memory.
 """
 
 from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section
@@ -23,6 +24,7 @@ from tidalkin.config.cutouts import (
     Transport,
 )
 from tidalkin.config.declared import DeclaredSettings, declare
+from tidalkin.config.explorer import Explorer
 from tidalkin.config.images import Images, Stretch
 from tidalkin.config.injection import Injection
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
@@ -41,6 +43,7 @@ __all__ = [
     "DeclaredSettings",
     "Embedding",
     "EvaluationSettings",
+    "Explorer",
     "Folder",
     "Fraction",
     "Hips2fits",

@@ -14,6 +14,7 @@ from tidalkin.config.base import Section
 from tidalkin.config.catalog import Catalog
 from tidalkin.config.compute import Compute
 from tidalkin.config.cutouts import Cutouts
+from tidalkin.config.explorer import Explorer
 from tidalkin.config.images import Images, Stretch
 from tidalkin.config.injection import Injection
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
@@ -39,6 +40,7 @@ class Settings(Section):
     index: Index = Index()
     search: Search = Search()
     evaluation: EvaluationSettings = EvaluationSettings()
+    explorer: Explorer = Explorer()
     compute: Compute = Compute()
 
     @model_validator(mode="after")

@@ -1,0 +1,1 @@
+"""The explorer: search, judge, rank and map a run in the browser."""

@@ -1,0 +1,263 @@
+"""Keep the labels that people give, one file of lines per server process.
+
+A mark is one line of JSON in ``labels/<process>.jsonl`` below the folder of the run. Each process appends to a file of
+its own, because two processes cannot safely append to one file on a network file system. The state is the union of all
+files: of each person and object, the last mark counts. To undo is to write a line that names the mark undone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tidalkin import config
+from tidalkin.atomic import disk_errors
+from tidalkin.errors import TidalkinError
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One judgement of one galaxy by one person."""
+
+    uuid: str
+    object_id: int
+    label: str
+    """Empty in a line that undoes a mark."""
+    who: str
+    when: str
+    """UTC, ISO 8601."""
+    run: str = ""
+    encoder: str = ""
+    """Digest of the run's encoder."""
+    strategy: str = ""
+    """How the galaxy was chosen: likely, uncertain, random, search, or empty where unknown."""
+    rank: int | None = None
+    """Rank in the list that offered it, from 1."""
+    probability: float | None = None
+    """Probability of the positive label when it was offered."""
+    milliseconds: int | None = None
+    """Time from the first sight of the image to the mark."""
+    undoes: str = ""
+    """The uuid of the mark that this line undoes."""
+
+
+FIELDS = tuple(field.name for field in fields(Mark))
+
+
+def new_mark(object_id: int, label: str, who: str, **details: Any) -> Mark:
+    """Make a mark of this moment.
+
+    Examples
+    --------
+    >>> new_mark(42, "tidal", "ada").label
+    'tidal'
+    """
+    details.setdefault("uuid", str(uuid.uuid4()))
+    return Mark(object_id=object_id, label=label, who=who, when=datetime.now(UTC).isoformat(), **details)
+
+
+class LabelBook:
+    """The labels of a run, read from all processes' files and appended to one.
+
+    Parameters
+    ----------
+    folder : path
+        ``results/<run>/labels``. It is made with the first mark.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._lock = threading.RLock()
+        self._marks: dict[str, Mark] = {}
+        self._read_bytes: dict[Path, int] = {}
+        self._own: Path | None = None
+        self.version = 0
+        """Rises with every new line."""
+
+    def refresh(self) -> int:
+        """Read the lines that any process has added, and return the version."""
+        with self._lock:
+            for file in sorted(self.folder.glob("*.jsonl")):
+                self._read_new_lines(file)
+            return self.version
+
+    def _read_new_lines(self, file: Path) -> None:
+        start = self._read_bytes.get(file, 0)
+        if file.stat().st_size <= start:
+            return
+        with file.open("rb") as lines:
+            lines.seek(start)
+            content = lines.read()
+        for line in content.splitlines(keepends=True):
+            mark = _parse(line)
+            if mark is None and line.endswith(b"\n"):
+                raise TidalkinError(
+                    f"{file}: the line at byte {start} is not a mark: correct the line or remove it from the file"
+                )
+            if mark is None:
+                return  # torn: the process that wrote it was killed, or is still writing
+            start += len(line)
+            self._read_bytes[file] = start
+            self._add(mark)
+
+    def _add(self, mark: Mark) -> None:
+        if mark.uuid not in self._marks:
+            self._marks[mark.uuid] = mark
+            self.version += 1
+
+    def append(self, mark: Mark) -> Mark:
+        """Write a mark to the disk, and return when it is safe there.
+
+        A mark whose uuid is known is not written again, so that a request can be repeated.
+
+        Raises
+        ------
+        TidalkinError
+            If the file cannot be written.
+        """
+        with self._lock:
+            if mark.uuid in self._marks:
+                return self._marks[mark.uuid]
+            if self._own is None:
+                self._own = self._new_file()
+            try:
+                with disk_errors(self._own):
+                    written = _append_line(self._own, json.dumps(asdict(mark), ensure_ascii=False))
+            except TidalkinError:
+                self._own = None  # its last line may be torn: the next mark goes to a new file
+                raise
+            self._read_bytes[self._own] = written
+            self._add(mark)
+            return mark
+
+    def _new_file(self) -> Path:
+        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        name = f"{started}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}.jsonl"
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+    def all_marks(self) -> list[Mark]:
+        """Return every mark and every undo, in the order of time."""
+        with self._lock:
+            return sorted(self._marks.values(), key=lambda mark: (mark.when, mark.uuid))
+
+    def current(self) -> dict[int, dict[str, Mark]]:
+        """Return the mark that counts, of each object and person."""
+        return current_marks(self.all_marks())
+
+    def last_of(self, who: str) -> Mark | None:
+        """Return the last mark of a person that is not undone."""
+        undone = {mark.undoes for mark in self._marks.values() if mark.undoes}
+        own = [mark for mark in self.all_marks() if mark.who == who and not mark.undoes and mark.uuid not in undone]
+        return own[-1] if own else None
+
+
+def current_marks(marks: Sequence[Mark]) -> dict[int, dict[str, Mark]]:
+    """Return the mark that counts, of each object and person.
+
+    Parameters
+    ----------
+    marks : sequence of Mark
+        In the order of time.
+
+    Examples
+    --------
+    >>> first, second = new_mark(42, "not", "ada"), new_mark(42, "tidal", "ada")
+    >>> current_marks([first, second])[42]["ada"].label
+    'tidal'
+    >>> undo = new_mark(42, "", "ada", undoes=second.uuid)
+    >>> current_marks([first, second, undo])[42]["ada"].label
+    'not'
+    """
+    undone = {mark.undoes for mark in marks if mark.undoes}
+    current: dict[int, dict[str, Mark]] = {}
+    for mark in marks:
+        if not mark.undoes and mark.uuid not in undone:
+            current.setdefault(mark.object_id, {})[mark.who] = mark
+    return current
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The joint judgement of all persons on one galaxy."""
+
+    object_id: int
+    label: str
+    """The label of all, the positive label where kinds differ, or empty where people disagree."""
+    is_positive: bool | None
+    """None where people disagree or nobody is sure: no ranking learns from it."""
+    disagreement: bool
+    marks: tuple[Mark, ...]
+
+
+def verdicts(current: dict[int, dict[str, Mark]], labels: config.Explorer) -> list[Verdict]:
+    """Join the marks of all persons into one verdict per galaxy, by object_id.
+
+    An unsure person does not outvote one who is sure.
+    """
+    return [_verdict(object_id, tuple(current[object_id].values()), labels) for object_id in sorted(current)]
+
+
+def _verdict(object_id: int, marks: tuple[Mark, ...], labels: config.Explorer) -> Verdict:
+    given = {mark.label for mark in marks}
+    sure = given & {*labels.positives, labels.negative}
+    positive = {label in labels.positives for label in sure}
+    if len(positive) > 1:
+        return Verdict(object_id, "", None, True, marks)
+    if not positive:
+        return Verdict(object_id, given.pop() if len(given) == 1 else "", None, False, marks)
+    label = next(iter(sure)) if len(sure) == 1 else labels.positive
+    return Verdict(object_id, label, positive.pop(), False, marks)
+
+
+def _append_line(file: Path, line: str) -> int:
+    """Append a line, sync it to the disk, and return the file's size."""
+    is_new = not file.exists()
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        content = f"{line}\n".encode()
+        written = os.write(descriptor, content)
+        if written < len(content):
+            raise OSError(28, "No space left on device")
+        os.fsync(descriptor)
+        size = os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+    if is_new:
+        _sync_folder(file.parent)
+    return size
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parse(line: bytes) -> Mark | None:
+    """Read a mark from a line, or return None."""
+    try:
+        content = json.loads(line)
+        known = {name: content[name] for name in FIELDS if name in content}
+        return Mark(**{**known, "object_id": int(known["object_id"])})
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def merge_marks(book: LabelBook, marks: Iterable[Mark]) -> Iterator[Mark]:
+    """Append marks of another file to a book, and yield those that are new."""
+    known = {mark.uuid for mark in book.all_marks()}
+    for mark in marks:
+        if mark.uuid not in known:
+            yield book.append(mark)
