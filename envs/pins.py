@@ -58,7 +58,7 @@ def main() -> None:
     requirements.write_text("\n".join([f"# {PIPELINE}", *pins, ""]))
     (ENVS / "tidalkin.yaml").write_text(CONDA + "".join(f"      - {pin}\n" for pin in pins))
 
-    more = resolve(["pipeline", "slurm", "docs", "dev"], [requirements], dev, upgrade)
+    more = resolve(["pipeline", "slurm", "explorer", "docs", "dev"], [requirements], dev, upgrade)
     dev.write_text("\n".join([f"# {DEV}", *(pin for pin in more if pin not in pins), ""]))
 
 

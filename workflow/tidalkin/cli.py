@@ -5,6 +5,7 @@ Only what every command needs is imported at the top, so that a search by id is 
 
 from __future__ import annotations
 
+import getpass
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
-from tidalkin.run import absolute_path, load_run_settings, make_query, open_run
+from tidalkin.run import absolute_path, explorer_settings, load_run_settings, make_query, open_run
 
 if TYPE_CHECKING:
     from tidalkin.search.query import SearchResult
@@ -41,7 +42,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("tidalkin"):
             raise
-        hint = "in a clone of tidalkin, install the requirements of the pipeline with `pip install '.[pipeline]'`"
+        extra = "explorer" if error.name in ("fastapi", "starlette", "uvicorn") else "pipeline"
+        hint = f"in a clone of tidalkin, install the requirements of the {extra} with `pip install '.[{extra}]'`"
         print(f"this command needs the package {error.name}, which is not installed: {hint}", file=sys.stderr)
         sys.exit(1)
 
@@ -105,6 +107,25 @@ def search(
     if output is not None:
         write_result(found, output)
         print(f"written: {output}/neighbours.csv, neighbours.fits, mosaic.png")
+
+
+@app.command()
+def explore(
+    run: Annotated[Path | None, typer.Argument(help="Results of a run [default: the newest below results/].")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen at. Others than localhost are open to the network.")] = (
+        "localhost"
+    ),
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    who: Annotated[str, typer.Option(help="Name of the person who judges [default: the login name].")] = "",
+    configfile: Annotated[Path | None, typer.Option(help="Configuration the run was made with.")] = None,
+) -> None:
+    """Search, judge, rank and map a run in the browser."""
+    folder = open_run(run or newest_run(RESULTS)).paths[0]
+    settings = explorer_settings(folder, configfile)
+    from tidalkin.explorer.serve import serve
+
+    serve(folder, settings, host=host, port=port, who=who or getpass.getuser(), open_browser=browser)
 
 
 @app.command()

@@ -382,6 +382,34 @@ def load_run_settings(configfile: Path, run: Path) -> config.Settings:
     return settings
 
 
+def explorer_settings(run: Path, configfile: Path | None) -> config.Settings:
+    """Read the configuration of a run for its explorer.
+
+    By default that file in ``config/`` beside ``results/`` that names the run, or the defaults where there is none.
+
+    Raises
+    ------
+    TidalkinError
+        If a configuration is named that cannot be read or is of another run.
+    """
+    name = absolute_path(run).name
+    if configfile is None:
+        folder = absolute_path(run).parents[1] / "config"
+        configfile = next((file for file in sorted(folder.glob("*.yaml")) if _run_of(file) == name), None)
+    return config.Settings(run=name) if configfile is None else load_run_settings(configfile, run)
+
+
+def _run_of(configfile: Path) -> str | None:
+    """Return the name of the run that a file configures, if it does."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(configfile.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return str(content.get("run", config.Settings().run)) if isinstance(content, dict) else None
+
+
 def absolute_path(path: Path) -> Path:
     """Return an absolute path without following symbolic links, so that a run keeps its name."""
     return Path(os.path.abspath(path))  # noqa: PTH100

@@ -53,7 +53,7 @@ Floats = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.float64]
 
 
-def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str]) -> Picture:
+def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str], *, softening_sigma: float = SOFTENING_SIGMA) -> Picture:
     """Make a colour composite that shows faint tidal light and the colour of cores.
 
     The intensity is stretched by arcsinh and the colour kept, after Lupton et al. 2004, PASP 116, 133.
@@ -67,6 +67,8 @@ def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str]) -> Picture:
     bands : sequence of str
         Names of the bands. Red, green and blue are i, r and g where there are these; else the reddest, a middle and
         the bluest of the bands with any pixel. One band gives grey, and two share the green.
+    softening_sigma : float
+        Light below this is shown linearly, in units of the sky noise: a smaller value brightens faint light.
 
     Returns
     -------
@@ -88,9 +90,9 @@ def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str]) -> Picture:
     if len(signal) == 2:
         signal = np.stack([signal[0], intensity, signal[1]])
     # arcsinh(I/s)/I has a limit at I = 0, so that the sky is linear and keeps the sign of its noise.
-    scaled = np.maximum(np.abs(intensity), 1e-3) / SOFTENING_SIGMA
-    gain = np.arcsinh(scaled) / scaled / np.arcsinh(WHITE_SIGMA / SOFTENING_SIGMA)
-    picture = np.moveaxis(np.broadcast_to(signal, (3, *intensity.shape)), 0, -1) * gain[..., None] / SOFTENING_SIGMA
+    scaled = np.maximum(np.abs(intensity), 1e-3) / softening_sigma
+    gain = np.arcsinh(scaled) / scaled / np.arcsinh(WHITE_SIGMA / softening_sigma)
+    picture = np.moveaxis(np.broadcast_to(signal, (3, *intensity.shape)), 0, -1) * gain[..., None] / softening_sigma
     picture = np.clip(SKY_GREY + (1 - SKY_GREY) * picture, 0, None)
     # What is too bright in one channel is dimmed in all, and so keeps its colour.
     return _hatched(picture / np.maximum(picture.max(axis=-1, keepdims=True), 1), missing)

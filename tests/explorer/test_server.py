@@ -1,0 +1,247 @@
+"""The API of the explorer, over HTTP on localhost."""
+
+import io
+import json
+import threading
+import uuid
+
+import numpy as np
+import pytest
+from astropy.io.votable import parse_single_table
+from astropy.table import Table
+from PIL import Image
+
+from servers.explorer import explorer_process
+from surveys.small_run import SIZE, find, write_outside
+from tidalkin.search.files import RunFiles
+
+
+def get(client, path, **params):
+    answer = client.get(f"/api/{path}", params=params)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def ids_of(client, **ask):
+    return [int(galaxy["id"]) for galaxy in get(client, "galaxies", **ask).json()["galaxies"]]
+
+
+def judge(client, object_id, label, **details):
+    mark = {"uuid": str(uuid.uuid4()), "object_id": str(object_id), "label": label, **details}
+    answer = client.post("/api/marks", json=[mark])
+    assert answer.status_code == 200, answer.text
+    return mark["uuid"]
+
+
+def test_the_run_is_described(client):
+    meta = get(client, "meta").json()
+    assert (meta["run"], meta["galaxies"], meta["bands"], meta["who"]) == ("small", 60, ["g", "r", "i"], "ada")
+    assert meta["labels"] == ["tidal", "not", "unsure", "stream", "shell", "tail"]
+
+
+def test_the_ranking_is_in_the_order_of_the_debris_score_and_comes_in_pages(client):
+    first = get(client, "galaxies", k=20).json()
+    scores = [galaxy["score"] for galaxy in first["galaxies"]]
+    assert scores == sorted(scores, reverse=True)
+    assert ids_of(client, k=20)[10:] == ids_of(client, k=10, offset=10)
+
+
+def test_a_search_gives_what_the_command_line_gives(client, explored_run):
+    found = find(RunFiles.of(explored_run), like=[1007, 1011], unlike=[1003], k=9, debris_weight=2.0)
+    answer = get(client, "galaxies", start="similar", like=[1007, 1011], unlike=[1003], k=9, debris_weight=2).json()
+    assert [int(galaxy["id"]) for galaxy in answer["galaxies"]] == found.neighbours["object_id"].to_pylist()
+    similarity = [galaxy["similarity"] for galaxy in answer["galaxies"]]
+    np.testing.assert_allclose(similarity, found.neighbours["similarity"].to_pylist(), atol=1e-5)
+
+
+def test_a_random_list_depends_on_its_seed_only(client):
+    assert ids_of(client, start="random", seed=5) == ids_of(client, start="random", seed=5)
+    assert ids_of(client, start="random", seed=5) != ids_of(client, start="random", seed=6)
+
+
+def test_the_most_unusual_galaxies_are_a_list_of_all(client):
+    assert len(set(ids_of(client, start="unusual", k=100))) == len(ids_of(client, start="random", k=100))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1007", 1007), ("150.0, -2.0", 1000), ("10:00:00 -02:00:00", 1000), ("10h4m0s +2d", 1059)]
+)
+def test_a_galaxy_is_found_by_id_and_by_position(client, text, expected):
+    assert int(get(client, "locate", text=text).json()["id"]) == expected
+
+
+def test_a_position_comes_with_the_distance(client):
+    assert get(client, "locate", text="150 -2.001").json()["distance_arcsec"] == pytest.approx(3.6)
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "sentence"),
+    [
+        ("galaxies", {"start": "similar", "like": 77}, "object 77 is not in"),
+        ("galaxies", {"start": "similar"}, "needs an example"),
+        ("galaxies", {"start": "similar", "like": 1007, "unlike": 1007}, "both an example and a counter-example"),
+        ("galaxies", {"start": "similar", "upload": "gone"}, "upload it again"),
+        ("galaxies", {"k": 0}, "k: Input should be greater"),
+        ("galaxies", {"like": "seven"}, "valid integer"),
+        ("galaxies", {"start": "similar", "like": 2**70}, "less than"),
+        ("locate", {"text": "somewhere"}, "neither an object_id nor a position"),
+        ("sheet.jpg", {"id": 1007, "bands": "u"}, "band 'u' is not among"),
+        ("export.xls", {}, "format 'xls' is unknown"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_answered_by_a_sentence(client, path, params, sentence):
+    answer = client.get(f"/api/{path}", params=params)
+    assert answer.status_code in (400, 422)
+    assert sentence in answer.json()["error"]
+
+
+def test_a_sheet_holds_one_picture_per_galaxy_and_is_kept_by_the_browser(client):
+    answer = get(client, "sheet.jpg", id=list(range(1000, 1010)))
+    assert Image.open(io.BytesIO(answer.content)).size == (8 * SIZE, 2 * SIZE)
+    again = client.get(answer.request.url, headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_stretch_and_bands_change_a_picture(client):
+    usual = get(client, "image.png", id=1007).content
+    assert get(client, "image.png", id=1007, stretch=3).content != usual
+    assert get(client, "image.png", id=1007, bands="g").content != usual
+
+
+def test_a_map_is_transparent_where_the_encoder_sees_nothing(client):
+    maps = np.asarray(Image.open(io.BytesIO(get(client, "maps.png", id=[1000, 1059]).content)))
+    assert maps.shape == (2 * SIZE, 16 * SIZE, 4)
+    assert (maps[..., 3] == 0).any()
+    assert (maps[:, : 2 * SIZE, 3] > 0).any()
+    assert not maps[:, 4 * SIZE :, 3].any()
+
+
+def test_a_galaxy_is_described_with_its_columns_and_links(client):
+    (galaxy,) = get(client, "galaxy", id=1007).json()
+    assert galaxy["columns"]["remark"] == "<script>document.title = 'broken in'</script>"
+    assert f"{galaxy['ra']:.7g}" in galaxy["links"]["Legacy Survey Viewer"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "fits", "vot", "reg"])
+def test_a_list_is_exported_in_every_format(client, kind):
+    content = get(client, f"export.{kind}", start="similar", like=1007, k=5).content
+    ids = ids_of(client, start="similar", like=1007, k=5)
+    if kind == "reg":
+        assert [line.split("{")[1].rstrip("}") for line in content.decode().splitlines()[3:]] == [str(i) for i in ids]
+        return
+    if kind == "vot":
+        table = parse_single_table(io.BytesIO(content)).to_table()
+    else:
+        table = Table.read(io.BytesIO(content), format={"csv": "ascii.csv", "fits": "fits"}[kind])
+    assert table["object_id"].tolist() == ids
+    assert {"rank", "ra", "dec", "similarity", "debris_score", "label"} <= set(table.colnames)
+
+
+def test_an_uploaded_galaxy_finds_itself(client, explored_run, tmp_path):
+    content = one_file(explored_run, tmp_path, 1007)
+    digest = client.post("/api/upload", content=content).json()["upload"]
+    found = get(client, "galaxies", start="similar", upload=digest, k=3, debris_weight=1).json()["galaxies"]
+    assert found[0]["id"] == "1007"
+    assert found[0]["similarity"] == pytest.approx(1, abs=1e-3)
+    assert get(client, "upload.png", upload=digest).content.startswith(b"\x89PNG")
+
+
+def one_file(run, folder, object_id):
+    """Write a galaxy of the run as one FITS file with an HDU per band."""
+    from astropy.io import fits
+
+    template = write_outside(RunFiles.of(run), folder, object_id)
+    hdus = [fits.PrimaryHDU()]
+    for band in "gri":
+        with fits.open(template.format(band=band)) as opened:
+            image = next(hdu for hdu in opened if hdu.data is not None)
+            header = opened[0].header + image.header
+            hdus.append(fits.ImageHDU(image.data.copy(), header, name=band.upper()))
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"no FITS file", b"SIMPLE  =                    T" + b" " * 5000])
+def test_a_broken_upload_is_refused_in_a_sentence(client, content):
+    answer = client.post("/api/upload", content=content)
+    assert answer.status_code == 400
+    assert "upload" in answer.json()["error"]
+    assert "/tmp" not in answer.json()["error"]
+
+
+def test_a_mark_is_stored_with_how_the_galaxy_was_offered(judging, run_to_judge):
+    judge(judging, 1007, "shell", strategy="random", rank=3, probability=0.25, milliseconds=900)
+    (file,) = (run_to_judge / "labels").glob("*.jsonl")
+    line = json.loads(file.read_text())
+    assert (line["object_id"], line["label"], line["who"], line["run"]) == (1007, "shell", "ada", "small")
+    assert (line["strategy"], line["rank"], line["probability"], line["milliseconds"]) == ("random", 3, 0.25, 900)
+    assert line["encoder"]
+
+
+def test_marks_are_shown_counted_and_undone(judging):
+    judge(judging, 1007, "shell")
+    judge(judging, 1008, "not", who="bob")
+    judge(judging, 1008, "tidal")
+    (galaxy,) = get(judging, "galaxy", id=1008).json()
+    assert galaxy["marks"] == {"bob": "not", "ada": "tidal"}
+    assert get(judging, "progress").json()["counts"] == {"shell": 1, "disagreement": 1}
+    assert ids_of(judging, start="labels", label="disagreement") == [1008]
+    undone = judging.post("/api/undo", params={"uuid": str(uuid.uuid4())}).json()["undone"]
+    assert undone == {"id": "1008", "label": "tidal"}
+    assert get(judging, "progress").json()["counts"] == {"shell": 1, "not": 1}
+
+
+def test_an_unknown_label_or_object_is_refused(judging):
+    for object_id, label, sentence in ((1007, "odd", "label 'odd' is not one of"), (77, "not", "object 77 is not in")):
+        answer = judging.post("/api/marks", json=[{"uuid": "12345678", "object_id": object_id, "label": label}])
+        assert sentence in answer.json()["error"]
+    assert get(judging, "progress").json()["counts"] == {}
+
+
+def test_random_offers_estimate_what_is_left(judging):
+    for object_id, label in ((1000, "tidal"), (1001, "not"), (1002, "not"), (1003, "not")):
+        judge(judging, object_id, label, strategy="random", probability=0.3)
+    progress = get(judging, "progress").json()
+    assert progress["prevalence"]["value"] == 0.25
+    assert progress["completeness"]["value"] == pytest.approx(1 / (1 + 0.25 * 56))
+    assert progress["completeness"]["low"] < progress["completeness"]["value"] < progress["completeness"]["high"]
+    assert progress["calibration"] == [[pytest.approx(0.3), 0.25, 4]]
+
+
+def test_a_page_hears_of_marks_of_other_pages(judging):
+    versions = []
+
+    def listen(heard):
+        with judging.stream("GET", "/api/events") as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    versions.append(json.loads(line[5:])["version"])
+                    heard.set()
+                    if len(versions) == 2:
+                        return
+
+    heard = threading.Event()
+    listener = threading.Thread(target=listen, args=(heard,), daemon=True)
+    listener.start()
+    assert heard.wait(30)
+    judge(judging, 1007, "not")
+    listener.join(30)
+    assert versions == [0, 1]
+
+
+def test_no_confirmed_mark_is_lost_when_the_server_is_killed(run_to_judge):
+    import httpx
+
+    with explorer_process(run_to_judge) as (process, link):
+        token = link.split("token=")[1]
+        base = link.split("/?")[0]
+        for object_id in range(1000, 1020):
+            mark = {"uuid": str(uuid.uuid4()), "object_id": object_id, "label": "not"}
+            assert httpx.post(f"{base}/api/marks", params={"token": token}, json=[mark], timeout=60).status_code == 200
+        process.kill()
+        process.wait()
+    with explorer_process(run_to_judge) as (_, link):
+        token, base = link.split("token=")[1], link.split("/?")[0]
+        progress = httpx.get(f"{base}/api/progress", params={"token": token}, timeout=60).json()
+    assert progress["counts"] == {"not": 20}

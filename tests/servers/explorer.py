@@ -1,0 +1,91 @@
+"""An explorer of a small run, served on localhost from a thread or a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import pandas as pd
+import uvicorn
+
+from surveys.small_run import CUTOUTS, write_encoded_run
+from tidalkin.catalog.read import write_catalog
+from tidalkin.config import Settings
+from tidalkin.explorer.guard import Guard
+from tidalkin.explorer.server import Explorer, create_app
+from tidalkin.explorer.survey import Survey
+
+TOKEN = "the token of the tests"
+HUGE_ID = 2**60 + 1
+"""More than a number in JavaScript holds exactly."""
+
+
+def write_explored_run(folder):
+    """Write a run with a ranking, debris maps and a catalog column of HTML."""
+    run = folder / "results" / "small"
+    run.mkdir(parents=True)
+    files = write_encoded_run(run)
+    catalog = pd.read_parquet(files.catalog)
+    catalog["remark"] = "<script>document.title = 'broken in'</script>"
+    catalog["magnitude"] = np.linspace(18, 24, len(catalog))
+    write_catalog(catalog, files.catalog)
+    ids = np.load(files.embeddings / "00000.ids.npy")
+    score = np.random.default_rng(3).standard_normal(len(ids)).astype(np.float32)
+    pd.DataFrame({"object_id": ids, "debris_score": score}).to_parquet(run / "ranking.parquet")
+    maps = np.random.default_rng(4).standard_normal((len(ids), 4, 4)).astype(np.float16)
+    np.save(files.embeddings / "00000.debris_map.npy", maps)
+    return run
+
+
+def settings():
+    """Make the settings of the run, whose images are too small for a training."""
+    parts = {"images": CUTOUTS.images, "embedding": CUTOUTS.embedding, "compute": CUTOUTS.compute}
+    return Settings(run="small").model_copy(update=parts)
+
+
+@contextmanager
+def served(run, who="ada"):
+    """Serve a run from a thread, and yield a client that has the token."""
+    explorer = Explorer(Survey(run), settings(), who)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Guard(create_app(explorer), TOKEN), port=0, log_level="warning", timeout_graceful_shutdown=1, lifespan="off"
+        )
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://localhost:{port}", timeout=60) as client:
+        client.get("/", params={"token": TOKEN})
+        yield client
+    server.should_exit = True
+    thread.join(30)
+
+
+@contextmanager
+def explorer_process(run, *options):
+    """Run `tidalkin explore`, and yield the process and its link."""
+    command = [sys.executable, "-c", "from tidalkin.cli import main; main()", "explore", str(run)]
+    command += ["--no-browser", "--who", "ada", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        link = None
+        while link is None:
+            line = process.stdout.readline()
+            assert line, "the explorer ended before it printed its link"
+            link = re.search(r"http://\S+", line)
+        yield process, link[0]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

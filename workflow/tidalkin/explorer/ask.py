@@ -1,0 +1,104 @@
+"""Requests for a list of galaxies, each fully described by its address, and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from tidalkin import config
+from tidalkin.errors import TidalkinError
+from tidalkin.explorer.labels import LabelBook, verdicts
+from tidalkin.explorer.survey import Survey
+from tidalkin.index.vectors import Rows, Vectors
+
+MOST_ROWS = 10_000
+DEFAULTS = config.Search()
+ObjectId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class Ask(BaseModel):
+    """A request for galaxies; the page's address and the export share it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    start: Literal["ranking", "random", "unusual", "similar", "rank", "labels", "lasso"] = "ranking"
+    like: tuple[ObjectId, ...] = ()
+    unlike: tuple[ObjectId, ...] = ()
+    upload: tuple[str, ...] = ()
+    debris_weight: float = Field(DEFAULTS.debris_weight, ge=0, le=1e6)
+    k: int = Field(48, ge=1, le=MOST_ROWS)
+    offset: int = Field(0, ge=0)
+    seed: int = Field(1, ge=0, le=2**31 - 1)
+    label: str = ""
+    polygon: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The galaxies that answer a request."""
+
+    rows: Rows
+    """Catalog rows, in order."""
+    total: int
+    """Galaxies of which these are a part."""
+    similarity: npt.NDArray[np.float32] | None = None
+    probability: npt.NDArray[np.float32] | None = None
+
+
+def answer(ask: Ask, survey: Survey, book: LabelBook, uploads: Mapping[str, Vectors], labels: config.Explorer) -> Found:
+    """Find the galaxies of a request.
+
+    Raises
+    ------
+    TidalkinError
+        If an object or an upload is unknown, or the run lacks what is asked for.
+    """
+    if ask.start == "similar":
+        return _similar(ask, survey, uploads)
+    if ask.start == "random":
+        return Found(survey.random(ask.seed, ask.k), len(survey.index.ids))
+    rows = _all_rows(ask, survey, book, labels)
+    return Found(rows[ask.offset : ask.offset + ask.k], len(rows))
+
+
+def _all_rows(ask: Ask, survey: Survey, book: LabelBook, labels: config.Explorer) -> Rows:
+    """Return every row of a list that is cut into pages."""
+    if ask.start == "unusual":
+        return survey.by_unusualness
+    if ask.start == "labels":
+        return _labelled(ask.label, survey, book, labels)
+    if ask.start == "ranking" and survey.has_scores:
+        return survey.by_score
+    if ask.start == "ranking":
+        return np.arange(len(survey.ids))
+    raise TidalkinError(f"a list of {ask.start} is not available for this run: start from another one")
+
+
+def _similar(ask: Ask, survey: Survey, uploads: Mapping[str, Vectors]) -> Found:
+    both = set(ask.like) & set(ask.unlike)
+    if both:
+        raise TidalkinError(f"object {min(both)} is both an example and a counter-example: keep one of the two")
+    if not (ask.like or ask.upload):
+        raise TidalkinError("a search needs an example: name an object_id")
+    unknown = [digest for digest in ask.upload if digest not in uploads]
+    if unknown:
+        raise TidalkinError("the uploaded image is no longer here, since the explorer was restarted: upload it again")
+    like, unlike = (survey.rows_of(np.array(ids, np.int64)) for ids in (ask.like, ask.unlike))
+    outside = [uploads[digest] for digest in ask.upload]
+    rows, similarity = survey.similar(like, unlike, outside, ask.k, ask.debris_weight)
+    return Found(rows, len(survey.index.ids), similarity)
+
+
+def _labelled(label: str, survey: Survey, book: LabelBook, labels: config.Explorer) -> Rows:
+    """Return the judged galaxies, newest last; of one label, or those on which people disagree."""
+    chosen = [
+        verdict.object_id
+        for verdict in verdicts(book.current(), labels)
+        if not label or (verdict.disagreement if label == "disagreement" else verdict.label == label)
+    ]
+    return survey.rows_of(np.array(chosen, np.int64))

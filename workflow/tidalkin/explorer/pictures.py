@@ -1,0 +1,161 @@
+"""Pictures for the page: sheets of thumbnails, large images and debris maps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.ndimage import binary_erosion, zoom
+
+from tidalkin.errors import TidalkinError
+from tidalkin.explorer.survey import Survey
+from tidalkin.figures.mosaic import CONTOUR_COLORS, CONTOUR_LEVELS, SOFTENING_SIGMA, rgb
+from tidalkin.index.vectors import Rows
+from tidalkin.search.outside import OutsideGalaxy
+
+SHEET_COLUMNS = 8
+IMAGES_KEPT = 2048
+JPEG_QUALITY = 92
+THREADS = 2
+LINE_ALPHA, FILL_ALPHA = 235, 30
+MAP_ZOOM = 2
+"""Pixels of the overlay for each pixel of the image."""
+
+
+class Pictures:
+    """Pictures of the galaxies of a survey.
+
+    Parameters
+    ----------
+    survey : Survey
+        The run.
+    """
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self._read = lru_cache(IMAGES_KEPT)(self._read_image)
+        self._pool = ThreadPoolExecutor(THREADS)
+        self.size = survey.store.size
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the run has debris maps."""
+        return bool(self._map_files)
+
+    @property
+    def _map_files(self) -> list[Path]:
+        return sorted(self._survey.files.embeddings.glob("*.debris_map.npy"))
+
+    def _read_image(self, row: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        store = self._survey.store
+        return np.asarray(store.flux[row]), np.asarray(store.sky_sigma[row])
+
+    def picture(self, row: int, bands: Sequence[str], stretch: float) -> npt.NDArray[np.uint8]:
+        """Draw one galaxy, (y, x, 3), north up.
+
+        Parameters
+        ----------
+        row : int
+            Row of the store.
+        bands : sequence of str
+            Bands for red, green and blue, or one for grey; all of the store's for the usual composite.
+        stretch : float
+            Factor on the brightness of faint light; 1 is that of the mosaics.
+
+        Raises
+        ------
+        TidalkinError
+            If a band is not in the store.
+        """
+        flux, sigma = self._read(row)
+        return self.compose(flux, sigma, bands, stretch)
+
+    def compose(
+        self, flux: npt.NDArray[np.float32], sigma: npt.NDArray[np.float32], bands: Sequence[str], stretch: float
+    ) -> npt.NDArray[np.uint8]:
+        """Draw an image (band, y, x) as `picture` does."""
+        known = self._survey.store.bands
+        unknown = [band for band in bands if band not in known]
+        if unknown:
+            raise TidalkinError(
+                f"band {unknown[0]!r} is not among the run's bands {', '.join(known)}: name one of them"
+            )
+        chosen = [known.index(band) for band in bands or known]
+        picture = rgb(flux[chosen], sigma[chosen], bands or known, softening_sigma=SOFTENING_SIGMA / stretch)
+        return np.ascontiguousarray((255 * picture[::-1]).round().astype(np.uint8))
+
+    def sheet(self, rows: Rows, bands: Sequence[str], stretch: float) -> bytes:
+        """Draw galaxies side by side on one sheet, as JPEG.
+
+        The sheet has `SHEET_COLUMNS` columns; the first galaxy is at the top left.
+        """
+        drawn = list(self._pool.map(lambda row: self.picture(row, bands, stretch), rows.tolist()))
+        return _encode(_on_sheet(drawn, self.size, 3), "JPEG", quality=JPEG_QUALITY, subsampling=0)
+
+    def map_sheet(self, rows: Rows) -> bytes:
+        """Draw the debris maps of galaxies on one transparent sheet, as PNG.
+
+        Its cells are `MAP_ZOOM` times as large as those of `sheet`.
+        """
+        maps = self._maps(rows)
+        side = self.size * MAP_ZOOM
+        drawn = [_contours(debris_map, side) for debris_map in maps]
+        return _encode(_on_sheet(drawn, side, 4), "PNG", compress_level=1)
+
+    def _maps(self, rows: Rows) -> list[npt.NDArray[np.float32] | None]:
+        """Read the debris maps of galaxies; None where there is none."""
+        wanted = self._survey.ids[rows]
+        found: dict[int, npt.NDArray[np.float32]] = {}
+        for file in self._map_files:
+            ids = np.load(file.with_name(file.name.replace(".debris_map.npy", ".ids.npy")), mmap_mode="r")
+            here = np.flatnonzero(np.isin(ids, wanted))
+            if len(here):
+                maps = np.load(file, mmap_mode="r")
+                found |= {int(ids[place]): np.asarray(maps[place], np.float32) for place in here}
+        return [found.get(int(object_id)) for object_id in wanted]
+
+    def large(self, row: int, bands: Sequence[str], stretch: float) -> bytes:
+        """Draw one galaxy as PNG."""
+        return _encode(self.picture(row, bands, stretch), "PNG", compress_level=1)
+
+    def uploaded(self, galaxy: OutsideGalaxy, bands: Sequence[str], stretch: float) -> bytes:
+        """Draw a galaxy that is not in the catalog as PNG."""
+        return _encode(self.compose(galaxy.flux, galaxy.sky_sigma, bands, stretch), "PNG", compress_level=1)
+
+
+def _on_sheet(pictures: Sequence[npt.NDArray[np.uint8]], side: int, channels: int) -> npt.NDArray[np.uint8]:
+    """Arrange square pictures in rows of `SHEET_COLUMNS`."""
+    n_rows = max(1, -(-len(pictures) // SHEET_COLUMNS))
+    sheet = np.zeros((n_rows * side, SHEET_COLUMNS * side, channels), np.uint8)
+    for number, picture in enumerate(pictures):
+        y, x = divmod(number, SHEET_COLUMNS)
+        sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = picture
+    return sheet
+
+
+def _contours(debris_map: npt.NDArray[np.float32] | None, side: int) -> npt.NDArray[np.uint8]:
+    """Outline where the encoder sees faint light, (y, x, 4), north up."""
+    drawn = np.zeros((side, side, 4), np.uint8)
+    if debris_map is None:
+        return drawn
+    share = 1 / (1 + np.exp(-debris_map.astype(np.float64)))
+    fine = zoom(share, side / len(share), order=1, grid_mode=True, mode="nearest")[::-1]
+    for level, colour in zip(CONTOUR_LEVELS, CONTOUR_COLORS, strict=True):
+        inside = fine > level
+        line = inside & ~binary_erosion(inside, border_value=1)
+        red_green_blue = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+        drawn[inside] = [*red_green_blue, FILL_ALPHA]
+        drawn[line] = [*red_green_blue, LINE_ALPHA]
+    return drawn
+
+
+def _encode(picture: npt.NDArray[np.uint8], kind: str, **options: int) -> bytes:
+    with io.BytesIO() as buffer:
+        Image.fromarray(picture).save(buffer, kind, **options)
+        return buffer.getvalue()

@@ -1,0 +1,385 @@
+"""The server behind the page: a run's galaxies, pictures, searches and labels over HTTP.
+
+Object ids are text in every answer, since JavaScript cannot hold the ids of HSC exactly. The server reads the run and
+writes labels only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import tempfile
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
+
+from tidalkin import __version__, config
+from tidalkin.errors import TidalkinError
+from tidalkin.explorer.ask import Ask, Found, ObjectId, answer
+from tidalkin.explorer.audit import audit
+from tidalkin.explorer.export import MEDIA_TYPES, encode, links, table_of
+from tidalkin.explorer.labels import LabelBook, Mark, Verdict, new_mark, verdicts
+from tidalkin.explorer.pictures import SHEET_COLUMNS, Pictures
+from tidalkin.explorer.positions import locate
+from tidalkin.explorer.survey import Survey, load_uploaded
+from tidalkin.search.outside import OutsideGalaxy
+
+PAGE = Path(__file__).with_name("page")
+LARGEST_UPLOAD = 64 * 2**20
+MOST_UPLOADS = 50
+MOST_THUMBNAILS = 200
+SECONDS_BETWEEN_POLLS = 0.7
+POLLS_BETWEEN_HEARTBEATS = 20
+FOREVER = "private, max-age=31536000, immutable"
+Thumbnails = Annotated[list[ObjectId], Query(max_length=MOST_THUMBNAILS)]
+
+
+class GivenMark(BaseModel):
+    """A mark as the page sends it."""
+
+    uuid: str = Field(min_length=8, max_length=64)
+    object_id: ObjectId
+    label: str = Field("", max_length=100)
+    who: str = Field("", max_length=100)
+    strategy: str = Field("", max_length=20)
+    rank: int | None = Field(None, ge=1)
+    probability: float | None = Field(None, ge=0, le=1)
+    milliseconds: int | None = Field(None, ge=0)
+    undoes: str = Field("", max_length=64)
+
+
+class Look(BaseModel):
+    """The stretch and the bands of a picture."""
+
+    stretch: float = Field(1.0, ge=0.05, le=20)
+    bands: tuple[str, ...] = Field((), max_length=3)
+
+
+class Explorer:
+    """The state of one server: a run, its labels, and the images that were uploaded.
+
+    Parameters
+    ----------
+    survey : Survey
+        The run.
+    settings : Settings
+        The configuration of the run.
+    who : str
+        The person who judges.
+    """
+
+    def __init__(self, survey: Survey, settings: config.Settings, who: str) -> None:
+        self.survey = survey
+        self.settings = settings
+        self.who = who
+        self.labels = settings.explorer
+        self.book = LabelBook(survey.path / "labels")
+        self.book.refresh()
+        self.pictures = Pictures(survey)
+        self.uploads: dict[str, OutsideGalaxy] = {}
+        self._upload_lock = threading.Lock()
+
+    @property
+    def digest(self) -> str:
+        """Digest of what the pictures depend on; part of their addresses."""
+        report = self.survey.index.report.embeddings_digest
+        changed = (self.survey.files.images / "zarr.json").stat().st_mtime_ns
+        return hashlib.sha256(f"{__version__} {report} {changed}".encode()).hexdigest()[:12]
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdict on every judged galaxy."""
+        return verdicts(self.book.current(), self.labels)
+
+    def find(self, ask: Ask) -> Found:
+        """Answer a request for galaxies."""
+        vectors = {digest: galaxy.vector for digest, galaxy in self.uploads.items()}
+        return answer(ask, self.survey, self.book, vectors, self.labels)
+
+    def upload(self, content: bytes) -> str:
+        """Embed a FITS file, keep it for this session, and return its digest."""
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        with self._upload_lock:
+            if digest not in self.uploads:
+                with tempfile.TemporaryDirectory() as folder:
+                    self.uploads[digest] = load_uploaded(content, Path(folder), self.survey, self.settings)
+                while len(self.uploads) > MOST_UPLOADS:
+                    self.uploads.pop(next(iter(self.uploads)))
+        return digest
+
+    def mark(self, given: GivenMark) -> Mark:
+        """Write a mark to the disk.
+
+        Raises
+        ------
+        TidalkinError
+            If the label or the object is unknown, or the disk refuses.
+        """
+        if not given.undoes and given.label not in self.labels.labels:
+            raise TidalkinError(
+                f"label {given.label!r} is not one of {', '.join(self.labels.labels)}: choose one of them"
+            )
+        self.survey.rows_of([given.object_id])
+        details = given.model_dump(exclude={"object_id", "label", "who"})
+        mark = new_mark(
+            given.object_id,
+            given.label,
+            given.who or self.who,
+            run=self.survey.name,
+            encoder=self.survey.whitening.encoder,
+            **details,
+        )
+        return self.book.append(mark)
+
+    def galaxies(self, found: Found) -> list[dict[str, Any]]:
+        """Describe galaxies for the page."""
+        survey, marks = self.survey, self.book.current()
+        described = []
+        for place, row in enumerate(found.rows.tolist()):
+            object_id = int(survey.ids[row])
+            galaxy: dict[str, Any] = {
+                "id": str(object_id),
+                "ra": float(survey.ra[row]),
+                "dec": float(survey.dec[row]),
+                "label": survey.labels[row],
+                "marks": {who: mark.label for who, mark in marks.get(object_id, {}).items()},
+            }
+            if np.isfinite(survey.score[row]):
+                galaxy |= {"score": float(survey.score[row]), "percentile": float(survey.percentile[row])}
+            for name, values in (("similarity", found.similarity), ("probability", found.probability)):
+                if values is not None:
+                    galaxy[name] = float(values[place])
+            described.append(galaxy)
+        return described
+
+
+def create_app(explorer: Explorer) -> FastAPI:
+    """Make the application: the API below ``/api/`` and the page.
+
+    Parameters
+    ----------
+    explorer : Explorer
+        The state that it serves.
+
+    Returns
+    -------
+    fastapi.FastAPI
+        Unguarded: wrap it in `tidalkin.explorer.guard.Guard`.
+    """
+    app = FastAPI(title="tidalkin", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(TidalkinError, _error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    _add_lists(app, explorer)
+    _add_galaxies(app, explorer)
+    _add_pictures(app, explorer)
+    _add_labels(app, explorer)
+    app.mount("/", StaticFiles(directory=PAGE, html=True, check_dir=False))
+    return app
+
+
+def _add_lists(app: FastAPI, explorer: Explorer) -> None:
+    """Add the lists of galaxies and their export."""
+    survey = explorer.survey
+
+    @app.get("/api/meta")
+    def meta() -> dict[str, Any]:
+        """Describe the run."""
+        labels = explorer.labels
+        return {
+            "run": survey.name,
+            "version": __version__,
+            "digest": explorer.digest,
+            "galaxies": len(survey.ids),
+            "searched": len(survey.index.ids),
+            "bands": survey.store.bands,
+            "size": survey.store.size,
+            "sheet_columns": SHEET_COLUMNS,
+            "has_scores": survey.has_scores,
+            "has_maps": explorer.pictures.has_maps,
+            "has_sky_map": False,
+            "map_colours": [],
+            "labels": labels.labels,
+            "positives": labels.positives,
+            "negative": labels.negative,
+            "unsure": labels.unsure,
+            "who": explorer.who,
+            "debris_weight": explorer.settings.search.debris_weight,
+            "columns": survey.columns,
+        }
+
+    @app.get("/api/galaxies")
+    def galaxies(ask: Annotated[Ask, Query()]) -> dict[str, Any]:
+        """List the galaxies of a request."""
+        found = explorer.find(ask)
+        return {"galaxies": explorer.galaxies(found), "total": found.total}
+
+    @app.get("/api/export.{kind}")
+    def export(kind: str, ask: Annotated[Ask, Query()]) -> Response:
+        """Write the galaxies of a request to a file."""
+        if kind not in MEDIA_TYPES:
+            raise TidalkinError(f"format {kind!r} is unknown: use one of {', '.join(MEDIA_TYPES)}")
+        judged = {verdict.object_id: verdict for verdict in explorer.verdicts()}
+        content = encode(table_of(explorer.find(ask), survey, judged), kind)
+        name = f"tidalkin-{survey.name}-{ask.start}.{kind}"
+        return Response(
+            content, media_type=MEDIA_TYPES[kind], headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        )
+
+    @app.get("/api/locate")
+    def find_place(text: Annotated[str, Query(max_length=200)]) -> dict[str, Any]:
+        """Find the galaxy of an object_id or a position."""
+        row, distance = locate(text, survey)
+        return {"id": str(survey.ids[row]), "distance_arcsec": distance}
+
+
+def _add_galaxies(app: FastAPI, explorer: Explorer) -> None:
+    """Add what is known of single galaxies, and uploads."""
+    survey = explorer.survey
+
+    @app.get("/api/galaxy")
+    def galaxy(id: Thumbnails) -> list[dict[str, Any]]:
+        """Describe a few galaxies, with all their columns and links."""
+        rows = survey.rows_of(id)
+        described = explorer.galaxies(Found(rows, len(rows)))
+        for one, row in zip(described, rows.tolist(), strict=True):
+            one["columns"] = {name: _plain(value) for name, value in survey.describe(row).items()}
+            one["links"] = links(one["ra"], one["dec"])
+            one["has_vector"] = bool(survey.vector_rows[row] >= 0)
+        return described
+
+    @app.post("/api/upload")
+    async def upload(request: Request) -> dict[str, str]:
+        """Embed the FITS file that is the request's body."""
+        content = b""
+        async for part in request.stream():
+            content += part
+            if len(content) > LARGEST_UPLOAD:
+                raise TidalkinError(f"the upload is larger than {LARGEST_UPLOAD >> 20} MiB: give a smaller cutout")
+        return {"upload": await asyncio.to_thread(explorer.upload, content)}
+
+
+def _add_pictures(app: FastAPI, explorer: Explorer) -> None:
+    """Add thumbnails, large images and debris maps."""
+    pictures, survey = explorer.pictures, explorer.survey
+
+    @app.get("/api/sheet.jpg")
+    def sheet(request: Request, id: Thumbnails, look: Annotated[Look, Query()]) -> Response:
+        """Draw thumbnails on one sheet."""
+        rows = survey.rows_of(id)
+        return _picture(request, explorer, "image/jpeg", lambda: pictures.sheet(rows, look.bands, look.stretch))
+
+    @app.get("/api/maps.png")
+    def maps(request: Request, id: Thumbnails) -> Response:
+        """Draw debris maps on one sheet, to lie above the thumbnails."""
+        rows = survey.rows_of(id)
+        return _picture(request, explorer, "image/png", lambda: pictures.map_sheet(rows))
+
+    @app.get("/api/image.png")
+    def image(request: Request, id: ObjectId, look: Annotated[Look, Query()]) -> Response:
+        """Draw one galaxy."""
+        row = int(survey.rows_of([id])[0])
+        return _picture(request, explorer, "image/png", lambda: pictures.large(row, look.bands, look.stretch))
+
+    @app.get("/api/upload.png")
+    def uploaded(upload: str, look: Annotated[Look, Query()]) -> Response:
+        """Draw an uploaded galaxy."""
+        if upload not in explorer.uploads:
+            raise TidalkinError(
+                "the uploaded image is no longer here, since the explorer was restarted: upload it again"
+            )
+        content = pictures.uploaded(explorer.uploads[upload], look.bands, look.stretch)
+        return Response(content, media_type="image/png", headers={"Cache-Control": FOREVER})
+
+
+def _picture(request: Request, explorer: Explorer, media_type: str, draw: Any) -> Response:
+    """Answer with a picture that the browser may keep.
+
+    Its address holds all that it depends on.
+    """
+    tag = hashlib.sha256(f"{explorer.digest} {request.url.path}?{request.url.query}".encode()).hexdigest()[:16]
+    headers = {"ETag": f'"{tag}"', "Cache-Control": FOREVER}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(draw(), media_type=media_type, headers=headers)
+
+
+def _add_labels(app: FastAPI, explorer: Explorer) -> None:
+    """Add marks, undo, progress and the stream of changes."""
+    book = explorer.book
+
+    @app.post("/api/marks")
+    def marks(given: list[GivenMark]) -> dict[str, Any]:
+        """Write marks; answer when they are on the disk."""
+        written = [explorer.mark(mark) for mark in given]
+        return {"marks": [mark.uuid for mark in written], "version": book.version}
+
+    @app.post("/api/undo")
+    def undo(uuid: str, who: str = "") -> dict[str, Any]:
+        """Undo the last mark of a person; ``uuid`` is that of the new line."""
+        person = who or explorer.who
+        book.refresh()
+        last = book.last_of(person)
+        if last is None:
+            return {"undone": None, "version": book.version}
+        explorer.mark(GivenMark(uuid=uuid, object_id=last.object_id, who=person, undoes=last.uuid))
+        return {"undone": {"id": str(last.object_id), "label": last.label}, "version": book.version}
+
+    @app.get("/api/progress")
+    def progress() -> dict[str, Any]:
+        """Count the marks, and estimate how many positives are left."""
+        book.refresh()
+        judged = explorer.verdicts()
+        counts: dict[str, int] = {}
+        for verdict in judged:
+            name = "disagreement" if verdict.disagreement else verdict.label
+            counts[name] = counts.get(name, 0) + 1
+        return {"version": book.version, "counts": counts, **audit(judged, len(explorer.survey.ids)).content()}
+
+    @app.get("/api/events")
+    async def events(request: Request) -> StreamingResponse:
+        """Tell the page when labels change."""
+        return StreamingResponse(_changes(request, book), media_type="text/event-stream")
+
+
+async def _changes(request: Request, book: LabelBook) -> AsyncIterator[str]:
+    """Yield an event for each change of the labels, and a heartbeat now and then."""
+    told, polls = -1, 0
+    while not await request.is_disconnected():
+        version = await asyncio.to_thread(book.refresh)
+        if version != told:
+            told = version
+            yield f"data: {json.dumps({'version': version})}\n\n"
+        elif polls % POLLS_BETWEEN_HEARTBEATS == 0:
+            yield ": still here\n\n"
+        polls += 1
+        await asyncio.sleep(SECONDS_BETWEEN_POLLS)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON holds exactly: long integers as text, NaN as None."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+async def _error(_: Request, error: Exception) -> JSONResponse:
+    """Answer a request that cannot be met with its sentence."""
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """Answer a request with a bad value with a sentence."""
+    assert isinstance(error, RequestValidationError)
+    fault = error.errors()[0]
+    name = ".".join(str(part) for part in fault["loc"][1:])
+    return JSONResponse({"error": f"{name or 'the request'}: {fault['msg']}"}, 422)

@@ -1,0 +1,293 @@
+"""A run in memory for the explorer: its galaxies, vectors, scores, and searches in them.
+
+Galaxies are named by their row in the catalog, which is also their row in the image store. Not every galaxy has a
+vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tidalkin import config
+from tidalkin.embedding.whitening import load_whitening
+from tidalkin.errors import TidalkinError, first_line
+from tidalkin.images.store import ImageStore
+from tidalkin.index.query import open_index
+from tidalkin.index.vectors import BLOCK_ROWS, Rows, Vectors
+from tidalkin.search.direction import dimension_importance, direction
+from tidalkin.search.files import RunFiles
+from tidalkin.search.objects import separation_arcsec
+
+REFERENCES = 512
+"""Random galaxies to which all are compared to find the most unusual."""
+NEAREST_REFERENCES = 5
+
+
+class Survey:
+    """A finished run.
+
+    Parameters
+    ----------
+    run : path
+        ``results/<run>``.
+
+    Attributes
+    ----------
+    ids : (row,) int64
+        The object_id of each row of the catalog.
+    ra, dec : (row,) float64
+        Degrees, ICRS.
+    labels : list of str
+        The catalog's labels, empty where there is none.
+    score : (row,) float32
+        The debris score; NaN where there is none.
+    vector_rows : (row,) int64
+        Row of the index, or -1 for a galaxy without a vector.
+
+    Raises
+    ------
+    TidalkinError
+        If a file of the run is missing or damaged.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        self.path = Path(run)
+        self.files = RunFiles.of(run)
+        self.store = ImageStore.open(self.files.images)
+        self.index = open_index(self.files.index, self.files.embeddings)
+        self.whitening = load_whitening(self.files.whitening)
+        catalog = self._read_catalog()
+        self.ids = np.asarray(catalog["object_id"], np.int64)
+        self.ra = np.asarray(catalog["ra"], np.float64)
+        self.dec = np.asarray(catalog["dec"], np.float64)
+        self.labels = self._texts(catalog)
+        self._by_id = np.argsort(self.ids, kind="stable")
+        self.vector_rows = np.full(len(self.ids), -1, np.int64)
+        self._catalog_rows = self.rows_of(self.index.ids)
+        self.vector_rows[self._catalog_rows] = np.arange(len(self.index.ids))
+        self.score = self._read_scores()
+        self._check_images()
+
+    def _read_catalog(self) -> pa.Table:
+        try:
+            schema = pq.read_schema(self.files.catalog)
+            wanted = [name for name in ("object_id", "ra", "dec", "label") if name in schema.names]
+            return pq.read_table(self.files.catalog, columns=wanted)
+        except (OSError, pa.ArrowException) as error:
+            raise TidalkinError(
+                f"{self.files.catalog}: cannot be read ({first_line(error)}): make it again with "
+                "`snakemake --forcerun catalog`"
+            ) from None
+
+    @staticmethod
+    def _texts(catalog: pa.Table) -> list[str]:
+        if "label" not in catalog.column_names:
+            return [""] * len(catalog)
+        return [value or "" for value in catalog["label"].cast(pa.string()).to_pylist()]
+
+    def _read_scores(self) -> npt.NDArray[np.float32]:
+        score = np.full(len(self.ids), np.nan, np.float32)
+        ranking = self.path / "ranking.parquet"
+        if ranking.exists():
+            table = pq.read_table(ranking, columns=["object_id", "debris_score"])
+            score[self.rows_of(np.asarray(table["object_id"], np.int64))] = np.asarray(table["debris_score"])
+        return score
+
+    def _check_images(self) -> None:
+        """Refuse a store whose rows are not those of the catalog."""
+        if self.store.n_objects != len(self.ids) or not np.array_equal(np.asarray(self.store.object_id), self.ids):
+            raise TidalkinError(
+                f"{self.files.images}: holds other galaxies than {self.files.catalog}: make the images of this catalog "
+                "with `snakemake --forcerun convert`"
+            )
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self.path.resolve().name
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the run has debris scores."""
+        return bool(np.isfinite(self.score).any())
+
+    @cached_property
+    def by_score(self) -> Rows:
+        """The rows that have a debris score, highest first."""
+        scored = np.flatnonzero(np.isfinite(self.score))
+        return scored[np.argsort(-self.score[scored], kind="stable")]
+
+    @cached_property
+    def percentile(self) -> npt.NDArray[np.float32]:
+        """The percentile of each row's debris score, (row,); NaN where there is none."""
+        percentile = np.full(len(self.ids), np.nan, np.float32)
+        percentile[self.by_score] = 100 * (1 - np.arange(len(self.by_score)) / max(len(self.by_score), 1))
+        return percentile
+
+    def rows_of(self, object_ids: npt.ArrayLike) -> Rows:
+        """Return the catalog rows of objects.
+
+        Raises
+        ------
+        TidalkinError
+            If the catalog lacks one.
+        """
+        wanted = np.asarray(object_ids, np.int64)
+        place = np.searchsorted(self.ids, wanted, sorter=self._by_id)
+        rows: Rows = self._by_id[np.minimum(place, len(self.ids) - 1)]
+        missing = np.flatnonzero(self.ids[rows] != wanted)
+        if len(missing):
+            raise TidalkinError(
+                f"object {wanted[missing[0]]} is not in {self.files.catalog}: name an object_id of the catalog"
+            )
+        return rows
+
+    def vectors_of(self, rows: Rows) -> Vectors:
+        """Return the vectors (row, dimension) of catalog rows.
+
+        Raises
+        ------
+        TidalkinError
+            If one has none.
+        """
+        places = self.vector_rows[rows]
+        without = np.flatnonzero(places < 0)
+        if len(without):
+            raise TidalkinError(
+                f"object {self.ids[rows[without[0]]]} has no embedding, since too much of its image is missing: "
+                "name another one or lower embedding.minimum_good_fraction"
+            )
+        return np.asarray(self.index.vectors[places], np.float32)
+
+    def similar(
+        self, like: Rows, unlike: Rows, outside: Sequence[Vectors], k: int, debris_weight: float
+    ) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """Find the galaxies most similar to examples and not to counter-examples.
+
+        Parameters
+        ----------
+        like, unlike : (example,) int64
+            Catalog rows.
+        outside : sequence of (dimension,) float32
+            Vectors of galaxies that are not in the catalog, as further examples.
+        k : int
+            Number of galaxies.
+        debris_weight : float
+            Weight of the debris score.
+
+        Returns
+        -------
+        rows : (k,) int64
+            Catalog rows, most similar first.
+        similarity : (k,) float32
+            Their similarities.
+        """
+        examples = np.concatenate([self.vectors_of(like), *(vector[None] for vector in outside)])
+        importance = dimension_importance(self.index, self.files, debris_weight)
+        towards = direction(examples, self.vectors_of(unlike), importance)
+        exclude = self.vector_rows[np.concatenate([like, unlike])].tolist()
+        found, similarity = self.index.most_similar(towards, k, exclude)
+        return self._catalog_rows[found], similarity
+
+    def similarity_to(self, row: int, others: Rows) -> npt.NDArray[np.float32]:
+        """Return the cosine similarities of one galaxy to others, (other,)."""
+        own = self.vectors_of(np.array([row]))[0]
+        similarity: npt.NDArray[np.float32] = self.vectors_of(others) @ own
+        return similarity
+
+    def nearest(self, ra: float, dec: float) -> tuple[int, float]:
+        """Return the catalog row nearest to a position, and its distance in arcsec."""
+        distance = separation_arcsec(ra, dec, self.ra, self.dec)
+        row = int(np.argmin(distance))
+        return row, float(distance[row])
+
+    def random(self, seed: int, k: int) -> Rows:
+        """Draw galaxies that have a vector."""
+        random = np.random.default_rng(seed)
+        rows: Rows = random.choice(self._catalog_rows, min(k, len(self._catalog_rows)), replace=False)
+        return rows
+
+    @cached_property
+    def by_unusualness(self) -> Rows:
+        """The rows that have a vector, the least like a random sample of galaxies first."""
+        vectors, random = self.index.vectors, np.random.default_rng(1)
+        chosen = np.sort(random.choice(len(vectors), min(REFERENCES, len(vectors)), replace=False))
+        references = np.asarray(vectors[chosen], np.float32)
+        nearest = min(NEAREST_REFERENCES, len(references) - 1)
+        likeness = np.empty(len(vectors), np.float32)
+        for first in range(0, len(vectors), BLOCK_ROWS):
+            block = np.asarray(vectors[first : first + BLOCK_ROWS], np.float32) @ references.T
+            # A reference is most like itself, so that the nearest is left out.
+            ordered = np.partition(block, -nearest - 1, axis=1)
+            likeness[first : first + BLOCK_ROWS] = ordered[:, -nearest - 1]
+        return self._catalog_rows[np.argsort(likeness, kind="stable")]
+
+    def describe(self, row: int) -> dict[str, Any]:
+        """Read all catalog columns of one galaxy, as plain values."""
+        first = 0
+        with pq.ParquetFile(self.files.catalog) as file:
+            for group in range(file.num_row_groups):
+                n_rows = file.metadata.row_group(group).num_rows
+                if row < first + n_rows:
+                    content = file.read_row_group(group).slice(row - first, 1).to_pylist()
+                    return dict(content[0])
+                first += n_rows
+        raise TidalkinError(f"{self.files.catalog}: has no row {row}: restart the explorer, since the catalog changed")
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the catalog's numeric columns."""
+        schema = pq.read_schema(self.files.catalog)
+        numeric = [
+            field.name for field in schema if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+        ]
+        return tuple(name for name in numeric if name != "object_id")
+
+    def column(self, name: str) -> npt.NDArray[np.float32]:
+        """Read one numeric column of the catalog, (row,)."""
+        if name not in self.columns:
+            raise TidalkinError(f"column {name!r} is not a number column of {self.files.catalog}: name another one")
+        return np.asarray(pq.read_table(self.files.catalog, columns=[name])[name], np.float32)
+
+
+def load_uploaded(content: bytes, folder: Path, survey: Survey, settings: config.Settings) -> Any:
+    """Embed an uploaded FITS file.
+
+    Parameters
+    ----------
+    content : bytes
+        A FITS file with the HDUs ``G``, ``R``, ....
+    folder : path
+        An empty folder for the file.
+    survey : Survey
+        The run whose encoder embeds it.
+    settings : Settings
+        The configuration of the run.
+
+    Returns
+    -------
+    tidalkin.search.outside.OutsideGalaxy
+        The images and the vector.
+
+    Raises
+    ------
+    TidalkinError
+        If the file cannot be read, lacks a band, or has too few good pixels.
+    """
+    from tidalkin.search.outside import CutoutSettings, read_outside_galaxy
+
+    file = folder / "upload.fits"
+    file.write_bytes(content)
+    cutouts = CutoutSettings(settings.images, settings.embedding, settings.compute)
+    try:
+        return read_outside_galaxy(str(file), survey.files, cutouts)
+    except TidalkinError as error:
+        raise TidalkinError(str(error).replace(str(file), "of the upload")) from None
