@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CORES ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm check format docs pins reference clean
+.PHONY: help demo test test-slow test-slurm check format docs page pins reference clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -56,6 +56,9 @@ format: $(VENV)/.installed-dev  ## Format the code
 docs: $(VENV)/.installed-dev  ## Build the documentation into build/docs; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
+
+page:  ## Build the explorer's page into the package (needs Node)
+	cd explorer && npm ci --silent && npm run build
 
 pins: $(VENV)/.installed-dev  ## Update the pinned environments in envs/ to new versions
 	$(BIN)/python envs/pins.py

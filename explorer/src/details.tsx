@@ -1,0 +1,93 @@
+import type { Described } from "./api";
+import { drawn, Marks, useLoaded, type Look } from "./grid";
+import { useFetched, useShared } from "./hooks";
+
+interface DetailsProps {
+  id: string | null;
+  look: Look;
+  blind?: boolean; // whether to hide what would sway a judgement
+  children?: preact.ComponentChildren;
+}
+
+/** The large image of one galaxy, and all that is known of it. The panel keeps its size while it loads. */
+export function Details({ id, look, blind = false, children }: DetailsProps) {
+  const { progress } = useShared();
+  const { value } = useFetched<Described[]>(id ? `api/galaxy?id=${id}` : null, progress?.version);
+  const galaxy = value?.[0];
+  return (
+    <aside class="details">
+      <Large id={id} look={look} />
+      {children}
+      {galaxy && <Facts galaxy={galaxy} blind={blind} />}
+    </aside>
+  );
+}
+
+export function Large({ id, look }: { id: string | null; look: Look }) {
+  const { meta } = useShared();
+  const picture = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null);
+  const map = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null);
+  const layers = [
+    map && { backgroundImage: `url("${map}")`, backgroundSize: `${meta.sheet_columns * 100}% 100%`, backgroundPosition: "0 0" },
+    picture && { backgroundImage: `url("${picture}")`, backgroundSize: "100% 100%" },
+  ];
+  return (
+    <div class="large" data-id={id}>
+      {layers[1] && <span style={layers[1]} />}
+      {layers[0] && <span style={layers[0]} />}
+    </div>
+  );
+}
+
+function Facts({ galaxy, blind }: { galaxy: Described; blind: boolean }) {
+  const own = new Set(["object_id", "ra", "dec", "label"]);
+  return (
+    <div class="facts">
+      <p class="name">
+        <b>{galaxy.id}</b> {!blind && <Marks galaxy={galaxy} />}
+      </p>
+      <table>
+        <tbody>
+          <Row name="ra, dec" value={`${galaxy.ra.toFixed(5)}, ${galaxy.dec.toFixed(5)}`} />
+          {!blind && galaxy.score !== undefined && (
+            <Row name="debris score" value={`${galaxy.score.toFixed(2)} (${galaxy.percentile?.toFixed(1)} %)`} />
+          )}
+          {!blind && galaxy.label && <Row name="catalog label" value={galaxy.label} />}
+          {!blind && Object.entries(galaxy.marks).map(([who, label]) => (
+            <Row key={who} name={`judged by ${who}`} value={label} />
+          ))}
+        </tbody>
+      </table>
+      <p class="links">
+        {Object.entries(galaxy.links).map(([name, address]) => (
+          <a key={name} href={address} target="_blank" rel="noreferrer noopener">
+            {name}
+          </a>
+        ))}
+      </p>
+      <table class="columns">
+        <tbody>
+          {Object.entries(blind ? {} : galaxy.columns)
+            .filter(([name]) => !own.has(name))
+            .map(([name, value]) => (
+              <Row key={name} name={name} value={shown(value)} />
+            ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Row({ name, value }: { name: string; value: string }) {
+  return (
+    <tr>
+      <th>{name}</th>
+      <td>{value}</td>
+    </tr>
+  );
+}
+
+function shown(value: unknown): string {
+  if (value === null || value === undefined) return "";
+  return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : String(value);
+}

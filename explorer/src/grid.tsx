@@ -1,0 +1,135 @@
+import { useEffect, useState } from "preact/hooks";
+import type { Galaxy } from "./api";
+import { useKey, useShared } from "./hooks";
+
+const PER_SHEET = 48;
+
+export interface Look {
+  stretch: string;
+  bands: string[];
+  map: boolean;
+}
+
+export function lookFrom(params: URLSearchParams): Look {
+  return { stretch: params.get("stretch") ?? "1", bands: params.getAll("bands"), map: params.has("map") };
+}
+
+export function drawn(look: Look): string {
+  return `stretch=${look.stretch}${look.bands.map((band) => `&bands=${band}`).join("")}`;
+}
+
+interface GridProps {
+  galaxies: Galaxy[];
+  look: Look;
+  roles?: Map<string, "like" | "unlike">;
+  onPick: (galaxy: Galaxy, event: MouseEvent) => void;
+  onHover?: (galaxy: Galaxy) => void;
+  judging?: boolean; // hide the values, and leave the keys of labels to the view
+}
+
+/** Thumbnails in rows, best first, drawn from one picture for every 48 galaxies. */
+export function Grid({ galaxies, look, roles, onPick, onHover, judging = false }: GridProps) {
+  const { keys, judge } = useShared();
+  const [hovered, setHovered] = useState<Galaxy | null>(null);
+  useKey((key) => {
+    const label = keys.get(key);
+    if (label && hovered && !judging) void judge(hovered, label);
+  });
+  const hover = (galaxy: Galaxy) => {
+    setHovered(galaxy);
+    onHover?.(galaxy);
+  };
+  const sheets: Galaxy[][] = [];
+  for (let first = 0; first < galaxies.length; first += PER_SHEET) sheets.push(galaxies.slice(first, first + PER_SHEET));
+  return (
+    <div class="grid" onMouseLeave={() => setHovered(null)}>
+      {sheets.map((part) => (
+        <Sheet key={part[0]?.id} galaxies={part} look={look} roles={roles} judging={judging} onPick={onPick} onHover={hover} />
+      ))}
+    </div>
+  );
+}
+
+function Sheet({ galaxies, look, roles, judging, onPick, onHover }: GridProps) {
+  const { meta } = useShared();
+  const ids = galaxies.map((galaxy) => `id=${galaxy.id}`).join("&");
+  const picture = useLoaded(`api/sheet.jpg?v=${meta.digest}&${drawn(look)}&${ids}`);
+  const map = useLoaded(look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&${ids}` : null);
+  const columns = meta.sheet_columns;
+  const rows = Math.ceil(galaxies.length / columns);
+  return (
+    <>
+      {galaxies.map((galaxy, place) => {
+        const x = ((place % columns) / (columns - 1)) * 100;
+        const y = rows > 1 ? (Math.floor(place / columns) / (rows - 1)) * 100 : 0;
+        const layers = [map, picture].filter(Boolean).map((url) => `url("${url}")`);
+        const style = {
+          backgroundImage: layers.join(", ") || "none",
+          backgroundSize: `${columns * 100}% ${rows * 100}%`,
+          backgroundPosition: `${x}% ${y}%`,
+        };
+        return <Tile key={galaxy.id} {...{ galaxy, style, judging, onPick, onHover }} role={roles?.get(galaxy.id)} />;
+      })}
+    </>
+  );
+}
+
+interface TileProps {
+  galaxy: Galaxy;
+  style: Record<string, string>;
+  role?: string;
+  judging?: boolean;
+  onPick: GridProps["onPick"];
+  onHover?: GridProps["onHover"];
+}
+
+function Tile({ galaxy, style, role, judging, onPick, onHover }: TileProps) {
+  const value = judging ? undefined : (galaxy.probability ?? galaxy.similarity ?? galaxy.score);
+  return (
+    <button
+      class={`tile ${role ?? ""}`}
+      data-id={galaxy.id}
+      title={`${galaxy.id}`}
+      onClick={(event) => onPick(galaxy, event)}
+      onMouseEnter={() => onHover?.(galaxy)}
+      onFocus={() => onHover?.(galaxy)}
+    >
+      <span class="picture" style={style} />
+      <Marks galaxy={galaxy} />
+      <span class="caption">
+        <b>{galaxy.id}</b>
+        <span>{value === undefined ? "" : value.toFixed(2)}</span>
+      </span>
+    </button>
+  );
+}
+
+/** The labels that people gave, and whether they disagree. */
+export function Marks({ galaxy }: { galaxy: Galaxy }) {
+  const { meta } = useShared();
+  const labels = [...new Set(Object.values(galaxy.marks))];
+  if (!labels.length) return null;
+  const kinds = new Set(labels.filter((label) => label !== meta.unsure).map((label) => meta.positives.includes(label)));
+  if (kinds.size > 1) return <span class="mark disputed">disagreement</span>;
+  const kind = labels.every((label) => label === meta.unsure) ? "unsure" : kinds.has(true) ? "yes" : "no";
+  return <span class={`mark ${kind}`}>{labels.join(", ")}</span>;
+}
+
+// A picture is shown when it is whole, so that nothing flickers.
+export function useLoaded(url: string | null): string | null {
+  const [loaded, setLoaded] = useState<string | null>(null);
+  useEffect(() => {
+    if (url === null) {
+      setLoaded(null);
+      return;
+    }
+    const image = new Image();
+    let wanted = true;
+    image.onload = () => wanted && setLoaded(url);
+    image.src = url;
+    return () => {
+      wanted = false;
+    };
+  }, [url]);
+  return loaded;
+}

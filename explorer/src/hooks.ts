@@ -1,0 +1,108 @@
+import { createContext } from "preact";
+import { useContext, useEffect, useRef, useState } from "preact/hooks";
+import { get, post, sendMark, uuid, type Galaxy, type Meta, type Progress } from "./api";
+
+export interface Shared {
+  meta: Meta;
+  progress: Progress | null;
+  keys: Map<string, string>; // the label of each key
+  fail: (error: unknown) => void;
+  judge: (galaxy: Galaxy, label: string, milliseconds?: number) => Promise<boolean>;
+  undo: () => Promise<string | null>;
+}
+
+export const SharedContext = createContext<Shared | null>(null);
+
+export function useShared(): Shared {
+  const shared = useContext(SharedContext);
+  if (!shared) throw new Error("outside of the page");
+  return shared;
+}
+
+// The keys 1 to 9, and the first letter of a label that is free. The letters of commands are taken.
+export function keysOf(labels: string[]): Map<string, string> {
+  const taken = new Set(["z", "m"]);
+  const keys = new Map<string, string>();
+  labels.forEach((label, place) => {
+    if (place < 9) keys.set(String(place + 1), label);
+    const letter = [...label.toLowerCase()].find((one) => /[a-z]/.test(one) && !taken.has(one));
+    if (letter) {
+      taken.add(letter);
+      keys.set(letter, label);
+    }
+  });
+  return keys;
+}
+
+export function useFetched<T>(path: string | null, version = 0): { value: T | null; error: Error | null; busy: boolean } {
+  const [state, setState] = useState<{ value: T | null; error: Error | null; busy: boolean }>({
+    value: null,
+    error: null,
+    busy: path !== null,
+  });
+  useEffect(() => {
+    if (path === null) return;
+    const stop = new AbortController();
+    setState((old) => ({ ...old, busy: true }));
+    get<T>(path, stop.signal)
+      .then((value) => setState({ value, error: null, busy: false }))
+      .catch((error) => {
+        if (!stop.signal.aborted) setState({ value: null, error, busy: false });
+      });
+    return () => stop.abort();
+  }, [path, version]);
+  return state;
+}
+
+export function useProgress(fail: (error: unknown) => void): { progress: Progress | null; refresh: () => Promise<void> } {
+  const [progress, setProgress] = useState<Progress | null>(null);
+  const refresh = () => get<Progress>("api/progress").then(setProgress).catch(fail);
+  useEffect(() => {
+    // The browser opens the stream again by itself, after a laptop slept as after a restart of the server.
+    const events = new EventSource("api/events");
+    events.onmessage = refresh;
+    return () => events.close();
+  }, []);
+  return { progress, refresh };
+}
+
+export function useKey(handle: (key: string, event: KeyboardEvent) => void): void {
+  const latest = useRef(handle);
+  latest.current = handle;
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      const target = event.target as HTMLElement;
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (/^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName)) return;
+      latest.current(event.key.length === 1 ? event.key.toLowerCase() : event.key, event);
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+}
+
+export function useJudging(fail: (error: unknown) => void, refresh: () => Promise<void>): Pick<Shared, "judge" | "undo"> {
+  return {
+    judge: async (galaxy, label, milliseconds) => {
+      const { strategy = "search", rank, probability } = galaxy;
+      try {
+        await sendMark({ uuid: uuid(), object_id: galaxy.id, label, strategy, rank, probability, milliseconds });
+        await refresh();
+        return true;
+      } catch (error) {
+        fail(error);
+        return false;
+      }
+    },
+    undo: async () => {
+      try {
+        const { undone } = await post<{ undone: { id: string } | null }>(`api/undo?uuid=${uuid()}`);
+        await refresh();
+        return undone?.id ?? null;
+      } catch (error) {
+        fail(error);
+        return null;
+      }
+    },
+  };
+}

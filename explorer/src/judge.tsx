@@ -1,0 +1,122 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Galaxy } from "./api";
+import { Details } from "./details";
+import { drawn, Grid, lookFrom } from "./grid";
+import { useFetched, useKey, useShared } from "./hooks";
+import { askOf, changed, go, type Place } from "./place";
+
+/** Judge one galaxy after the other, by keys or by clicks. */
+export function Judge({ params }: Place) {
+  const { meta, keys, judge, undo, progress } = useShared();
+  const look = lookFrom(params);
+  const isOffer = !params.has("start");
+  // The round is part of the address of an offer, so that a new round is another list.
+  const path = isOffer ? `api/offers?k=${params.get("k") ?? 20}` : `api/galaxies?${askOf(params)}`;
+  const { value, error } = useFetched<{ galaxies: Galaxy[] }>(path, Number(params.get("round") ?? 0));
+  const galaxies = value?.galaxies ?? [];
+  const [given, setGiven] = useState<Map<string, string>>(new Map());
+  const judged = (galaxy: Galaxy) => given.has(galaxy.id) || galaxy.marks[meta.who] !== undefined;
+  const at = galaxies.find((galaxy) => galaxy.id === params.get("at")) ?? galaxies.find((galaxy) => !judged(galaxy));
+  const done = galaxies.filter(judged).length;
+  const seen = useRef(0);
+  const busy = useRef(false);
+  useEffect(() => {
+    seen.current = performance.now();
+    const next = at && galaxies[galaxies.indexOf(at) + 1];
+    if (next) new Image().src = `api/image.png?v=${meta.digest}&${drawn(look)}&id=${next.id}`;
+  }, [at?.id]);
+  useEffect(() => setGiven(new Map()), [path, params.get("round")]);
+
+  const show = (galaxy: Galaxy | undefined) => go("judge", changed(params, { at: galaxy?.id ?? null }), true);
+  const mark = async (label: string) => {
+    if (!at || busy.current) return;
+    busy.current = true;
+    if (await judge(at, label, Math.round(performance.now() - seen.current))) {
+      setGiven((old) => new Map(old).set(at.id, label));
+      const place = galaxies.indexOf(at);
+      const left = [...galaxies.slice(place + 1), ...galaxies.slice(0, place)].filter((galaxy) => !judged(galaxy));
+      show(left[0]);
+    }
+    busy.current = false;
+  };
+  const back = async () => {
+    const id = await undo();
+    if (!id) return;
+    setGiven((old) => new Map([...old].filter(([other]) => other !== id)));
+    const galaxy = galaxies.find((one) => one.id === id);
+    if (galaxy) {
+      delete galaxy.marks[meta.who];
+      show(galaxy);
+    }
+  };
+  const step = (by: number) => at && show(galaxies[(galaxies.indexOf(at) + by + galaxies.length) % galaxies.length]);
+  useKey((key, event) => {
+    const label = keys.get(key);
+    if (label) void mark(label);
+    else if (key === "z") void back();
+    else if (key === "m" && meta.has_maps) go("judge", changed(params, { map: params.has("map") ? null : "1" }), true);
+    else if (key === " " || key === "ArrowRight") step(1);
+    else if (key === "ArrowLeft") step(-1);
+    else return;
+    event.preventDefault();
+  });
+  const shown = galaxies.map((galaxy) => {
+    const label = given.get(galaxy.id);
+    const own = label ?? galaxy.marks[meta.who];
+    return { ...galaxy, marks: own ? { [meta.who]: own } : {} };
+  });
+  return (
+    <div class="view">
+      <div class="columns-of-view judging">
+        <Details id={at?.id ?? null} look={look} blind>
+          <div class="answers">
+            {meta.labels.map((label, place) => (
+              <button key={label} class={kindOf(label, meta)} disabled={!at} onClick={() => void mark(label)}>
+                {label} <kbd>{letterOf(keys, label) ?? place + 1}</kbd>
+              </button>
+            ))}
+            <button class="quiet" onClick={() => void back()}>
+              undo <kbd>z</kbd>
+            </button>
+            <button class="quiet" disabled={!at} onClick={() => step(1)}>
+              skip <kbd>space</kbd>
+            </button>
+          </div>
+        </Details>
+        <section class="list">
+          <p class="heading">
+            {error ? <span class="fault">{error.message}</span> : `${done} of ${galaxies.length} judged in this list`}{" "}
+            <em>{progress ? `${progress.judged} in all, ${progress.positives} of them positive` : ""}</em>
+          </p>
+          <progress value={done} max={Math.max(galaxies.length, 1)} />
+          {!at && galaxies.length > 0 && (
+            <p class="finished">
+              All {galaxies.length} are judged.{" "}
+              {isOffer && (
+                <button onClick={() => go("judge", changed(params, { at: null, round: String(Number(params.get("round") ?? 0) + 1) }))}>
+                  Offer more
+                </button>
+              )}
+              <button onClick={() => go("rank", new URLSearchParams())}>See the ranking</button>
+            </p>
+          )}
+          <Grid
+            galaxies={shown}
+            look={look}
+            judging
+            roles={new Map(at ? [[at.id, "like"]] : [])}
+            onPick={(galaxy) => show(galaxy)}
+          />
+        </section>
+      </div>
+    </div>
+  );
+}
+
+function kindOf(label: string, meta: { positives: string[]; negative: string }): string {
+  return meta.positives.includes(label) ? "yes" : label === meta.negative ? "no" : "unsure";
+}
+
+function letterOf(keys: Map<string, string>, label: string): string | undefined {
+  return [...keys].find(([key, value]) => value === label && /[a-z]/.test(key))?.[0];
+}

@@ -1,0 +1,105 @@
+import { useEffect, useState } from "preact/hooks";
+import type { Galaxy } from "./api";
+import { LookControls, Starts } from "./controls";
+import { Details } from "./details";
+import { drawn, Grid, lookFrom, type Look } from "./grid";
+import { useFetched, useKey, useShared } from "./hooks";
+import { askOf, changed, go, lookOf, type Place } from "./place";
+
+interface Listed {
+  galaxies: Galaxy[];
+  total: number;
+}
+
+/** Look-alikes of examples, or a list to start from. */
+export function Search({ params }: Place) {
+  const { progress, meta } = useShared();
+  const look = lookFrom(params);
+  const { value, error, busy } = useFetched<Listed>(`api/galaxies?${askOf(params)}`, progress?.version);
+  const like = params.getAll("like");
+  const unlike = params.getAll("unlike");
+  const [hovered, setHovered] = useState<string | null>(null);
+  const [main] = like;
+  useEffect(() => setHovered(null), [params.toString()]);
+  useKey((key) => {
+    if (key === "m" && meta.has_maps) go("search", changed(params, { map: params.has("map") ? null : "1" }), true);
+  });
+  const pick = (galaxy: Galaxy, event: MouseEvent) => {
+    const look = lookOf(params);
+    if (event.shiftKey || event.altKey) {
+      const [kind, examples] = event.shiftKey ? (["like", like] as const) : (["unlike", unlike] as const);
+      if (kind === "unlike" && !like.length && !params.has("upload")) return;
+      const upload = params.getAll("upload");
+      go("search", changed(look, { start: "similar", like, unlike, upload, [kind]: [...examples, galaxy.id] }));
+    } else {
+      go("search", changed(look, { start: "similar", like: galaxy.id }));
+    }
+  };
+  const shownId = hovered ?? main ?? value?.galaxies[0]?.id ?? null;
+  return (
+    <div class="view">
+      <Starts params={params} />
+      <LookControls tab="search" params={params} withWeight={params.get("start") === "similar"} />
+      <div class="columns-of-view">
+        <Details id={shownId} look={look}>
+          <Examples params={params} look={look} />
+        </Details>
+        <section class={busy ? "list busy" : "list"}>
+          <p class="heading">{headingOf(params, value, error)}</p>
+          {value && <Grid galaxies={value.galaxies} look={look} onPick={pick} onHover={(galaxy) => setHovered(galaxy.id)} />}
+        </section>
+      </div>
+    </div>
+  );
+}
+
+function headingOf(params: URLSearchParams, listed: Listed | null, error: Error | null): preact.ComponentChildren {
+  if (error) return <span class="fault">{error.message}</span>;
+  if (!listed) return " ";
+  const total = listed.total.toLocaleString("en");
+  const n = listed.galaxies.length;
+  const hint = "click: look-alikes; shift-click: also like this; alt-click: unlike this";
+  const distance = params.get("distance");
+  const names: Record<string, string> = {
+    similar: `the ${n} most similar of ${total} galaxies`,
+    ranking: `the first ${n} of ${total} galaxies`,
+    unusual: `the ${n} most unusual of ${total} galaxies`,
+    random: `${n} of ${total} galaxies, at random`,
+    labels: `${n} of ${total} judged galaxies`,
+    rank: `the ${n} most likely of ${total} galaxies`,
+    lasso: `${n} of ${total} selected galaxies`,
+  };
+  return (
+    <>
+      {names[params.get("start") ?? "ranking"]}
+      {distance && `; the example is ${distance} arcsec from the position`} <em>{hint}</em>
+    </>
+  );
+}
+
+/** The examples and counter-examples of the search; a click takes one out. */
+function Examples({ params, look }: { params: URLSearchParams; look: Look }) {
+  const { meta } = useShared();
+  const uploads = params.getAll("upload");
+  const named = (["like", "unlike"] as const).flatMap((kind) => params.getAll(kind).map((id) => ({ kind, id })));
+  if (named.length + uploads.length === 0) return null;
+  const without = (kind: string, id: string) => {
+    const left = changed(params, { [kind]: params.getAll(kind).filter((one) => one !== id), distance: null });
+    const isSearch = left.has("like") || left.has("upload");
+    go("search", isSearch ? left : changed(lookOf(params), { start: "ranking" }));
+  };
+  return (
+    <div class="examples">
+      {uploads.map((digest) => (
+        <button key={digest} class="example like" title="Your file. Click to take it out." onClick={() => without("upload", digest)}>
+          <img src={`api/upload.png?upload=${digest}&${drawn(look)}`} alt="your file" />
+        </button>
+      ))}
+      {named.map(({ kind, id }) => (
+        <button key={kind + id} class={`example ${kind}`} title={`${kind} ${id}. Click to take it out.`} onClick={() => without(kind, id)}>
+          <img src={`api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}`} alt={`${kind} ${id}`} />
+        </button>
+      ))}
+    </div>
+  );
+}
