@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import published
 from tidalkin import __version__
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Embedding, Images, Index
+from tidalkin.config import Images, Index
 from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.index.build import build_index
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
     np.save(files.embeddings / "00000.ids.npy", ids)
     build_index([files.embeddings / "00000.npy"], Index(queries=5), files.index, seed=1)
     features = random.standard_normal((N, 200)).astype(np.float32)
-    fit_whitening(features, Embedding(dimensions=128), "", has_debris_score=True).save(files.whitening)
+    fit_whitening(features, published.embedding(dimensions=128), "", has_debris_score=True).save(files.whitening)
     images = Images(size=16, shard_size=N, chunk_size=50)
     ones = np.ones((N, 3), np.float32)
     flux = random.standard_normal((N, 3, 16, 16)).astype(np.float32)

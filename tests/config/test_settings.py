@@ -21,7 +21,24 @@ def refusal(text):
 
 def test_no_configuration_is_the_default_one():
     assert load_settings({}) == Settings()
-    assert load_settings(SIMULATED).images.size == 128
+    assert load_settings(SIMULATED).images.size == 96
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "view", "embedded"),
+    [
+        ("{}", 96, 96, None),
+        ("cutouts: {size_arcsec: 21.504}", 128, 128, None),
+        ("{cutouts: {size_arcsec: 21.504}, images: {size: 96}}", 96, 96, None),
+        ("images: {size: 101}", 101, 100, 100),
+        ("{images: {size: 128}, stretch: {bin: 3}}", 128, 126, 126),
+        ("{images: {size: 128}, augment: {crop: 64}}", 128, 64, None),
+        ("stretch: {bin: 5}", 96, 95, 95),
+    ],
+)
+def test_sizes_that_are_not_given_follow_those_that_are(text, size, view, embedded):
+    settings = load_settings(yaml.safe_load(text))
+    assert (settings.images.size, settings.augment.crop, settings.embedding.crop) == (size, view, embedded)
 
 
 def test_a_configuration_comes_back_from_its_own_dump():
@@ -80,14 +97,14 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("cutouts: {bands: [g, r, g]}", "config: cutouts: bands ['g', 'r', 'g'] names a band twice"),
         ("cutouts: {size_arcsec: 1.0}", "config: cutouts: size_arcsec 1.0 is under 8 pixels of 0.168 arcsec"),
         ("images: {shard_size: 100}", "config: images: shard_size 100 must be a multiple of chunk_size 32"),
-        ("augment: {crop: 200}", "config: augment.crop 200 must not exceed images.size 128"),
-        ("embedding: {crop: 200}", "config: embedding.crop 200 must not exceed images.size 128"),
+        ("augment: {crop: 200}", "config: augment.crop 200 must not exceed images.size 96"),
+        ("embedding: {crop: 200}", "config: embedding.crop 200 must not exceed images.size 96"),
         ("augment: {zoom: [1.2, 0.8]}", "zoom must be [low, high] with low <= high, not [1.2, 0.8]"),
         (
             "training: {batch_size: 4096}",
             "training.batch_size 4096 must not exceed the 2000 galaxies of cutouts.simulated",
         ),
-        ("encoder: {predictor_size: 2048}", "predictor_size 2048 must be smaller than projector_size 2048"),
+        ("encoder: {predictor_size: 512}", "predictor_size 512 must be smaller than projector_size 512"),
         # file name templates
         ("cutouts: {folder: {template: x.fits}}", "config: cutouts.folder: template 'x.fits' must contain {object_id}"),
         (
@@ -98,11 +115,14 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("cutouts: {folder: {template: '{object_id:g!}.fits'}}", "cannot be filled in"),
         ("cutouts: {folder: {template: '*/{object_id}.fits'}}", "wildcards in the file's name only"),
         ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
-        ("stretch: {bin: 5}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
-        ("stretch: {bin: 8}", "makes views of 12 pixels, of which one would reach the network's last stage: encoder"),
+        ("{augment: {crop: 96}, stretch: {bin: 5}}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
+        (
+            "{stretch: {bin: 8}, encoder: {stem: standard}}",
+            "makes views of 12 pixels, of which one would reach the network's last stage: encoder",
+        ),
         ("{augment: {crop: 8}, encoder: {stem: small}}", "encoder.stem 'small' needs at least 9"),
         (
-            "stretch: {asymmetry: true}",
+            "augment: {jitter_pixels: 13}",
             "config: augment.jitter_pixels 13 must be 0 with stretch.asymmetry, which turns",
         ),
         ("embedding: {whitening_views: 1}", "config: embedding.whitening_views: one view cannot be compared"),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+import published
 from surveys.encoded import CPU, SETTINGS, SIGMA, an_encoder, embedded, fit, galaxies, write_encoder
-from tidalkin import config
 from tidalkin.embedding.features import encode, features, view_covariance
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
@@ -24,7 +24,7 @@ def test_features_are_the_readout_of_the_stretched_image():
         expected = loaded.encoder.readout(torch.from_numpy(scaled)).numpy()
     for precision, tolerance in (("float32", 1e-5), ("bfloat16", 0.02)):
         compute = CPU.model_copy(update={"precision": precision})
-        found = features(loaded, flux, config.Embedding(symmetries=1), compute)
+        found = features(loaded, flux, published.embedding(symmetries=1), compute)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * expected.max())
 
@@ -35,9 +35,9 @@ def test_features_are_the_readout_of_the_stretched_image():
 )
 def test_features_do_not_see_the_symmetries_averaged_over(symmetries, unseen):
     loaded, flux = an_encoder(), galaxies(2)
-    settings = config.Embedding(symmetries=symmetries)
+    settings = published.embedding(symmetries=symmetries)
     as_is = features(loaded, flux, settings, CPU)
-    assert not np.allclose(as_is, features(loaded, flux, config.Embedding(symmetries=1), CPU), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(as_is, features(loaded, flux, published.embedding(symmetries=1), CPU), rtol=1e-4, atol=1e-5)
     for transform in unseen:
         turned = np.ascontiguousarray([[transform(band) for band in image] for image in flux])
         np.testing.assert_allclose(features(loaded, turned, settings, CPU), as_is, rtol=1e-3, atol=1e-4)
@@ -48,7 +48,7 @@ def test_the_debris_map_turns_with_the_image_and_joins_the_features(symmetries):
     torch.manual_seed(1)
     plain, flux = an_encoder(), galaxies(2)
     loaded = replace(plain, debris_map=DebrisMap(plain.encoder.stage_channels[:3]).eval())
-    settings = config.Embedding(symmetries=symmetries)
+    settings = published.embedding(symmetries=symmetries)
     as_is = encode(loaded, flux, settings, CPU)
     turned = encode(loaded, np.rot90(flux, axes=(2, 3)).copy(), settings, CPU)
     assert as_is.features.shape[1] == plain.encoder.readout_dim + 3
@@ -70,7 +70,7 @@ def test_only_the_centre_is_seen_where_a_crop_is_given():
     loaded, flux = an_encoder(), galaxies(2)
     noisy_edge = flux.copy()
     noisy_edge[..., :4], noisy_edge[..., -4:, :] = 1e3, np.nan
-    settings = config.Embedding(crop=16)
+    settings = published.embedding(crop=16)
     assert np.array_equal(features(loaded, flux, settings, CPU), features(loaded, noisy_edge, settings, CPU))
 
 
@@ -88,14 +88,14 @@ def test_images_in_other_bands_and_too_large_crops_are_refused():
     with pytest.raises(TidalkinError, match="the images have 1 bands, but the encoder was trained on g, r"):
         features(an_encoder(), galaxies(2)[:, :1], SETTINGS, CPU)
     with pytest.raises(TidalkinError, match=r"embedding.crop 32 must not exceed the 24 pixels"):
-        features(an_encoder(), galaxies(2), config.Embedding(crop=32), CPU)
+        features(an_encoder(), galaxies(2), published.embedding(crop=32), CPU)
 
 
 def test_views_differ_in_what_the_augmentation_changes_and_in_nothing_else():
     loaded, flux = an_encoder(), galaxies(6)
     ones = np.ones(flux.shape[:2], np.float32)
     images = Shard(flux, ones, ones, ones, np.arange(6))
-    still = config.Augment(crop=24, jitter_pixels=0, noise_sigma=(0, 0))
+    still = published.augment(crop=24, jitter_pixels=0, noise_sigma=(0, 0))
     covariances = [
         view_covariance(loaded, images, still.model_copy(update=changes), 3, seed, CPU)
         for seed, changes in ((1, {"brightness": 1.0}), (1, {"brightness": 1.0}), (2, {"brightness": 1.0}))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.config import Embedding
+import published
 from tidalkin.embedding.reuse import reuse_whitening
 from tidalkin.embedding.whitening import fit_whitening, load_whitening
 from tidalkin.errors import TidalkinError
@@ -18,7 +18,7 @@ def correlated(n_objects=200, n_features=6, seed=3):
 
 
 def fit(features, dimensions, between_views=None, *, debris=False):
-    settings = Embedding(dimensions=dimensions)
+    settings = published.embedding(dimensions=dimensions)
     return fit_whitening(features.astype(np.float32), settings, "digest", between_views, has_debris_score=debris)
 
 
@@ -120,7 +120,7 @@ def test_a_whitening_that_lacks_something_is_refused(tmp_path):
 
 def test_a_whitening_is_taken_for_the_same_encoder_and_vectors_of_the_same_kind_only(tmp_path):
     theirs, ours = tmp_path / "theirs.npz", tmp_path / "whitening.npz"
-    embedding = Embedding(dimensions=5)
+    embedding = published.embedding(dimensions=5)
     fit_whitening(correlated(), embedding, "digest").save(theirs)
     reuse_whitening(theirs, ours, encoder="digest", settings=embedding)
     assert ours.read_bytes() == theirs.read_bytes()

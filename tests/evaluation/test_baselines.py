@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import published
 from surveys.round_galaxies import SIZE, galaxy
 from tidalkin import config
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
@@ -22,9 +23,9 @@ from tidalkin.images.store import ImageStore, Shard
 BANDS = ("g", "i")
 N_GALAXIES = 60
 FEW = config.EvaluationSettings(sample=24)
-EMBEDDING = config.Embedding(dimensions=8, symmetries=2, crop=32, whitening_views=2)
-AUGMENT = config.Augment(crop=32, jitter_pixels=4)
-STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
+EMBEDDING = published.embedding(dimensions=8, symmetries=2, crop=32, whitening_views=2)
+AUGMENT = published.augment(crop=32, jitter_pixels=4)
+STRETCH = published.stretch(softening_sigma=1.0, maximum=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def make(baseline: str, survey: tuple[Path, pd.DataFrame], output: Path, seed: i
     elif baseline == "pca":
         pca_baseline(images, catalog, output, stretch_settings=STRETCH, seed=seed, **common)
     else:
-        encoder = config.Network(width=8, stem="small", projector_size=16, predictor_size=4)
+        encoder = published.network(width=8, stem="small", projector_size=16, predictor_size=4)
         compute = config.Compute(device="cpu")
         network = {"stretch_settings": STRETCH, "encoder": encoder, "augment": AUGMENT, "compute": compute}
         random_baseline(images, catalog, output, seed=seed, **network, **common)

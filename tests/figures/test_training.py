@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from tidalkin.config import Augment, Images, Stretch
+import published
+from tidalkin.config import Images
 from tidalkin.cutouts.grid import place_on_grid
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.errors import TidalkinError
 from tidalkin.figures.training import draw_history, draw_views
 from tidalkin.images.store import ImageStore, Shard
 
-AUGMENT = Augment(crop=48, jitter_pixels=4, rotate=True, discs=3, color=0.3)
+AUGMENT = published.augment(crop=48, jitter_pixels=4, rotate=True, discs=3, color=0.3)
 
 
 def write_store(path, flux, bands, good_fraction=1.0):
@@ -35,7 +36,7 @@ def galaxies(objects=5, n_bands=5, size=64):
 @pytest.mark.parametrize("bands", ["grizy", "gr", "i"])
 def test_the_sheet_of_views_is_drawn_for_any_number_of_bands(tmp_path, bands):
     write_store(tmp_path / "images.zarr", galaxies(n_bands=len(bands)), list(bands))
-    draw_views(tmp_path / "images.zarr", tmp_path / "views.png", augment=AUGMENT, stretch=Stretch(), seed=1)
+    draw_views(tmp_path / "images.zarr", tmp_path / "views.png", augment=AUGMENT, stretch=published.stretch(), seed=1)
     picture = imread(tmp_path / "views.png")
     # Nearly all of the four columns of views is galaxy and grey sky, not white paper.
     assert (picture[:, picture.shape[1] // 5 :, :3].min(axis=2) < 0.99).mean() > 0.7
@@ -44,7 +45,9 @@ def test_the_sheet_of_views_is_drawn_for_any_number_of_bands(tmp_path, bands):
 def test_the_same_seed_draws_the_same_sheet_and_another_seed_another(tmp_path):
     write_store(tmp_path / "images.zarr", galaxies(), list("grizy"))
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
-        draw_views(tmp_path / "images.zarr", tmp_path / f"{name}.png", augment=AUGMENT, stretch=Stretch(), seed=seed)
+        draw_views(
+            tmp_path / "images.zarr", tmp_path / f"{name}.png", augment=AUGMENT, stretch=published.stretch(), seed=seed
+        )
     first, again, other = ((tmp_path / f"{name}.png").read_bytes() for name in ("first", "again", "other"))
     assert first == again
     assert first != other
@@ -53,7 +56,9 @@ def test_the_same_seed_draws_the_same_sheet_and_another_seed_another(tmp_path):
 def test_a_store_without_images_gives_a_sentence_and_no_picture(tmp_path):
     write_store(tmp_path / "images.zarr", np.full((3, 5, 64, 64), np.nan, np.float32), list("grizy"), 0.0)
     with pytest.raises(TidalkinError, match="band g has no image"):
-        draw_views(tmp_path / "images.zarr", tmp_path / "views.png", augment=AUGMENT, stretch=Stretch(), seed=1)
+        draw_views(
+            tmp_path / "images.zarr", tmp_path / "views.png", augment=AUGMENT, stretch=published.stretch(), seed=1
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["images.zarr"]
 
 
@@ -65,7 +70,7 @@ def test_real_hsc_images_give_a_sheet(tmp_path, real_hsc_cutouts):
         cutout = read_cutout(path, path.name, ("BAD", "SAT", "NO_DATA"), ())
         flux[0, band] = place_on_grid(cutout.flux, cutout.wcs, row.ra, row.dec, 96)
     write_store(tmp_path / "images.zarr", flux, list("grizy"))
-    draw_views(tmp_path / "images.zarr", tmp_path / "views.png", augment=AUGMENT, stretch=Stretch(), seed=1)
+    draw_views(tmp_path / "images.zarr", tmp_path / "views.png", augment=AUGMENT, stretch=published.stretch(), seed=1)
     assert imread(tmp_path / "views.png")[..., :3].std() > 0.1
 
 

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import published
 import tidalkin.injection
-from tidalkin.config import BANDS, Augment, Injection, Stretch
+from tidalkin.config import BANDS, Injection
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.draws import Draws
 from tidalkin.injection.injector import Injector
@@ -132,8 +133,8 @@ def test_light_without_flux_stays_zero():
 
 def test_light_goes_through_the_same_view_as_its_galaxy():
     """Compare the light of the map with a view of light alone, without noise."""
-    augment = Augment(crop=48, jitter_pixels=0, noise_sigma=(0, 0), rotate=True, zoom=(1.0, 1.2), shear=0.2)
-    stretch = Stretch(bin=2)
+    augment = published.augment(crop=48, jitter_pixels=0, noise_sigma=(0, 0), rotate=True, zoom=(1.0, 1.2), shear=0.2)
+    stretch = published.stretch(bin=2)
     flux, sky, psf = torch.zeros(6, 5, SIZE, SIZE), torch.from_numpy(SIGMA).expand(6, -1), torch.full((6, 5), 0.7)
     light = Injector(Injection(), BANDS, SIGMA, torch.Generator().manual_seed(1))(flux, psf, fraction=1.0)
     views = Views(augment, stretch, torch.from_numpy(SIGMA), BANDS, torch.Generator().manual_seed(2))
@@ -148,13 +149,13 @@ def test_light_goes_through_the_same_view_as_its_galaxy():
 
 
 def test_discs_hide_injected_light():
-    augment = Augment(crop=48, jitter_pixels=0, noise_sigma=(1, 1), discs=30, disc_distance_arcsec=0.5)
+    augment = published.augment(crop=48, jitter_pixels=0, noise_sigma=(1, 1), discs=30, disc_distance_arcsec=0.5)
     flux, sky, psf = torch.zeros(6, 5, SIZE, SIZE), torch.from_numpy(SIGMA).expand(6, -1), torch.full((6, 5), 0.7)
     light = Injector(Injection(), BANDS, SIGMA, torch.Generator().manual_seed(1))(flux, psf, fraction=1.0)
 
     def total(discs):
         settings_ = augment.model_copy(update={"discs": discs})
-        views = Views(settings_, Stretch(), torch.from_numpy(SIGMA), BANDS, torch.Generator().manual_seed(2))
+        views = Views(settings_, published.stretch(), torch.from_numpy(SIGMA), BANDS, torch.Generator().manual_seed(2))
         return views.pair(flux, sky, psf, light)[0].light.sum()
 
     assert total(30) < 0.8 * total(1)

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidalkin.config import BANDS, Augment, Stretch
+import published
+from tidalkin.config import BANDS, Augment
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
 from tidalkin.model.augment import (
@@ -21,7 +22,7 @@ from tidalkin.model.augment import (
 )
 from tidalkin.model.stretch import stretch
 
-OFF = Augment(crop=32, jitter_pixels=0, noise_sigma=(0, 0))
+OFF = published.augment(crop=32, jitter_pixels=0, noise_sigma=(0, 0))
 """No augmentation, except flips and quarter turns."""
 
 SIGMA = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -31,7 +32,7 @@ NO_SHEAR = torch.zeros(1, 2)
 def augmented(flux, seed=1, sky_sigma=None, psf_fwhm=math.nan, **changes):
     """Draw views of ``flux`` (object, band, y, x), and undo the stretch."""
     generator = torch.Generator().manual_seed(seed)
-    views = Views(Augment(**OFF.model_dump() | changes), Stretch(), SIGMA, BANDS, generator)
+    views = Views(Augment(**OFF.model_dump() | changes), published.stretch(), SIGMA, BANDS, generator)
     sky_sigma = SIGMA.expand(len(flux), -1) if sky_sigma is None else sky_sigma
     view = views(flux, sky_sigma, torch.full(sky_sigma.shape, psf_fwhm))
     return torch.sinh(view.double()) * (3 * SIGMA.double())[:, None, None]
@@ -93,8 +94,8 @@ def test_flips_move_every_value_unchanged(mirror, x, y):
 @pytest.mark.parametrize("rotate", [False, True])
 def test_the_published_views_stay_within_the_image_and_use_the_whole_jitter(rotate):
     flux = gaussian(128, 2.0).expand(400, -1, -1, -1)
-    published = Augment(rotate=rotate)
-    assert (published.crop, published.jitter_pixels) == (96, 13)
+    settings = published.augment(rotate=rotate)
+    assert (settings.crop, settings.jitter_pixels) == (96, 13)
     views = augmented(flux, crop=96, jitter_pixels=13, rotate=rotate)
     centres = torch.tensor([moments(view[2])[1:3] for view in views])
     assert views.shape[-2:] == (96, 96)
@@ -159,7 +160,7 @@ def test_views_of_a_round_galaxy_differ_in_shape_only_if_sheared():
 
 
 def test_a_view_ends_as_the_stretch_does_with_the_asymmetry_as_last_channel():
-    flux, settings = noise_image(4, objects=6), Stretch(asymmetry=True, maximum=2.0)
+    flux, settings = noise_image(4, objects=6), published.stretch(asymmetry=True, maximum=2.0)
     generator = torch.Generator().manual_seed(1)
     draw = Views(Augment(**OFF.model_dump() | {"crop": 48}), settings, SIGMA, BANDS, generator)
     view = draw(flux, SIGMA.expand(6, -1), torch.full((6, 5), math.nan))
@@ -218,7 +219,7 @@ def test_noise_and_discs_of_averaged_views_are_those_of_the_average():
     settings = Augment(**OFF.model_dump() | bounds | {"crop": 48})
     blank = {}
     for width in (1, 2):
-        views = Views(settings, Stretch(bin=width), SIGMA, BANDS, torch.Generator().manual_seed(1))
+        views = Views(settings, published.stretch(bin=width), SIGMA, BANDS, torch.Generator().manual_seed(1))
         view = torch.sinh(views(torch.full((200, 5, 48, 48), 1000.0), SIGMA.expand(200, -1), torch.zeros(200, 5)))
         gaps = view[:, :1] < 100
         blank[width] = gaps.float().mean().item()
@@ -423,7 +424,9 @@ def test_equal_seeds_give_equal_views_and_other_seeds_others():
 
 def test_two_views_of_one_batch_differ_and_the_global_random_state_is_not_used():
     flux = noise_image(7, objects=4)
-    views = Views(Augment(**OFF.model_dump() | ALL_ON), Stretch(), SIGMA, BANDS, torch.Generator().manual_seed(1))
+    views = Views(
+        Augment(**OFF.model_dump() | ALL_ON), published.stretch(), SIGMA, BANDS, torch.Generator().manual_seed(1)
+    )
     state = torch.random.get_rng_state()
     first, second = (views(flux, SIGMA.expand(4, -1), torch.full((4, 5), 0.7)) for _ in range(2))
     assert not torch.allclose(first, second)
@@ -446,7 +449,7 @@ def test_the_shares_of_processes_are_the_views_of_one(processes, changes):
 
     def pair(rank, processes):
         generator = torch.Generator().manual_seed(1)
-        views = Views(settings, Stretch(), SIGMA, BANDS, generator, rank=rank, processes=processes)
+        views = Views(settings, published.stretch(), SIGMA, BANDS, generator, rank=rank, processes=processes)
         share = slice(rank * 90 // processes, (rank + 1) * 90 // processes)
         return views.pair(flux[share], sky_sigma[share], psf_fwhm[share])
 
@@ -459,7 +462,9 @@ def test_the_shares_of_processes_are_the_views_of_one(processes, changes):
 def test_a_pair_is_two_calls():
     flux, sky_sigma, psf_fwhm = noise_image(11, objects=4), SIGMA.expand(4, -1), torch.full((4, 5), 0.7)
     settings = Augment(**OFF.model_dump() | ALL_ON)
-    one, other = (Views(settings, Stretch(), SIGMA, BANDS, torch.Generator().manual_seed(1)) for _ in range(2))
+    one, other = (
+        Views(settings, published.stretch(), SIGMA, BANDS, torch.Generator().manual_seed(1)) for _ in range(2)
+    )
     for view, expected in zip(
         one.pair(flux, sky_sigma, psf_fwhm), [other(flux, sky_sigma, psf_fwhm) for _ in range(2)], strict=True
     ):

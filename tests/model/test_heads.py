@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from tidalkin.config import Network
+import published
 from tidalkin.model.heads import DebrisMap, InjectionHead, injection_loss, map_loss, map_target
 from tidalkin.model.simsiam import Encoder, SimSiam
 
-NETWORK = Network(width=8, stem="small", projector_size=32, predictor_size=8)
+NETWORK = published.network(width=8, stem="small", projector_size=32, predictor_size=8)
 
 
 @pytest.mark.parametrize(("side", "cells"), [(48, 12), (40, 10)])

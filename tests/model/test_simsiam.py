@@ -6,20 +6,20 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tidalkin import config
+import published
 from tidalkin.model.resnet import BasicBlock
 from tidalkin.model.simsiam import SMALLEST_VARIANCE, Encoder, SimSiam, loss, synchronise_batch_norm
 
 from torchvision.models import resnet18, resnet50  # isort: skip  (after torchvision_blocks, which makes it importable)
 
-TINY = config.Network(width=8, projector_size=16, predictor_size=8)
+TINY = published.network(width=8, projector_size=16, predictor_size=8)
 
 
-@pytest.mark.parametrize(("architecture", "published"), [("resnet18", resnet18), ("resnet50", resnet50)])
-def test_with_three_bands_and_width_64_the_encoder_computes_what_torchvisions_does(architecture, published):
+@pytest.mark.parametrize(("architecture", "torchvisions"), [("resnet18", resnet18), ("resnet50", resnet50)])
+def test_with_three_bands_and_width_64_the_encoder_computes_what_torchvisions_does(architecture, torchvisions):
     torch.manual_seed(1)
-    theirs = published().eval()
-    ours = Encoder(3, config.Network(architecture=architecture)).eval()
+    theirs = torchvisions().eval()
+    ours = Encoder(3, published.network(architecture=architecture)).eval()
     missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
     assert missing == []
     assert unexpected == ["fc.weight", "fc.bias"]
@@ -31,7 +31,7 @@ def test_with_three_bands_and_width_64_the_encoder_computes_what_torchvisions_do
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("stem", ["standard", "small"])
 def test_features_and_readout_have_the_announced_lengths(architecture, stem):
-    encoder = Encoder(5, config.Network(architecture=architecture, width=8, stem=stem)).eval()
+    encoder = Encoder(5, published.network(architecture=architecture, width=8, stem=stem)).eval()
     images = torch.randn(2, 5, 32, 32)
     assert encoder(images).shape == (2, encoder.feature_dim)
     assert encoder.readout(images).shape == (2, encoder.readout_dim)
@@ -40,7 +40,7 @@ def test_features_and_readout_have_the_announced_lengths(architecture, stem):
 def test_the_small_stem_keeps_twice_the_resolution():
     images = torch.randn(1, 5, 64, 64)
     sides = {
-        stem: Encoder(5, config.Network(width=8, stem=stem)).stages(images)[0].shape[-1]
+        stem: Encoder(5, published.network(width=8, stem=stem)).stages(images)[0].shape[-1]
         for stem in ("standard", "small")
     }
     assert sides == {"standard": 16, "small": 32}
@@ -90,7 +90,7 @@ def test_no_gradient_flows_through_the_targets():
 
 @pytest.mark.parametrize("stem", ["standard", "small"])
 def test_the_smallest_view_is_the_least_of_which_more_than_a_pixel_reaches_the_last_stage(stem):
-    settings = config.Network(width=8, stem=stem)
+    settings = published.network(width=8, stem=stem)
     reaching = [
         Encoder(1, settings).eval().stages(torch.zeros(1, 1, side, side))[2].shape[-1]
         for side in (settings.smallest_view - 1, settings.smallest_view)

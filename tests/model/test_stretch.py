@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidalkin.config import Images, Stretch
+import published
+from tidalkin.config import Images
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.stretch import asymmetry, band_sigma, channel_count, stretch
@@ -26,27 +27,27 @@ def store_with_sky(path, sky_sigma, good_fraction):
 
 @given(st.floats(-1e6, 1e6), st.floats(0.1, 10.0))
 def test_the_stretch_is_arcsinh_of_flux_in_units_of_the_softened_sky_noise(flux, softening_sigma):
-    stretched = stretch(torch.full((2, 1, 1), flux), SIGMA, Stretch(softening_sigma=softening_sigma))
+    stretched = stretch(torch.full((2, 1, 1), flux), SIGMA, published.stretch(softening_sigma=softening_sigma))
     for band, sigma in enumerate(SIGMA.tolist()):
         assert stretched[band].item() == pytest.approx(math.asinh(flux / (softening_sigma * sigma)), rel=1e-5, abs=1e-6)
 
 
 def test_the_cap_holds_bright_cores_and_leaves_faint_light_alone():
     flux = torch.tensor([1.0, 1e5]).expand(2, 1, 2)
-    free, capped = (stretch(flux, SIGMA, Stretch(maximum=maximum)) for maximum in (None, 2.5))
+    free, capped = (stretch(flux, SIGMA, published.stretch(maximum=maximum)) for maximum in (None, 2.5))
     assert torch.equal(capped[..., 0], free[..., 0])
     assert capped[..., 1].tolist() == [[2.5], [2.5]]
 
 
 def test_missing_flux_becomes_the_level_of_the_sky():
     flux = torch.tensor([math.nan, math.inf, -math.inf]).expand(4, 2, 1, 3)
-    assert torch.equal(stretch(flux, SIGMA, Stretch()), torch.zeros(4, 2, 1, 3))
+    assert torch.equal(stretch(flux, SIGMA, published.stretch()), torch.zeros(4, 2, 1, 3))
 
 
 def test_a_bin_averages_blocks_of_pixels_and_counts_missing_ones_as_sky():
     flux = torch.tensor([[4.0, 0.0, math.nan, 8.0], [0.0, 4.0, math.nan, 0.0]]).expand(2, 2, 4)
-    settings = Stretch(bin=2, softening_sigma=1.0)
-    expected = stretch(torch.tensor([[2.0, 2.0]]).expand(2, 1, 2), SIGMA, Stretch(softening_sigma=1.0))
+    settings = published.stretch(bin=2, softening_sigma=1.0)
+    expected = stretch(torch.tensor([[2.0, 2.0]]).expand(2, 1, 2), SIGMA, published.stretch(softening_sigma=1.0))
     assert torch.allclose(stretch(flux, SIGMA, settings), expected)
 
 
@@ -81,7 +82,7 @@ def test_a_core_off_the_centre_does_not_outshine_a_faint_stream():
 
 
 def test_the_asymmetry_is_one_more_channel_in_units_of_the_noise_of_a_block():
-    settings = Stretch(bin=2, softening_sigma=0.5, asymmetry=True)
+    settings = published.stretch(bin=2, softening_sigma=0.5, asymmetry=True)
     noise = SIGMA[:, None, None] * torch.randn(40, 2, 64, 64, generator=torch.Generator().manual_seed(1))
     channels = stretch(noise, SIGMA, settings)
     assert channels.shape == (40, channel_count(2, settings), 32, 32)
@@ -91,7 +92,7 @@ def test_the_asymmetry_is_one_more_channel_in_units_of_the_noise_of_a_block():
 
 def test_the_stretch_leaves_its_input_unchanged():
     flux = torch.tensor([math.nan, 3.0]).expand(2, 1, 2).clone()
-    stretch(flux, SIGMA, Stretch(maximum=0.1))
+    stretch(flux, SIGMA, published.stretch(maximum=0.1))
     assert flux[0, 0, 1] == 3.0
     assert flux[0, 0, 0].isnan()
 

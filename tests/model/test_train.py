@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import published
 from tidalkin import config
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore, Shard
@@ -26,9 +27,9 @@ from tidalkin.model.train import rate_factor, train
 
 BANDS = ("g", "r", "i")
 SECTIONS = {
-    "stretch": config.Stretch(softening_sigma=1.0, maximum=3.0),
-    "augment": config.Augment(crop=18, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
-    "encoder": config.Network(width=8, projector_size=16, predictor_size=8),
+    "stretch": published.stretch(softening_sigma=1.0, maximum=3.0),
+    "augment": published.augment(crop=18, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),
+    "encoder": published.network(width=8, projector_size=16, predictor_size=8),
     "training": config.Training(
         epochs=4, batch_size=8, base_learning_rate=0.5, warmup_epochs=0, optimizer="sgd", weight_decay=1e-4
     ),
@@ -304,7 +305,7 @@ def test_collapse_stops_training_and_says_what_to_change(tmp_path):
     ones = np.ones((16, len(BANDS)), np.float32)
     store.write(0, Shard(np.zeros((16, 3, 20, 20), np.float32), ones, ones, ones, np.arange(16)))
     silent = {
-        "augment": config.Augment(crop=18, noise_sigma=(0.0, 0.0)),
+        "augment": published.augment(crop=18, noise_sigma=(0.0, 0.0)),
         "injection": config.Injection(head_weight=0, map_weight=0),
     }
     with pytest.raises(TidalkinError, match=r"collapsed .* lower training.base_learning_rate"):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+import published
 from surveys.small_run import N, find, unit, write_run
-from tidalkin.config import Embedding
 from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.search.direction import direction
@@ -23,7 +23,7 @@ def test_the_direction_of_one_example_is_its_vector_times_the_importance():
 def test_a_whitening_of_other_dimensions_is_refused(tmp_path):
     files = write_run(tmp_path)
     features = np.random.default_rng(2).standard_normal((N, 12)).astype(np.float32)
-    fit_whitening(features, Embedding(dimensions=5), "").save(files.whitening)
+    fit_whitening(features, published.embedding(dimensions=5), "").save(files.whitening)
     with pytest.raises(TidalkinError, match=r"whitening.npz: makes vectors of 5 dimensions, but the index has 8"):
         find(files, like=[1001])
 

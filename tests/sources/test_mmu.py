@@ -133,7 +133,8 @@ def settings_of(folder: Path) -> Settings:
             "catalog": {"source": "file", "path": str(folder), "chunk_size": 3},
             "cutouts": {"source": "mmu_hsc", "mmu_hsc": {"path": str(folder)}},
             "images": {"size": SIDE, "shard_size": 8, "chunk_size": 4},
-            "augment": {"crop": 12, "jitter_pixels": 1},
+            "stretch": {"bin": 1},
+            "augment": {"crop": 12},
             "encoder": {"stem": "small"},
             "evaluation": {"enabled": False},
         }

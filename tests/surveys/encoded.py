@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import published
 from tidalkin import config
 from tidalkin.embedding.features import embed_shard
 from tidalkin.embedding.sample import whiten
@@ -9,10 +10,10 @@ from tidalkin.model.checkpoint import random_encoder, save_encoder
 
 BANDS = ("g", "r")
 SIZE = 24
-NETWORK = config.Network(width=8, projector_size=16, predictor_size=8)
-STRETCH = config.Stretch(softening_sigma=1.0, maximum=3.0)
-SETTINGS = config.Embedding(dimensions=4, whitening_sample=16)
-AUGMENT = config.Augment(crop=16, jitter_pixels=2, noise_sigma=(0, 1), brightness=0.5)
+NETWORK = published.network(width=8, projector_size=16, predictor_size=8)
+STRETCH = published.stretch(softening_sigma=1.0, maximum=3.0)
+SETTINGS = published.embedding(dimensions=4, whitening_sample=16)
+AUGMENT = published.augment(crop=16, jitter_pixels=2, noise_sigma=(0, 1), brightness=0.5)
 CPU = config.Compute(device="cpu", embed_batch_size=5)
 SIGMA = np.array([1.0, 2.0], np.float32)
 

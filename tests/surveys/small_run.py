@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+import published
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Augment, Compute, Embedding, Images, Index, Network, Query, Stretch
+from tidalkin.config import Compute, Images, Index, Query
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.images.store import ImageStore, Shard
@@ -16,7 +17,9 @@ from tidalkin.search.query import find_similar
 BANDS = ("g", "r", "i")
 N, SIZE = 60, 16
 CUTOUTS = CutoutSettings(
-    Images(size=SIZE, shard_size=64, chunk_size=32), Embedding(dimensions=8, symmetries=1), Compute(device="cpu")
+    Images(size=SIZE, shard_size=64, chunk_size=32),
+    published.embedding(dimensions=8, symmetries=1),
+    Compute(device="cpu"),
 )
 NANOJANSKY_PER_COUNT = 57.543994
 
@@ -40,7 +43,7 @@ def write_run(run):
         np.save(files.embeddings / f"{shard:05d}.ids.npy", ids[rows])
     build_index([files.embeddings / f"{shard:05d}.npy" for shard in range(2)], Index(queries=5), files.index, seed=1)
     features = random.standard_normal((N, 12)).astype(np.float32)
-    fit_whitening(features, Embedding(dimensions=8), "", has_debris_score=True).save(files.whitening)
+    fit_whitening(features, published.embedding(dimensions=8), "", has_debris_score=True).save(files.whitening)
     store = ImageStore.create(
         files.images, objects=N, bands=BANDS, images=Images(size=SIZE, shard_size=64, chunk_size=32)
     )
@@ -68,21 +71,21 @@ def write_encoded_run(run):
 
     files = write_run(run)
     sigma = np.ones(3, np.float32)
-    settings = Network(width=8, projector_size=16, predictor_size=8)
-    loaded = random_encoder(BANDS, sigma, stretch=Stretch(), settings=settings, image_size=SIZE, seed=1)
+    settings = published.network(width=8, projector_size=16, predictor_size=8)
+    loaded = random_encoder(BANDS, sigma, stretch=published.stretch(), settings=settings, image_size=SIZE, seed=1)
     save_encoder(
         files.encoder,
         loaded.encoder,
         bands=BANDS,
         sigma=sigma,
-        stretch=Stretch(),
+        stretch=published.stretch(),
         settings=settings,
         image_size=SIZE,
         config_digest="",
     )
     compute = CUTOUTS.compute
     paths = files.images, files.encoder, files.whitening
-    whiten(*paths, settings=CUTOUTS.embedding, augment=Augment(), seed=1, compute=compute)
+    whiten(*paths, settings=CUTOUTS.embedding, augment=published.augment(), seed=1, compute=compute)
     vectors, ids = files.embeddings / "00000.npy", files.embeddings / "00000.ids.npy"
     embed_shard(
         files.images, 0, files.encoder, files.whitening, vectors, ids, settings=CUTOUTS.embedding, compute=compute

@@ -67,8 +67,8 @@ def configuration(server: HscServer) -> dict:
             "hsc_das": {"url": server.url("/das_cutout/pdr3"), "transport": {"lines_per_request": 20} | waits},
         },
         "images": {"size": 16, "shard_size": 8, "chunk_size": 4},
-        "augment": {"crop": 12, "jitter_pixels": 1},
-        "encoder": {"stem": "small"},
+        "stretch": {"bin": 1},
+        "augment": {"crop": 12},
         "evaluation": {"enabled": False},
     }
 

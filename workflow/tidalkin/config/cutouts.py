@@ -219,7 +219,7 @@ class Cutouts(Section):
     )
     bands: tuple[Band, ...] = Field(BANDS, min_length=1, description="Bands, in the order of the network's channels.")
     size_arcsec: Positive = Field(
-        21.504, le=300.0, description="Side of the cutouts to draw or request, arcsec (128 pixels are 21.504)."
+        16.128, le=300.0, description="Side of the cutouts to draw or request, arcsec (96 pixels are 16.128)."
     )
     simulated: SimulatedSurvey = SimulatedSurvey()
     folder: Folder = Folder()

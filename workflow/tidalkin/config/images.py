@@ -8,11 +8,19 @@ from pydantic import Field, model_validator
 
 from tidalkin.config.base import Positive, Section
 
+SMALLEST_IMAGE = 8
+"""Side of the smallest images, pixels."""
+
 
 class Images(Section):
     """The Zarr store: every galaxy on the same grid of pixels."""
 
-    size: int = Field(128, ge=8, le=1024, description="Side of the stored images, pixels.")
+    size: int = Field(
+        96,
+        ge=SMALLEST_IMAGE,
+        le=1024,
+        description="Side of the stored images, pixels. By default, that of `cutouts.size_arcsec`.",
+    )
     shard_size: int = Field(
         512, ge=1, le=100_000, description="Galaxies per shard, which is one file, one task and one embed job."
     )
@@ -35,15 +43,15 @@ class Stretch(Section):
     """The stretch of flux to network input: arcsinh(flux / (softening_sigma * sigma_band)), capped."""
 
     bin: int = Field(
-        1,
+        2,
         ge=1,
         le=8,
         description="Pixels averaged along each axis first; 2 shows fainter light at a quarter of the cost.",
     )
-    softening_sigma: Positive = Field(3.0, description="Softening, in units of the sky sigma of a stored pixel.")
-    maximum: Positive | None = Field(None, description="Cap on the stretched value; none for no cap.")
+    softening_sigma: Positive = Field(0.5, description="Softening, in units of the sky sigma of a stored pixel.")
+    maximum: Positive | None = Field(2.5, description="Cap on the stretched value; none for no cap.")
     asymmetry: bool = Field(
-        False,
+        True,
         description="Add a channel: the light of all bands minus the same after half a turn about the centre. "
         "Needs `augment.jitter_pixels: 0`.",
     )

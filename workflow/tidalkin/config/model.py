@@ -15,24 +15,24 @@ class Augment(Section):
     A value of 0 or [0, 0], or a zoom of [1, 1], switches a change off.
     """
 
-    crop: int = Field(96, ge=8, description="Side of a view, pixels.")
-    jitter_pixels: NonNegative = Field(13.0, description="Largest shift of the centre, pixels.")
-    rotate: bool = Field(False, description="Rotate by any angle (and flip); if false, only flips and quarter turns.")
-    zoom: Range = Field((1.0, 1.0), description="Range of the magnification.")
+    crop: int = Field(96, ge=8, description="Side of a view, pixels. By default, that of the images.")
+    jitter_pixels: NonNegative = Field(0.0, description="Largest shift of the centre, pixels.")
+    rotate: bool = Field(True, description="Rotate by any angle (and flip); if false, only flips and quarter turns.")
+    zoom: Range = Field((0.8, 1.25), description="Range of the magnification.")
     shear: Annotated[float, Field(ge=0.0, le=0.7)] = Field(
-        0.0, description="Largest shear, along any axis, so that views of a disc differ in inclination."
+        0.35, description="Largest shear, along any axis, so that views of a disc differ in inclination."
     )
     blur_arcsec: Range = Field(
         (0.0, 0.0), description="Range of the FWHM added in quadrature to the PSF, drawn per band, arcsec."
     )
-    noise_sigma: Range = Field((1.0, 3.0), description="Range of the added noise, in units of the image's sky sigma.")
+    noise_sigma: Range = Field((0.0, 1.0), description="Range of the added noise, in units of the image's sky sigma.")
     extinction_ebv: Range = Field((0.0, 0.0), description="Range of the change of E(B-V), mag.")
-    brightness: NonNegative = Field(0.0, description="Largest natural logarithm of the common brightness factor.")
-    color: NonNegative = Field(0.0, description="Standard deviation of the natural logarithm of each band's factor.")
-    discs: int = Field(0, ge=0, le=50, description="Discs blanked away from the centre.")
-    disc_radius_arcsec: Range = Field((0.5, 1.5), description="Range of the discs' radii, arcsec.")
+    brightness: NonNegative = Field(1.0, description="Largest natural logarithm of the common brightness factor.")
+    color: NonNegative = Field(0.3, description="Standard deviation of the natural logarithm of each band's factor.")
+    discs: int = Field(3, ge=0, le=50, description="Discs blanked away from the centre.")
+    disc_radius_arcsec: Range = Field((0.6, 1.6), description="Range of the discs' radii, arcsec.")
     disc_distance_arcsec: NonNegative = Field(
-        3.0, description="Smallest distance of a disc's edge from the centre, arcsec."
+        2.0, description="Smallest distance of a disc's edge from the centre, arcsec."
     )
 
     @model_validator(mode="after")
@@ -51,13 +51,13 @@ class Network(Section):
 
     architecture: Literal["resnet18", "resnet50"] = Field("resnet18", description="torchvision's network.")
     # Under 8 channels, torch's strided 1 x 1 convolutions corrupt memory on some processors (seen with 2.13 and AVX2).
-    width: int = Field(64, ge=8, le=256, description="Channels of the first stage; 64 is the published network.")
+    width: int = Field(32, ge=8, le=256, description="Channels of the first stage; 64 is the published network.")
     stem: Literal["standard", "small"] = Field(
-        "standard",
+        "small",
         description="`standard`: 7x7, stride 2, pooling; `small`: 3x3, stride 2, no pooling (four times the cost).",
     )
-    projector_size: int = Field(2048, ge=8, le=16384, description="Width of the projector.")
-    predictor_size: int = Field(512, ge=2, le=16384, description="Width of the predictor's bottleneck.")
+    projector_size: int = Field(512, ge=8, le=16384, description="Width of the projector.")
+    predictor_size: int = Field(128, ge=2, le=16384, description="Width of the predictor's bottleneck.")
 
     @property
     def smallest_view(self) -> int:
@@ -121,18 +121,18 @@ class Embedding(Section):
     """Vectors of images: features of all stages, averaged over symmetries, whitened, of length one."""
 
     dimensions: int = Field(
-        128,
+        24,
         ge=2,
         le=4096,
         description="Dimensions of a vector; the last is the debris score, if training had injected light.",
     )
-    symmetries: Literal[1, 2, 4, 8] = Field(8, description="Number of flips and quarter turns to average over.")
+    symmetries: Literal[1, 2, 4, 8] = Field(4, description="Number of flips and quarter turns to average over.")
     crop: int | None = Field(
         None, ge=8, description="Side of the central part to embed, pixels; none for the whole image."
     )
     whitening_sample: int = Field(20_000, ge=16, description="Largest number of galaxies to fit the whitening on.")
     whitening_views: int = Field(
-        0,
+        4,
         ge=0,
         le=100,
         description="Random views per galaxy of that sample. The directions kept are those in which galaxies differ "

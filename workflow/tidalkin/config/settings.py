@@ -15,11 +15,26 @@ from tidalkin.config.catalog import Catalog
 from tidalkin.config.compute import Compute
 from tidalkin.config.cutouts import Cutouts
 from tidalkin.config.explorer import Explorer
-from tidalkin.config.images import Images, Stretch
+from tidalkin.config.images import SMALLEST_IMAGE, Images, Stretch
 from tidalkin.config.injection import Injection
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
 from tidalkin.config.search import EvaluationSettings, Index, Query, Search
+from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
+
+
+def _given(values: Mapping[str, Any], section: str, key: str) -> float | None:
+    """Return a number of the configuration; none if it is absent or of another type."""
+    part = values.get(section)
+    number = part.get(key) if isinstance(part, Mapping) else None
+    usable = isinstance(number, int | float) and not isinstance(number, bool) and 0 < number < float("inf")
+    return number if usable else None
+
+
+def _with_default(values: Mapping[str, Any], section: str, key: str, value: int) -> Mapping[str, Any]:
+    """Fill in a key of a section that was not given."""
+    part = values.get(section, {})
+    return {**values, section: {key: value, **part}} if isinstance(part, Mapping) else values
 
 
 class Settings(Section):
@@ -42,6 +57,25 @@ class Settings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     explorer: Explorer = Explorer()
     compute: Compute = Compute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_follow_the_cutouts(cls, values: Any) -> Any:
+        """Fill in the sizes of images, views and embedded parts that are not given."""
+        if not isinstance(values, Mapping):
+            return values
+        size = _given(values, "images", "size")
+        if size is None and (side := _given(values, "cutouts", "size_arcsec")) is not None:
+            size = max(round(side / PIXEL_SCALE_ARCSEC), SMALLEST_IMAGE)
+            values = _with_default(values, "images", "size", size)
+        size = size or Images().size
+        step = _given(values, "stretch", "bin") or Stretch().bin
+        side = int(size - size % step)
+        if side >= SMALLEST_IMAGE:
+            values = _with_default(values, "augment", "crop", side)
+        if side != size:
+            values = _with_default(values, "embedding", "crop", side)
+        return values
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
