@@ -18,6 +18,7 @@ from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.index.build import build_index
 from tidalkin.search.files import RunFiles
+from tidalkin.search.ranking import rank_survey
 
 N = 2000  # of the size of the demo
 TIDALKIN = str(Path(sys.executable).with_name("tidalkin"))
@@ -46,6 +47,9 @@ def folder(tmp_path_factory):
     flux = random.standard_normal((N, 3, 16, 16)).astype(np.float32)
     store = ImageStore.create(files.images, objects=N, bands=BANDS, images=images)
     store.write(0, Shard(flux, ones, ones, ones, ids))
+    maps, map_ids = files.embeddings / "00000.debris_map.npy", files.embeddings / "00000.ids.npy"
+    np.save(maps, random.standard_normal((N, 4, 4)).astype(np.float16))
+    rank_survey(files.catalog, files.whitening, [maps], [map_ids], files.ranking)
     return folder
 
 
@@ -107,6 +111,13 @@ def test_several_examples_and_a_position_are_one_query(folder):
     assert (folder / "answer" / "mosaic.png").is_file()
 
 
+def test_most_debris_is_listed_with_no_example(folder):
+    done = tidalkin(folder, "search", "--debris", "--k", 3)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 2,000 galaxies of results/small" in done.stdout
+    assert "debris_score" in done.stdout
+
+
 def test_the_version_is_printed(folder):
     assert tidalkin(folder, "--version").stdout == f"tidalkin {__version__}\n"
 
@@ -121,6 +132,7 @@ def test_the_version_is_printed(folder):
         (["--position", 10, 80], "the nearest"),
         (["--like", 1, "--run", "results/no"], "run results/no: is not a folder"),
         (["--like", 1, "--run", "results"], "no index is here"),
+        (["--debris", "--like", 1], "a query with `debris` has no examples"),
         (["--cutout", "mine-{band}.fits"], "--configfile config/config.yaml: cannot be read"),
     ],
 )

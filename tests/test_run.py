@@ -46,6 +46,14 @@ def test_a_search_gives_a_table_with_units_that_describes_its_query(folder):
     assert '"like":[1007]' in table.meta["Query"]
 
 
+def test_a_search_for_nothing_in_particular_finds_most_debris(folder):
+    run = open_run(folder)
+    table = run.search(k=5)
+    assert table.colnames == ["rank", "object_id", "ra", "dec", "debris_score", "label"]
+    assert table["object_id"].tolist() == pd.read_parquet(folder / "ranking.parquet")["object_id"].tolist()[:5]
+    assert "Most debris, with no example" in [text.get_text() for text in run.mosaic(table).texts]
+
+
 def test_a_cutout_has_units_a_mask_and_coordinates(folder):
     run = open_run(folder)
     image = run.cutout(1042)
@@ -98,8 +106,10 @@ def two_halves(tmp_path_factory):
         build_index(kept, Index(queries=5), files.index, seed=1)
         if name != "whole":
             catalog = pd.read_parquet(files.catalog)
-            rows = catalog["object_id"].isin(np.load(files.index / "ids.npy"))
-            write_catalog(catalog[rows].reset_index(drop=True), files.catalog)
+            ids = np.load(files.index / "ids.npy")
+            write_catalog(catalog[catalog["object_id"].isin(ids)].reset_index(drop=True), files.catalog)
+            ranking = pd.read_parquet(files.ranking)
+            ranking[ranking["object_id"].isin(ids)].to_parquet(files.ranking)
     return folder
 
 
@@ -111,6 +121,13 @@ def test_two_runs_are_searched_as_one(two_halves, query):
     np.testing.assert_array_equal(both["similarity"], whole["similarity"])
     assert both["run"].tolist() == ["north" if object_id < 1030 else "south" for object_id in both["object_id"]]
     assert both.meta["Searched"] == 59
+
+
+def test_the_rankings_of_two_runs_are_one(two_halves):
+    whole = open_run(two_halves / "whole").search(k=40)
+    both = open_run([two_halves / "north", two_halves / "south"]).search(k=40)
+    assert both["object_id"].tolist() == whole["object_id"].tolist()
+    np.testing.assert_array_equal(both["debris_score"], whole["debris_score"])
 
 
 def test_a_position_is_looked_up_in_all_runs(two_halves):

@@ -1,11 +1,15 @@
 """Searches by id, set and position, and what they refuse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from surveys.small_run import find, unit, vector_of
 from tidalkin.catalog.read import write_catalog
+from tidalkin.config import Embedding
+from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.search.files import RunFiles
 from tidalkin.search.objects import catalog_rows
@@ -35,6 +39,30 @@ def test_the_debris_score_counts_as_its_weight_says(files):
     expected = [vector_of(files, object_id) @ towards for object_id in found.object_id]
     np.testing.assert_allclose(found.similarity, expected, atol=2e-5)
     assert found.similarity.is_monotonic_decreasing
+
+
+def test_with_no_example_the_galaxies_with_most_debris_come_first(files):
+    ranking = pd.read_parquet(files.ranking)
+    found = find(files, k=7, debris=True)
+    assert found.table.column_names == ["rank", "object_id", "ra", "dec", "debris_score", "label"]
+    assert found.neighbours["object_id"].to_pylist() == ranking["object_id"].tolist()[:7]
+    np.testing.assert_allclose(found.neighbours["debris_score"], ranking["debris_score"][:7], atol=1e-5)
+    assert found.neighbours["rank"].to_pylist() == list(range(1, 8))
+    assert found.n_searched == len(ranking) == 59
+    assert len(find(files, k=100, debris=True).neighbours) == 59
+
+
+def test_a_training_without_injected_light_has_no_debris_to_rank_by(files, tmp_path):
+    plain = replace(files, whitening=tmp_path / "whitening.npz")
+    features = np.random.default_rng(1).standard_normal((20, 12)).astype(np.float32)
+    fit_whitening(features, Embedding(dimensions=8), "").save(plain.whitening)
+    with pytest.raises(TidalkinError, match=r"has no debris score, since training had no injected light: name ex"):
+        find(plain, debris=True)
+
+
+def test_a_missing_ranking_is_named(files, tmp_path):
+    with pytest.raises(TidalkinError, match=r"ranking\.parquet: cannot be read .* --forcerun rank"):
+        find(replace(files, ranking=tmp_path / "ranking.parquet"), debris=True)
 
 
 def test_an_unknown_object_is_named(files):

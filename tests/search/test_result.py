@@ -9,6 +9,7 @@ from astropy.table import Table
 from surveys.small_run import find
 from tidalkin.catalog.read import write_catalog
 from tidalkin.errors import TidalkinError
+from tidalkin.figures import mosaic
 from tidalkin.search.files import RunFiles
 from tidalkin.search.result import write_result
 
@@ -41,6 +42,24 @@ def test_a_result_written_again_is_byte_identical(files, tmp_path):
         write_result(find(files, like=[1001]), tmp_path / name)
     for file in ("neighbours.csv", "neighbours.fits", "mosaic.png"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_the_galaxies_with_most_debris_are_written_like_look_alikes(files, tmp_path):
+    found = find(files, debris=True)
+    write_result(found, tmp_path)
+    csv = pd.read_csv(tmp_path / "neighbours.csv", comment="#")
+    assert csv.columns.tolist() == ["rank", "object_id", "ra", "dec", "debris_score", "label"]
+    assert '"debris":true' in (tmp_path / "neighbours.csv").read_text()
+    assert Table.read(tmp_path / "neighbours.fits")["object_id"].tolist() == csv.object_id.tolist()
+    assert (tmp_path / "mosaic.png").exists()
+
+
+@pytest.mark.parametrize(("debris_weight", "outlined"), [(1.0, 5), (0.0, 0)])
+def test_faint_light_is_outlined_where_debris_counts(files, tmp_path, monkeypatch, debris_weight, outlined):
+    panels = []
+    monkeypatch.setattr(mosaic, "draw_mosaic", lambda drawn, *_, **__: panels.extend(drawn))
+    write_result(find(files, like=[1001], debris_weight=debris_weight), tmp_path)
+    assert sum(panel.debris_map is not None for panel in panels) == outlined
 
 
 def test_a_catalog_without_labels_gives_a_result_without_them(files, tmp_path):

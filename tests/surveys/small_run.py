@@ -1,4 +1,6 @@
-"""A run of 60 galaxies with random images and vectors, and searches of it."""
+"""A run of 60 galaxies with random images, vectors and debris maps, and searches of it."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -51,7 +53,19 @@ def write_run(run):
     flux[:, :, 6:10, 6:10] += 100
     ones = np.ones((N, 3), np.float32)
     store.write(0, Shard(flux, ones, 0.6 * ones, ones, ids))
+    write_ranking(files, random)
     return files
+
+
+def write_ranking(files, random):
+    """Write debris maps, and the ranking of the galaxies that have a vector."""
+    from tidalkin.search.ranking import rank_survey
+
+    id_files = sorted(files.embeddings.glob("*.ids.npy"))
+    map_files = [Path(str(file).replace(".ids.npy", ".debris_map.npy")) for file in id_files]
+    for map_file, id_file in zip(map_files, id_files, strict=True):
+        np.save(map_file, random.standard_normal((len(np.load(id_file)), 4, 4)).astype(np.float16))
+    rank_survey(files.catalog, files.whitening, map_files, id_files, files.ranking)
 
 
 def find(files, k=5, debris_weight=1.0, **query):

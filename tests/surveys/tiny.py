@@ -19,7 +19,10 @@ TINY = {
     "encoder": {"width": 8, "stem": "standard", "projector_size": 32, "predictor_size": 8},
     "training": {"epochs": 2, "batch_size": 24, "collapse_below": 0.0},
     "embedding": {"dimensions": 16, "symmetries": 2},
-    "search": {"k": 8, "queries": {"first": {"like": [1]}, "several": {"like": [2, 3], "unlike": [4]}}},
+    "search": {
+        "k": 8,
+        "queries": {"first": {"like": [1]}, "several": {"like": [2, 3], "unlike": [4]}, "most": {"debris": True}},
+    },
     "evaluation": {"repeats": 2, "probe_labels": [8], "set_size": 4, "sample": 48},
 }
 

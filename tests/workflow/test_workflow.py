@@ -91,6 +91,7 @@ def test_the_run_leaves_what_the_readme_promises(finished_run):
         "search/several/neighbours.csv",
         "search/several/neighbours.fits",
         "search/several/mosaic.png",
+        "search/most/mosaic.png",
         "evaluation/metrics.csv",
         "evaluation/roc.png",
         "evaluation/completeness.png",

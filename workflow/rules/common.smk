@@ -28,8 +28,8 @@ VERSIONS = {
     "index_train": 1,
     "index_part": 1,
     "index": 1,
-    "search": 1,
-    "rank": 1,
+    "search": 2,
+    "rank": 2,
     "views": 1,
     "reuse_encoder": 1,
     "train": 1,
@@ -147,6 +147,11 @@ def query_files(wildcards):
     """Return the FITS files of a query's own galaxy, if it has one."""
     template = settings.search.queries[wildcards.query].cutout
     return cutout_files(template, settings.cutouts.bands) if template else []
+
+
+def query_ranking(wildcards):
+    """The ranking by debris score, for a query with no example."""
+    return ranking() if settings.search.queries[wildcards.query].debris else []
 
 
 def training_pictures():

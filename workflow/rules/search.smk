@@ -4,6 +4,7 @@
 rule search:
     input:
         own=query_files,
+        ranking=query_ranking,
         catalog=f"{RESULTS}/catalog.parquet",
         images=f"{RESULTS}/images.json",
         encoder=f"{RESULTS}/encoder/encoder.pt",
@@ -53,6 +54,7 @@ rule rank:
     input:
         catalog=f"{RESULTS}/catalog.parquet",
         images=f"{RESULTS}/images.json",
+        whitening=f"{RESULTS}/whitening.npz",
         debris_maps=debris_maps,
         ids=vector_ids,
     output:

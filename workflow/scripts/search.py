@@ -20,6 +20,7 @@ with stage(snakemake) as settings:
         images=images_of(snakemake.input.images),
         encoder=Path(snakemake.input.encoder),
         whitening=Path(snakemake.input.whitening),
+        ranking=index.parent / "ranking.parquet",
     )
     found = find_similar(
         settings.search.queries[snakemake.wildcards.query],

@@ -76,7 +76,10 @@ def search(
             help="Your own example: a FITS file with the HDUs G, R, ..., or a file name with {band} or {BAND}."
         ),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Number of look-alikes.")] = DEFAULTS.k,
+    debris: Annotated[
+        bool, typer.Option("--debris", help="No example: list the galaxies with the highest debris score.")
+    ] = False,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Number of galaxies to list.")] = DEFAULTS.k,
     run: Annotated[
         list[Path] | None,
         typer.Option(
@@ -97,10 +100,10 @@ def search(
         "config/config.yaml"
     ),
 ) -> None:
-    """List the galaxies most similar to the examples and not to the counter-examples."""
+    """List the galaxies most similar to the examples and not to the counter-examples, or those with most debris."""
     from tidalkin.search.result import write_result
 
-    query = make_query(like or (), unlike or (), position, cutout)
+    query = make_query(like or (), unlike or (), position, cutout, debris=debris)
     folders = run or [newest_run(RESULTS)]
     found = open_run(folders, configfile).find(query, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight)
     _print(found, folders)
@@ -251,7 +254,7 @@ def _print(found: SearchResult, runs: Sequence[Path]) -> None:
     table = Table(title=f"{len(found.neighbours)} of {found.n_searched:,} galaxies of {names}", title_justify="left")
     for name in found.table.column_names:
         table.add_column(name, justify="left" if name in ("label", "run") else "right", no_wrap=True)
-    formats = {"ra": ".5f", "dec": ".5f", "similarity": ".3f"}
+    formats = {"ra": ".5f", "dec": ".5f", "similarity": ".3f", "debris_score": ".2f"}
     for row in found.table.to_pylist():
         table.add_row(*("" if value is None else format(value, formats.get(name, "")) for name, value in row.items()))
     Console().print(table)

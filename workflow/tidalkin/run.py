@@ -144,7 +144,7 @@ class Run:
         radius_arcsec: float = DEFAULTS.radius_arcsec,
         debris_weight: float = DEFAULTS.debris_weight,
     ) -> Table:
-        """Find the galaxies most similar to examples, and not to counter-examples.
+        """Find the galaxies most similar to examples, or with no example those with most debris.
 
         Parameters
         ----------
@@ -165,23 +165,26 @@ class Run:
         Returns
         -------
         astropy.table.Table
-            Columns rank, object_id, ra, dec, similarity, and label and run where there are any, most similar first.
-            ``meta`` describes the query.
+            Columns rank, object_id, ra, dec, similarity (with no example debris_score), and label and run where there
+            are any, best first. ``meta`` describes the query.
 
         Raises
         ------
         TidalkinError
-            If an object is unknown or the files of the run do not belong together; see
-            `tidalkin.search.query.find_similar`.
+            If an object is unknown, the files of the run do not belong together, or nothing is named and training had
+            no injected light; see `tidalkin.search.query.find_similar`.
 
         Examples
         --------
         >>> run = open_run("results/demo")  # doctest: +SKIP
         >>> run.search(like=[42], unlike=[7], k=3)["object_id"]  # doctest: +SKIP
+        >>> run.search(k=100)["debris_score"]  # doctest: +SKIP
         """
         from tidalkin.search.result import to_table
 
-        query = make_query(_as_tuple(like), _as_tuple(unlike), position, cutout)
+        like, unlike = _as_tuple(like), _as_tuple(unlike)
+        nothing_named = not (like or unlike or position or cutout)
+        query = make_query(like, unlike, position, cutout, debris=nothing_named)
         return to_table(self.find(query, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight))
 
     def find(
@@ -278,15 +281,16 @@ class Run:
         >>> run.mosaic([42, 7, 11])  # doctest: +SKIP
         """
         from tidalkin.figures.mosaic import mosaic_figure
-        from tidalkin.search.result import describe_query
+        from tidalkin.search.result import MOST_DEBRIS, describe_query, describe_result
 
         panels = list(self._panels(galaxies))
         subtitle = f"{len(panels)} galaxies"
         meta = getattr(galaxies, "meta", {})
         if "Searched" in meta:
-            subtitle = f"the {len(galaxies)} nearest of {meta['Searched']:,} galaxies: rank, object_id, similarity"
+            by_debris = _by_debris(galaxies)
+            subtitle = describe_result(len(galaxies), meta["Searched"], by_debris=by_debris)
             like = meta["Like"].split() or ["your cutout"]
-            title = title or describe_query(like, meta["Unlike"].split())
+            title = title or (MOST_DEBRIS if by_debris else describe_query(like, meta["Unlike"].split()))
         return mosaic_figure(panels, title=title or "Galaxies", subtitle=subtitle)
 
     def _panels(self, galaxies: Table | Sequence[int]) -> Iterator[Panel]:
@@ -306,12 +310,15 @@ class Run:
             for object_id in galaxies.meta.get(key, "").split():
                 row = self._row(int(object_id))
                 yield Panel(pictures.of(row), f"{word} {object_id}", row.get("label") or "", role=role)  # type: ignore[arg-type]
+        debris_counts = _by_debris(galaxies) or galaxies.meta.get("Debris weight", "0") != "0"
         for entry in galaxies:
             row = self._row(int(entry["object_id"]), _value(entry, "run"))
-            rank, similarity = _value(entry, "rank"), _value(entry, "similarity")
+            rank = _value(entry, "rank")
             heading = f"{rank}   {row['object_id']}" if rank else str(row["object_id"])
-            caption = f"{similarity}   {row.get('label') or ''}".strip() if similarity else row.get("label") or ""
-            yield Panel(pictures.of(row), heading, caption)
+            value = _value(entry, "similarity") or _value(entry, "debris_score")
+            caption = f"{value}   {row.get('label') or ''}".strip()
+            debris_map = pictures.debris_map_of(row) if debris_counts else None
+            yield Panel(pictures.of(row), heading, caption, debris_map=debris_map)
 
     def _row(self, object_id: int, run: str = "") -> dict[str, Any]:
         """Return an object's row of the catalog, with the name and number of its run."""
@@ -333,7 +340,12 @@ class Run:
 
 
 def make_query(
-    like: Sequence[int], unlike: Sequence[int], position: tuple[float, float] | None, cutout: str | None
+    like: Sequence[int],
+    unlike: Sequence[int],
+    position: tuple[float, float] | None,
+    cutout: str | None,
+    *,
+    debris: bool = False,
 ) -> config.Query:
     """Make a checked query.
 
@@ -345,10 +357,10 @@ def make_query(
     Raises
     ------
     TidalkinError
-        If the query names no example, or contradicts itself.
+        If the query names no example and does not ask for debris, or contradicts itself.
     """
     try:
-        return config.Query(like=tuple(like), unlike=tuple(unlike), position=position, cutout=cutout)
+        return config.Query(like=tuple(like), unlike=tuple(unlike), position=position, cutout=cutout, debris=debris)
     except ValidationError as error:
         raise TidalkinError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
@@ -438,11 +450,17 @@ def _tangent_plane(ra: float, dec: float, size: int) -> Any:
     return wcs
 
 
+def _by_debris(galaxies: Table | Sequence[int]) -> bool:
+    """Tell whether galaxies are the result of a search with no example."""
+    return "debris_score" in getattr(galaxies, "colnames", ())
+
+
 def _value(row: Row, name: str) -> str:
     """Return a cell of a table as text, empty where there is no such column."""
     if name not in row.colnames:
         return ""
-    return f"{row[name]:.3f}" if name == "similarity" else str(row[name])
+    digits = {"similarity": ".3f", "debris_score": ".2f"}.get(name)
+    return format(row[name], digits) if digits else str(row[name])
 
 
 def _as_tuple(ids: int | Sequence[int]) -> tuple[int, ...]:

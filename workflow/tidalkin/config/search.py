@@ -28,7 +28,7 @@ class Index(Section):
 
 
 class Query(Section):
-    """A query: examples by id, position or FITS cutout, and counter-examples."""
+    """A query: examples by id, position or FITS cutout, and counter-examples; or none, for the most debris."""
 
     like: tuple[int, ...] = Field((), description="object_ids of the examples.")
     unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
@@ -36,11 +36,18 @@ class Query(Section):
     cutout: str | None = Field(
         None, description="Your own galaxy: a multi-band FITS file, or a file name with {band} or {BAND}."
     )
+    debris: bool = Field(False, description="No example: the galaxies with the highest debris score.")
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
-        if not (self.like or self.position or self.cutout):
-            raise ValueError("a query needs `like` (object_ids), `position` ([ra, dec]) or `cutout` (a FITS file)")
+        has_example = bool(self.like or self.position or self.cutout)
+        if self.debris and (has_example or self.unlike):
+            raise ValueError("a query with `debris` has no examples and no counter-examples: leave one of them out")
+        if not (self.debris or has_example):
+            raise ValueError(
+                "a query needs `like` (object_ids), `position` ([ra, dec]), `cutout` (a FITS file) or `debris` (no "
+                "example)"
+            )
         both = set(self.like) & set(self.unlike)
         if both:
             raise ValueError(f"object {min(both)} is both in `like` and in `unlike`")

@@ -107,6 +107,12 @@ class Settings(Section):
                 f"augment.jitter_pixels {self.augment.jitter_pixels:g} must be 0 with stretch.asymmetry, "
                 "which turns a view about its centre"
             )
+        for name, query in self.search.queries.items():
+            if query.debris and not self.injection.enabled:
+                raise ValueError(
+                    f"search.queries.{name}.debris needs a debris score, which is learned from injected light: set "
+                    "injection.head_weight or injection.map_weight above 0, or name examples"
+                )
         if self.cutouts.source == "simulated" and self.training.batch_size > self.cutouts.simulated.galaxies:
             raise ValueError(
                 f"training.batch_size {self.training.batch_size} must not exceed the "

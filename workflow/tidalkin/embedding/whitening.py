@@ -73,10 +73,15 @@ class Whitening:
         """Compute vectors of length one, (object, dimension) float32, from features (object, feature)."""
         vectors = _unit_rows(((features - self.mean) @ self.components.T * self.scale).astype(np.float32))
         if self.has_debris_score:
-            median, scatter = self.debris
-            score = ((features[:, -1] - median) / scatter).clip(*DEBRIS_RANGE)
+            score = self.debris_score(features[:, -1]).clip(*DEBRIS_RANGE)
             vectors = _unit_rows(np.column_stack([vectors, DEBRIS_SHARE_OF_LENGTH * score]))
         return vectors.astype(np.float32)
+
+    def debris_score(self, raw: Floats) -> Floats:
+        """Standardise the mean of the brightest cells of debris maps, (object,)."""
+        median, scatter = self.debris
+        score: Floats = ((raw - median) / scatter).astype(np.float32)
+        return score
 
     def importance(self, debris_weight: float) -> Floats:
         """Return the weight of each dimension in a comparison, (dimension,).

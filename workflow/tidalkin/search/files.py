@@ -19,6 +19,8 @@ class RunFiles:
     images: Path
     encoder: Path
     whitening: Path
+    ranking: Path
+    """All galaxies by debris score; only where training had injected light."""
 
     @classmethod
     def of(cls, run: str | Path) -> RunFiles:
@@ -31,6 +33,7 @@ class RunFiles:
             run / "images.zarr",
             run / "encoder" / "encoder.pt",
             run / "whitening.npz",
+            run / "ranking.parquet",
         )
 
 

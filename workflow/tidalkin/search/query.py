@@ -1,7 +1,8 @@
 """Search one run, or several, for the galaxies most similar to examples.
 
 A query names examples (by object id, by position, or as a FITS cutout of a galaxy outside the catalog) and
-counter-examples. The named objects are never in the result.
+counter-examples. The named objects are never in the result. A query with no example asks for the galaxies with the
+highest debris score.
 
 Runs that share encoder and whitening are searched as one: similarities of their vectors are comparable, so that the
 merged result is that of one index of all galaxies.
@@ -21,9 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from tidalkin import __version__, config
+from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.index.query import OpenIndex, open_index
-from tidalkin.index.vectors import Rows, Vectors
+from tidalkin.index.vectors import Vectors
+from tidalkin.search.debris import most_debris
 from tidalkin.search.direction import dimension_importance, direction
 from tidalkin.search.files import RunFiles, names_of
 from tidalkin.search.objects import arrow_column, catalog_rows, nearest_object, required_catalog_rows
@@ -34,13 +37,13 @@ SIMILARITY_DIGITS = 5
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The galaxies most similar to the examples of a query.
+    """The galaxies most similar to the examples of a query, or those with most debris.
 
     The tables have the columns of `catalog_rows`, and a column ``run`` where several runs were searched.
     """
 
     neighbours: pa.Table
-    """Most similar first, with the further columns rank and similarity."""
+    """Best first, with the further columns rank and similarity; with no example, debris_score in its place."""
     like: pa.Table
     """Examples from the catalog, including the one at the position."""
     unlike: pa.Table
@@ -53,11 +56,18 @@ class SearchResult:
     """Number of galaxies searched."""
     made_by: Mapping[str, str]
     """Query, versions and digests, for the metadata of the files written."""
+    debris_counts: bool = False
+    """Whether the debris score had a weight in the search."""
+
+    @property
+    def by_debris(self) -> bool:
+        """Whether the query has no example, so that galaxies are ranked by their debris score."""
+        return "debris_score" in self.neighbours.column_names
 
     @property
     def table(self) -> pa.Table:
-        """Columns rank, object_id, ra, dec, similarity, and label and run where there are any."""
-        names = ("rank", "object_id", "ra", "dec", "similarity", "label", "run")
+        """Columns rank, object_id, ra, dec, similarity or debris_score, and label and run where there are any."""
+        names = ("rank", "object_id", "ra", "dec", "similarity", "debris_score", "label", "run")
         return self.neighbours.select([name for name in names if name in self.neighbours.column_names])
 
 
@@ -77,12 +87,12 @@ def find_similar(
     debris_weight: float,
     cutouts: CutoutSettings | None = None,
 ) -> SearchResult:
-    """Find the galaxies most similar to the examples of a query.
+    """Find the galaxies most similar to the examples of a query, or those with most debris.
 
     Parameters
     ----------
     query : config.Query
-        Examples and counter-examples.
+        Examples and counter-examples, or ``debris``.
     runs : RunFiles or sequence of RunFiles
         The run to search, or several that share encoder and whitening.
     k : int
@@ -97,16 +107,19 @@ def find_similar(
     Returns
     -------
     SearchResult
-        Up to ``k`` neighbours, most similar first; equal ones in the order of the runs and of their catalogs.
+        Up to ``k`` neighbours, best first; equal ones in the order of the runs and of their catalogs.
 
     Raises
     ------
     TidalkinError
         If an object is unknown or has no vector, nothing is at the position, the cutout cannot be read, the files of a
-        run are missing or do not belong together, or the runs do not share encoder and whitening.
+        run are missing or do not belong together, the runs do not share encoder and whitening, or a query has no
+        example and training had no injected light.
     """
     runs = (runs,) if isinstance(runs, RunFiles) else tuple(runs)
     _check_comparable(runs)
+    if query.debris:
+        return _find_most_debris(query, runs, k)
     indexes = [open_index(run.index, run.embeddings) for run in runs]
     like = locate(query.like, indexes, runs)
     unlike = locate(query.unlike, indexes, runs)
@@ -123,19 +136,37 @@ def find_similar(
     named = {*like.values(), *unlike.values()}
     found, similarity = _most_similar(towards, k, indexes, named)
     made_by = {
-        "Software": f"tidalkin {__version__}",
-        "Query": query.model_dump_json(exclude_defaults=True),
+        **_made_by(query, runs),
         "Debris weight": f"{debris_weight:g}",
         "Embeddings": ", ".join(index.report.embeddings_digest for index in indexes),
         "Index": ", ".join(f"{index.report.kind}, recall@10 {index.report.recall_at_10:.3f}" for index in indexes),
     }
-    if len(runs) > 1:
-        made_by["Runs"] = ", ".join(names_of(runs))
-    tables = [_catalog_table(places, indexes, runs) for places in (found, [*like.values()], [*unlike.values()])]
-    neighbours = tables[0].append_column("rank", arrow_column(np.arange(1, len(found) + 1, dtype=np.int32)))
-    neighbours = neighbours.append_column("similarity", arrow_column(np.round(similarity, SIMILARITY_DIGITS)))
+    ids = [(place.run, int(indexes[place.run].ids[place.row])) for place in found]
+    neighbours = _ranked_table(ids, runs).append_column(
+        "similarity", arrow_column(np.round(similarity, SIMILARITY_DIGITS))
+    )
     n_searched = sum(len(index.ids) for index in indexes)
-    return SearchResult(neighbours, tables[1], tables[2], outside, runs, n_searched, made_by)
+    examples_of_catalog, others_of_catalog = _catalog_table([*like], runs), _catalog_table([*unlike], runs)
+    counts = debris_weight > 0
+    return SearchResult(neighbours, examples_of_catalog, others_of_catalog, outside, runs, n_searched, made_by, counts)
+
+
+def _find_most_debris(query: config.Query, runs: tuple[RunFiles, ...], k: int) -> SearchResult:
+    """Find the galaxies with the highest debris score."""
+    found, n_ranked = most_debris(runs, k)
+    score = np.array([galaxy.debris_score for galaxy in found], np.float32)
+    neighbours = _ranked_table([(galaxy.run, galaxy.object_id) for galaxy in found], runs).append_column(
+        "debris_score", arrow_column(np.round(score, SIMILARITY_DIGITS))
+    )
+    none = _catalog_table([], runs)
+    made_by = {**_made_by(query, runs), "Encoder": load_whitening(runs[0].whitening).encoder}
+    return SearchResult(neighbours, none, none, None, runs, n_ranked, made_by, debris_counts=True)
+
+
+def _made_by(query: config.Query, runs: Sequence[RunFiles]) -> dict[str, str]:
+    """Describe a search: the version, the query, and the runs if there are several."""
+    made_by = {"Software": f"tidalkin {__version__}", "Query": query.model_dump_json(exclude_defaults=True)}
+    return made_by | ({"Runs": ", ".join(names_of(runs))} if len(runs) > 1 else {})
 
 
 def _check_comparable(runs: Sequence[RunFiles]) -> None:
@@ -242,14 +273,19 @@ def _most_similar(
     return [places[rank] for rank in best], similarity[best]
 
 
-def _catalog_table(places: Sequence[Located], indexes: Sequence[OpenIndex], runs: Sequence[RunFiles]) -> pa.Table:
-    """Return the catalog rows of located objects, in their order."""
-    parts, order = [], np.zeros(len(places), np.int64)
+def _ranked_table(objects: Sequence[tuple[int, int]], runs: Sequence[RunFiles]) -> pa.Table:
+    """Return the catalog rows of objects (run, object_id), best first, with their ranks."""
+    table = _catalog_table(objects, runs)
+    return table.append_column("rank", arrow_column(np.arange(1, len(objects) + 1, dtype=np.int32)))
+
+
+def _catalog_table(objects: Sequence[tuple[int, int]], runs: Sequence[RunFiles]) -> pa.Table:
+    """Return the catalog rows of objects (run, object_id), in their order."""
+    parts, order = [], np.zeros(len(objects), np.int64)
     first = 0
-    for run, index in enumerate(indexes):
-        here = [number for number, place in enumerate(places) if place.run == run]
-        ids: Rows = index.ids[[places[number].row for number in here]]
-        part = required_catalog_rows(runs[run].catalog, ids.tolist())
+    for run, files in enumerate(runs):
+        here = [number for number, (of_run, _) in enumerate(objects) if of_run == run]
+        part = required_catalog_rows(files.catalog, [objects[number][1] for number in here])
         if len(runs) > 1:
             names = pa.array([names_of(runs)[run]] * len(part), pa.string())
             part = _as_text(part, "label").append_column("run", names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +13,21 @@ import pyarrow.parquet as pq
 
 from tidalkin import __version__
 from tidalkin.atomic import atomic_path
-from tidalkin.constants import DEBRIS_SHARE, MAD_TO_SIGMA
+from tidalkin.constants import DEBRIS_SHARE
+from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError, first_line
 from tidalkin.figures.mosaic import Panel, draw_mosaic, rgb
 from tidalkin.images.store import ImageStore
+from tidalkin.index.vectors import load_array
+from tidalkin.search.debris import maps_of
+from tidalkin.search.result import MOST_DEBRIS, describe_result
 
 Floats = npt.NDArray[np.float32]
 
 DRAWN = 48
-SMALLEST_SCATTER = 1e-6
 
 
-def brightest_mean(debris_maps: npt.NDArray[np.floating]) -> Floats:
+def brightest_mean(debris_maps: npt.NDArray[np.generic]) -> Floats:
     """Compute the mean of the brightest cells of each map: the raw debris score.
 
     A feature covers a small part of an image. The mean over all cells would drown it, and a single cell is noisy.
@@ -53,22 +55,9 @@ def brightest_mean(debris_maps: npt.NDArray[np.floating]) -> Floats:
     return mean
 
 
-def debris_score(raw: Floats) -> Floats:
-    """Standardise raw debris scores (object,) by their median and their median absolute deviation.
-
-    Examples
-    --------
-    >>> debris_score(np.array([1.0, 2.0, 3.0], np.float32)).round(3)
-    array([-0.674,  0.   ,  0.674], dtype=float32)
-    """
-    median = np.median(raw)
-    scatter = MAD_TO_SIGMA * np.median(np.abs(raw - median))
-    score: Floats = ((raw - median) / max(scatter, SMALLEST_SCATTER)).astype(np.float32)
-    return score
-
-
 def rank_survey(
     catalog: str | Path,
+    whitening: str | Path,
     debris_maps: Sequence[str | Path],
     ids: Sequence[str | Path],
     ranking: str | Path,
@@ -79,6 +68,8 @@ def rank_survey(
     ----------
     catalog : path
         The run's ``catalog.parquet``.
+    whitening : path
+        The run's whitening, which holds the scale of the debris score. Runs that share it have comparable scores.
     debris_maps, ids : sequence of path
         The shards' maps (object, cell, cell) and object_ids (object,), in the same order.
     ranking : path
@@ -95,8 +86,8 @@ def rank_survey(
     TidalkinError
         If a file is missing or damaged, or a galaxy is not in the catalog.
     """
-    raw = np.concatenate([brightest_mean(_loaded(file)) for file in debris_maps])
-    object_id = np.concatenate([_loaded(file) for file in ids])
+    raw = np.concatenate([brightest_mean(load_array(Path(file))) for file in debris_maps])
+    object_id = np.concatenate([load_array(Path(file)) for file in ids])
     known = _catalog(catalog)
     unknown = np.setdiff1d(object_id, known.index)
     if len(unknown):
@@ -104,7 +95,7 @@ def rank_survey(
             f"{catalog}: lacks object {unknown[0]}, which has an embedding: embed this catalog again with "
             "`snakemake --forcerun embed`"
         )
-    score = debris_score(raw)
+    score = load_whitening(whitening).debris_score(raw)
     # Equal scores stay in the order of their ids, so that the file is the same however the shards are cut.
     best_first = np.lexsort((object_id, -score))
     table = known.loc[object_id[best_first]].reset_index()
@@ -140,10 +131,10 @@ def draw_ranking(
     """
     first = table.head(DRAWN)
     draw_mosaic(
-        list(_panels(first, ImageStore.open(images), _maps_of(first["object_id"].tolist(), debris_maps, ids))),
+        list(_panels(first, ImageStore.open(images), maps_of(first["object_id"].tolist(), debris_maps, ids))),
         output,
-        title="Most debris, with no example",
-        subtitle=f"the first {len(first)} of {len(table):,} galaxies: rank, object_id, debris score",
+        title=MOST_DEBRIS,
+        subtitle=describe_result(len(first), len(table), by_debris=True),
         made_by={"Software": f"tidalkin {__version__}"},
     )
 
@@ -157,32 +148,6 @@ def _panels(first: pd.DataFrame, store: ImageStore, maps: dict[int, Floats]) -> 
         label = row.get("label")
         caption = f"{row['debris_score']:.2f}   {label if isinstance(label, str) else ''}".rstrip()
         yield Panel(picture, f"{row['rank']}   {row['object_id']}", caption, debris_map=maps[row["object_id"]])
-
-
-def _maps_of(
-    object_ids: Sequence[int], debris_maps: Sequence[str | Path], ids: Sequence[str | Path]
-) -> dict[int, Floats]:
-    """Read the maps of some objects."""
-    wanted = np.array(object_ids, np.int64)
-    found: dict[int, Floats] = {}
-    for map_file, id_file in zip(debris_maps, ids, strict=True):
-        shard_ids = _loaded(id_file)
-        rows = np.flatnonzero(np.isin(shard_ids, wanted))
-        if len(rows):
-            maps = _loaded(map_file)
-            found |= {int(shard_ids[row]): np.asarray(maps[row], np.float32) for row in rows}
-    return found
-
-
-def _loaded(file: str | Path) -> npt.NDArray[Any]:
-    """Map an array."""
-    try:
-        array: npt.NDArray[Any] = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise TidalkinError(
-            f"{file}: cannot be read ({first_line(error)}): make it again with `snakemake --forcerun embed`"
-        ) from None
-    return array
 
 
 def _catalog(catalog: str | Path) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.errors import TidalkinError
+from tidalkin.search.debris import maps_of
 from tidalkin.search.files import RunFiles, names_of
 from tidalkin.search.query import SearchResult
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 2
 MOST_EXAMPLES_DRAWN = 12
+MOST_DEBRIS = "Most debris, with no example"
 
 
 def write_result(found: SearchResult, directory: str | Path) -> None:
@@ -58,13 +60,14 @@ def to_table(found: SearchResult) -> Table:
     Returns
     -------
     astropy.table.Table
-        Columns rank, object_id, ra, dec, similarity, and label and run where there are any.
+        Columns rank, object_id, ra, dec, similarity or debris_score, and label and run where there are any.
     """
     from astropy.table import Table
 
     content = found.table
     columns = {name: content[name].to_pylist() for name in content.column_names}
-    types = {"rank": np.int32, "object_id": np.int64, "ra": np.float64, "dec": np.float64, "similarity": np.float32}
+    types = {"rank": np.int32, "object_id": np.int64, "ra": np.float64, "dec": np.float64}
+    types |= {"similarity": np.float32, "debris_score": np.float32}
     if "label" in columns:
         columns["label"] = [value or "" for value in columns["label"]]
     table = Table({name: np.array(values, types.get(name, np.str_)) for name, values in columns.items()})
@@ -111,13 +114,15 @@ def _write_mosaic(found: SearchResult, panels: Sequence[Panel], path: Path) -> N
         panels,
         path,
         title=_title(found),
-        subtitle=f"the {len(found.neighbours)} nearest of {found.n_searched:,} galaxies: rank, object_id, similarity",
+        subtitle=describe_result(len(found.neighbours), found.n_searched, by_debris=found.by_debris),
         made_by=found.made_by,
     )
 
 
 def _title(found: SearchResult) -> str:
     """Describe the query in words."""
+    if found.by_debris:
+        return MOST_DEBRIS
     examples = ["your cutout"] * (found.outside is not None) + found.like["object_id"].to_pylist()
     return describe_query(examples, found.unlike["object_id"].to_pylist())
 
@@ -131,6 +136,18 @@ def describe_query(like: Sequence[object], unlike: Sequence[object]) -> str:
     'Galaxies like 42, 7 and 1 more, unlike 3'
     """
     return f"Galaxies like {_listed(like)}" + (f", unlike {_listed(unlike)}" if unlike else "")
+
+
+def describe_result(n_found: int, n_searched: int, *, by_debris: bool) -> str:
+    """Describe a result in words.
+
+    Examples
+    --------
+    >>> describe_result(24, 2400, by_debris=False)
+    'the 24 nearest of 2,400 galaxies: rank, object_id, similarity'
+    """
+    which, measure = ("first", "debris score") if by_debris else ("nearest", "similarity")
+    return f"the {n_found} {which} of {n_searched:,} galaxies: rank, object_id, {measure}"
 
 
 def _listed(names: Sequence[object]) -> str:
@@ -157,12 +174,14 @@ def _panels(found: SearchResult) -> Iterator[Panel]:
             heading = f"{word} {row['object_id']}"
             yield Panel(pictures.of(row), heading, row.get("label") or "", role=role)
     for row in found.neighbours.to_pylist():
-        caption = f"{row['similarity']:.3f}   {row.get('label') or ''}".rstrip()
-        yield Panel(pictures.of(row), f"{row['rank']}   {row['object_id']}", caption)
+        value = f"{row['debris_score']:.2f}" if found.by_debris else f"{row['similarity']:.3f}"
+        caption = f"{value}   {row.get('label') or ''}".rstrip()
+        debris_map = pictures.debris_map_of(row) if found.debris_counts else None
+        yield Panel(pictures.of(row), f"{row['rank']}   {row['object_id']}", caption, debris_map=debris_map)
 
 
 class Pictures:
-    """Colour composites of the galaxies of one run or several.
+    """Colour composites and debris maps of the galaxies of one run or several.
 
     Parameters
     ----------
@@ -173,20 +192,35 @@ class Pictures:
     def __init__(self, runs: Sequence[RunFiles]) -> None:
         from tidalkin.images.store import ImageStore
 
-        self._paths = dict(zip(names_of(runs), (run.images for run in runs), strict=True))
-        self._stores = {name: ImageStore.open(path) for name, path in self._paths.items()}
+        self._runs = dict(zip(names_of(runs), runs, strict=True))
+        self._stores = {name: ImageStore.open(run.images) for name, run in self._runs.items()}
         self._first_run = names_of(runs)[0]
 
     def of(self, row: dict[str, object]) -> npt.NDArray[np.float64]:
         """Draw one row of a table with the columns of `catalog_rows`, (y, x, 3)."""
         from tidalkin.figures.mosaic import rgb
 
-        run, object_id, place = str(row.get("run", self._first_run)), row["object_id"], row["row"]
-        assert isinstance(place, int)
+        run, object_id, place = self._place_of(row)
         store = self._stores[run]
         if place >= store.n_objects or store.object_id[place] != object_id:
             raise TidalkinError(
-                f"{self._paths[run]}: object {object_id} is not in row {place}, as it is in the catalog: make the "
-                "images of this catalog with `snakemake --forcerun convert`"
+                f"{self._runs[run].images}: object {object_id} is not in row {place}, as it is in the catalog: make "
+                "the images of this catalog with `snakemake --forcerun convert`"
             )
         return rgb(np.asarray(store.flux[place]), np.asarray(store.sky_sigma[place]), store.bands)
+
+    def debris_map_of(self, row: dict[str, object]) -> npt.NDArray[np.float32] | None:
+        """Read the debris map of one row, (cell, cell); None where training had no injected light."""
+        run, object_id, place = self._place_of(row)
+        shard = self._runs[run].embeddings / f"{place // self._stores[run].shard_size:05d}"
+        debris_maps = shard.with_suffix(".debris_map.npy")
+        if not debris_maps.exists():
+            return None
+        return maps_of([object_id], [debris_maps], [shard.with_suffix(".ids.npy")]).get(object_id)
+
+    def _place_of(self, row: dict[str, object]) -> tuple[str, int, int]:
+        """Return run, object_id and row in the image store of one row of a table."""
+        object_id, place = row["object_id"], row["row"]
+        assert isinstance(object_id, int)
+        assert isinstance(place, int)
+        return str(row.get("run", self._first_run)), object_id, place
