@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import published
 from tidalkin.embedding.reuse import reuse_whitening
-from tidalkin.embedding.whitening import fit_whitening, load_whitening
+from tidalkin.embedding.whitening import debris_scores, fit_whitening, likeness, load_whitening
 from tidalkin.errors import TidalkinError
 
 
@@ -77,9 +77,12 @@ def test_absurd_scores_of_some_galaxies_leave_those_of_the_others():
     np.testing.assert_allclose(scale, expected, rtol=0.1)
 
 
-def test_the_debris_score_counts_as_its_weight_says():
-    assert fit(correlated(), 5, debris=True).importance(3).tolist() == [1, 1, 1, 1, 3]
-    assert fit(correlated(), 3).importance(3).tolist() == [1, 1, 1]
+def test_a_vector_keeps_its_debris_score_and_its_likeness():
+    white = fit(correlated(), 5, debris=True)
+    vectors = white.apply(correlated())
+    expected = white.debris_score(correlated()[:, -1]).clip(-3, 6)
+    np.testing.assert_allclose(debris_scores(vectors), expected, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(likeness(vectors), axis=1), 1, atol=1e-5)
 
 
 @settings(deadline=None)  # the first example imports scikit-learn

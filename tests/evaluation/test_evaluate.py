@@ -34,8 +34,8 @@ def test_a_perfect_embedding_scores_one_in_every_task():
     perfect = MethodVectors(catalog["object_id"].to_numpy(), direction)
     table = evaluate({"encoder": perfect}, catalog, FEW).metrics
     contamination = table["metric"].str.startswith("contamination")
-    assert table.loc[~contamination & (table["metric"] != "precision_at_20"), "mean"].eq(1).all()
-    assert table.loc[table["metric"] == "precision_at_20", "mean"].eq(1).all()
+    same_kind, rare = table["metric"].str.startswith("same_kind"), table["metric"].str.contains("20_at_prevalence")
+    assert table.loc[~contamination & ~same_kind & ~rare, "mean"].eq(1).all()
     assert table.loc[contamination, "mean"].eq(0).all()
     assert table["std"].eq(0).all()
 
@@ -62,12 +62,38 @@ def test_more_labels_and_more_examples_find_more():
     assert figure(table, "single", "roc_auc")["mean"] < figure(table, "set", "roc_auc")["mean"]
 
 
+def test_the_kind_of_the_example_is_looked_for_among_its_neighbours():
+    catalog = catalog_of(60, 60)
+    kinds = {"none": 0, "stream": 1, "shell": 2, "tail": 3}
+    told = MethodVectors(catalog["object_id"].to_numpy(), np.eye(4)[catalog["label"].map(kinds)])
+    table = evaluate({"told": told, "blind": vectors_of(catalog, 0.0)}, catalog, replace_k(FEW, 10)).metrics
+    rows = table[table["metric"] == "same_kind_at_10"].set_index("method")
+    assert rows["task"].eq("single").all()
+    assert rows.loc["told", "mean"] == 1
+    assert rows.loc["blind", "mean"] == pytest.approx(rows.loc["blind", "chance"], abs=0.08)
+    assert rows["chance"].tolist() == pytest.approx([1 / 6, 1 / 6])
+
+
+def test_precision_is_given_for_a_rarer_feature_too():
+    catalog = catalog_of(150, 450)
+    table = evaluate({"encoder": vectors_of(catalog, 0.6)}, catalog, FEW).metrics
+    probe = table[table["task"] == "probe"].pivot_table(index="n_labels", columns="metric", values="mean")
+    assert (probe["average_precision_at_prevalence_0.06"] < probe["average_precision"]).all()
+    chance = table.set_index("metric")["chance"]
+    assert chance["average_precision_at_prevalence_0.06"].eq(0.06).all()
+    assert chance["precision_at_20_at_prevalence_0.06"].eq(0.06).all()
+
+
+def replace_k(settings, k):
+    return settings.model_copy(update={"precision_at": k})
+
+
 def test_a_debris_score_ranks_with_no_example_and_no_label():
     catalog = catalog_of(40, 60)
     vectors = vectors_of(catalog, 0.0)
     positive = (catalog.set_index("object_id").loc[vectors.object_id, "label"] != "none").to_numpy()
     score = np.where(positive, 0.5, -0.5) + np.random.default_rng(1).normal(0, 0.1, len(positive))
-    told = MethodVectors(vectors.object_id, np.column_stack([vectors.vectors, score]), has_debris_score=True)
+    told = MethodVectors(vectors.object_id, np.column_stack([vectors.vectors, score]), debris_weight=1.0)
     table = evaluate({"told": told, "plain": vectors}, catalog, FEW).metrics
     found = table[(table["task"] == "no example") & (table["metric"] == "average_precision")]
     assert found["method"].tolist() == ["told"]
@@ -75,13 +101,12 @@ def test_a_debris_score_ranks_with_no_example_and_no_label():
     assert found["mean"].item() > 0.9
 
 
-def test_dimensions_count_as_their_importance_says():
+def test_a_debris_score_helps_few_examples_and_few_labels():
     catalog = catalog_of(150, 450)
     vectors = vectors_of(catalog, 0.6)
-    importance = np.ones(16)
-    importance[0] = 9  # the one that knows
-    methods = {"encoder": vectors, "told": MethodVectors(vectors.object_id, vectors.vectors, importance)}
-    table = evaluate(methods, catalog, FEW).metrics
+    score = np.where(catalog["label"] == "none", -0.6, 0.6) + np.random.default_rng(2).normal(0, 1, len(catalog))
+    told = MethodVectors(vectors.object_id, np.column_stack([vectors.vectors, score]), debris_weight=1.0)
+    table = evaluate({"encoder": vectors, "told": told}, catalog, FEW).metrics
     table = table[(table["metric"] == "roc_auc") & table["n_labels"].isin([1, 5, 20])]
     found = table.pivot_table(index=["task", "n_labels"], columns="method", values="mean")
     assert found.index.get_level_values("task").unique().tolist() == ["probe", "set", "single"]

@@ -39,17 +39,16 @@ def test_of_the_embeddings_only_the_wanted_galaxies_are_read(tmp_path):
     assert read.vectors.dtype == np.float32
 
 
-def test_a_baseline_comes_with_its_weights_and_probes(tmp_path):
-    ids, importance = np.arange(3), np.array([1.0, 4.0])
+def test_a_baseline_comes_with_its_probes_and_the_encoder_with_its_debris_score(tmp_path):
+    ids = np.arange(3)
     np.save(tmp_path / "0.npy", np.ones((3, 2)))
     np.save(tmp_path / "0.ids.npy", ids)
     baselines = [tmp_path / f"{baseline.name}.npz" for baseline in BASELINES]
     for path in baselines:
         write_vectors(path, ids, np.ones((3, 2)))
-    methods = read_methods([tmp_path / "0.npy"], [tmp_path / "0.ids.npy"], baselines, ids, importance, True)
+    methods = read_methods([tmp_path / "0.npy"], [tmp_path / "0.ids.npy"], baselines, ids, debris_weight=2.0)
     assert list(methods) == ["encoder", "random", "pca", "morphology"]
-    assert {name for name, known in methods.items() if known.importance is not None} == {"encoder"}
-    assert {name for name, known in methods.items() if known.has_debris_score} == {"encoder"}
+    assert {name: known.debris_weight for name, known in methods.items() if known.debris_weight} == {"encoder": 2.0}
     assert {name: known.probes for name, known in methods.items() if len(known.probes) > 1} == {
         "morphology": ("linear", "forest")
     }

@@ -51,3 +51,14 @@ def test_figures_agree_with_scikit_learn_also_with_ties(rows):
     assert rates[-1] == 1
     # Who is found and how many are found are two ways to say the same.
     assert found_at(positive, score, 0.2)[positive].mean() == pytest.approx(found.true_positive_rate_at(0.2))
+
+
+def test_a_ranking_of_another_prevalence_is_that_of_a_survey_with_so_few_features():
+    random = np.random.default_rng(1)
+    positive = np.arange(40_000) < 10_000
+    score = random.normal(size=positive.size) + 1.0 * positive
+    fewer = np.r_[:1_000, 10_000:40_000]
+    expected = ranking(positive[fewer], score[fewer])
+    found = ranking(positive, score).at_prevalence(1_000 / 31_000)
+    assert found.average_precision() == pytest.approx(expected.average_precision(), rel=0.1)
+    assert found.roc_auc() == pytest.approx(expected.roc_auc(), abs=0.02)

@@ -13,11 +13,27 @@ from tidalkin.errors import TidalkinError
 from tidalkin.search.direction import direction
 
 
-def test_the_direction_of_one_example_is_its_vector_times_the_importance():
+def test_the_direction_of_one_example_is_its_vector():
     example = unit(np.array([[3.0, 4.0, 0.0]]))
-    none = np.zeros((0, 3), np.float32)
-    np.testing.assert_allclose(direction(example, none, np.ones(3)), example[0], atol=1e-6)
-    np.testing.assert_allclose(direction(example, none, np.array([4, 1, 1])), unit(example[0] * [4, 1, 1]), atol=1e-6)
+    np.testing.assert_allclose(direction(example, example[:0]), example[0], atol=1e-6)
+
+
+def test_with_a_debris_weight_of_0_the_score_of_the_example_does_not_count():
+    example = unit(np.array([[3.0, 4.0, 12.0]]))
+    np.testing.assert_allclose(direction(example, example[:0], 0.0), [0.6, 0.8, 0.0], atol=1e-6)
+
+
+def test_the_debris_score_counts_whatever_the_score_of_the_example():
+    faint, bright = (unit(np.array([[3.0, 4.0, score]])) for score in (-1.0, 5.0))
+    towards = direction(faint, faint[:0], 1.0)
+    np.testing.assert_allclose(direction(bright, bright[:0], 1.0), towards, atol=1e-6)
+    assert towards[-1] > 0
+
+
+def test_more_examples_count_more_beside_the_debris_score():
+    examples = unit(np.tile([3.0, 4.0, 1.0], (20, 1)))
+    one, all_of_them = (direction(examples[:n], examples[:0], 1.0) for n in (1, 20))
+    assert one[-1] > all_of_them[-1] > 0
 
 
 def test_a_whitening_of_other_dimensions_is_refused(tmp_path):
@@ -32,7 +48,7 @@ def test_a_whitening_of_other_dimensions_is_refused(tmp_path):
 def test_a_direction_has_length_one_and_ranks_examples_above_counter_examples(seed, n_like, n_unlike):
     random = np.random.default_rng(seed)
     like, unlike = (unit(random.standard_normal((n, 32))) for n in (n_like, n_unlike))
-    towards = direction(like, unlike, random.uniform(0.1, 4, 32))
+    towards = direction(like, unlike)
     assert np.linalg.norm(towards) == pytest.approx(1, abs=1e-5)
     assert (like @ towards).mean() > (unlike @ towards).mean()
 
@@ -55,9 +71,8 @@ def test_several_examples_find_more_than_one_and_judged_results_help():
     single, several, judged = [], [], []
     for seed in range(5):
         vectors, is_tidal, has_bar = latent_galaxies(seed)
-        ones = np.ones(vectors.shape[1])
         examples = np.flatnonzero(is_tidal & has_bar)[:20]  # they happen to share a trait that does not matter
-        first_answer = np.argsort(-vectors @ direction(vectors[examples], vectors[:0], ones))
+        first_answer = np.argsort(-vectors @ direction(vectors[examples], vectors[:0]))
         wrong = first_answer[~is_tidal[first_answer]][:20]
         rest = np.setdiff1d(np.arange(len(vectors)), [*examples, *wrong])
         for precisions, like, unlike in (
@@ -65,7 +80,7 @@ def test_several_examples_find_more_than_one_and_judged_results_help():
             (several, examples, wrong[:0]),
             (judged, examples, wrong),
         ):
-            similarity = vectors[rest] @ direction(vectors[like], vectors[unlike], ones)
+            similarity = vectors[rest] @ direction(vectors[like], vectors[unlike])
             precisions.append(average_precision_score(is_tidal[rest], similarity))
     assert np.mean(several) > 1.5 * np.mean(single)
     assert np.mean(judged) > np.mean(several)

@@ -15,10 +15,17 @@ from tidalkin.search.files import RunFiles
 from tidalkin.search.objects import catalog_rows
 
 
+def direction_to(files, object_id, debris_weight):
+    """Return the direction of one example; a debris score of 1 has length 0.2."""
+    likeness = (1 + 1 / 51) * unit(vector_of(files, object_id)[:-1])
+    return unit(np.append(likeness, debris_weight / 0.2))
+
+
 def test_one_example_is_compared_by_cosine_and_not_in_the_answer(files):
-    found = find(files, k=58, like=[1007]).neighbours.to_pandas()
+    found = find(files, k=58, debris_weight=0, like=[1007]).neighbours.to_pandas()
     assert set(found.object_id) == set(range(1000, 1059)) - {1007}
-    expected = [vector_of(files, object_id) @ vector_of(files, 1007) for object_id in found.object_id]
+    towards = direction_to(files, 1007, 0.0)
+    expected = [vector_of(files, object_id) @ towards for object_id in found.object_id]
     np.testing.assert_allclose(found.similarity, expected, atol=2e-5)
     assert found.similarity.is_monotonic_decreasing
     assert found["rank"].tolist() == list(range(1, 59))
@@ -33,9 +40,8 @@ def test_a_set_never_finds_its_own_objects(files):
 
 
 def test_the_debris_score_counts_as_its_weight_says(files):
-    importance = np.array([1.0, 1, 1, 1, 1, 1, 1, 9])  # the last dimension is the debris score
     found = find(files, k=58, debris_weight=9, like=[1007]).neighbours.to_pandas()
-    towards = unit(importance * vector_of(files, 1007))
+    towards = direction_to(files, 1007, 9.0)
     expected = [vector_of(files, object_id) @ towards for object_id in found.object_id]
     np.testing.assert_allclose(found.similarity, expected, atol=2e-5)
     assert found.similarity.is_monotonic_decreasing

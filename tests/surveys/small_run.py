@@ -1,4 +1,4 @@
-"""A run of 60 galaxies with random images, vectors and debris maps, and searches of it."""
+"""A run of 60 galaxies with random images, vectors and maps, and searches of it."""
 
 from pathlib import Path
 

@@ -24,7 +24,7 @@ VERSIONS = {
     "baseline_random": 1,
     "baseline_pca": 1,
     "baseline_morphology": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "index_train": 1,
     "index_part": 1,
     "index": 1,

@@ -100,7 +100,7 @@ def search(
         "config/config.yaml"
     ),
 ) -> None:
-    """List the galaxies most similar to the examples and not to the counter-examples, or those with most debris."""
+    """List the galaxies most similar to examples, or those with most debris."""
     from tidalkin.search.result import write_result
 
     query = make_query(like or (), unlike or (), position, cutout, debris=debris)
@@ -129,6 +129,40 @@ def explore(
     from tidalkin.explorer.serve import serve
 
     serve(folder, settings, host=host, port=port, who=who or getpass.getuser(), open_browser=browser)
+
+
+@app.command()
+def rank(
+    labels: Annotated[Path, typer.Option(help="CSV file with the columns object_id and label.")],
+    negative_label: Annotated[
+        str, typer.Option(help="Label of galaxies that are not wanted; all other labels are wanted.")
+    ] = config.EvaluationSettings().negative_label,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Number of galaxies to list.")] = DEFAULTS.k,
+    run: Annotated[
+        Path | None, typer.Option(help="Results of a run [default: the newest index below results/].")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the ranking of all galaxies to this Parquet file.")] = None,
+) -> None:
+    """Rank the whole survey by what is learned from judged galaxies.
+
+    The debris score ranks as long as nothing is judged. Each label moves the ranking a little away from it.
+    """
+    from tidalkin.search.files import RunFiles
+    from tidalkin.search.judged import rank_by_labels, read_labels
+    from tidalkin.search.ranking import write_ranking
+
+    folder = run or newest_run(RESULTS)
+    ranking = rank_by_labels(read_labels(labels, negative_label), RunFiles.of(folder))
+    table = Table(title=f"first {min(k, len(ranking))} of {len(ranking):,} galaxies of {folder}", title_justify="left")
+    for name in ranking:
+        table.add_column(name, justify="left" if name in ("label", "judged") else "right", no_wrap=True)
+    formats = {"ra": ".5f", "dec": ".5f", "score": ".2f", "percentile": ".2f"}
+    for row in ranking.head(k).fillna({"label": ""}).to_dict("records"):
+        table.add_row(*(format(value, formats.get(str(name), "")) for name, value in row.items()))
+    Console().print(table)
+    if output is not None:
+        write_ranking(ranking, output)
+        print(f"written: {output}")
 
 
 @app.command()

@@ -11,7 +11,7 @@ Examples
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -202,6 +202,43 @@ class Run:
         return find_similar(
             query, self.files, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight, cutouts=cutouts
         )
+
+    def rank(self, labels: str | Path | Mapping[int, bool], negative_label: str = "none") -> Table:
+        """Rank the whole survey by what is learned from judged galaxies.
+
+        Parameters
+        ----------
+        labels : path or mapping of int to bool
+            A CSV file with the columns ``object_id`` and ``label``, or whether each judged galaxy is wanted.
+        negative_label : str
+            The label in that file of galaxies that are not wanted.
+
+        Returns
+        -------
+        astropy.table.Table
+            Best first: rank, object_id, ra, dec, score, percentile, judged (``yes``, ``no`` or empty), and the label
+            where the catalog has one.
+
+        Raises
+        ------
+        TidalkinError
+            If several runs are open, a judged galaxy is unknown, or nothing is judged positive and training had no
+            injected light.
+
+        Examples
+        --------
+        >>> open_run("results/demo").rank({42: True, 77: True, 3: False})  # doctest: +SKIP
+        """
+        from astropy.table import Table
+
+        from tidalkin.search.judged import rank_by_labels, read_labels
+
+        if len(self.files) > 1:
+            raise TidalkinError(f"{len(self.files)} runs are open, but labels rank one: open one run")
+        judged = labels if isinstance(labels, Mapping) else read_labels(labels, negative_label)
+        table = Table.from_pandas(rank_by_labels(judged, self.files[0]))
+        table["ra"].unit = table["dec"].unit = "deg"
+        return table
 
     def _cutout_settings(self) -> CutoutSettings:
         """Return how the run reads and embeds images, so that a cutout is treated alike."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -28,7 +28,7 @@ class Index(Section):
 
 
 class Query(Section):
-    """A query: examples by id, position or FITS cutout, and counter-examples; or none, for the most debris."""
+    """A query: examples by id, position or FITS cutout, and counter-examples; or no example."""
 
     like: tuple[int, ...] = Field((), description="object_ids of the examples.")
     unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
@@ -62,9 +62,9 @@ class Search(Section):
     k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
     radius_arcsec: Positive = Field(2.0, description="Largest distance of a galaxy from `position`, arcsec.")
     debris_weight: NonNegative = Field(
-        8.0,
-        description="Weight of the debris score in a search, where every other dimension has weight 1; 0 for plain "
-        "look-alikes.",
+        1.0,
+        description="Weight of one standard deviation of the debris score in a search, where the likeness to one "
+        "example has weight 1; 0: plain look-alikes.",
     )
     queries: dict[str, Query] = Field(default_factory=dict, description="Queries by name.")
 
@@ -89,6 +89,11 @@ class EvaluationSettings(Section):
     set_size: int = Field(20, ge=1, description="Examples in the search from a set.")
     repeats: int = Field(10, ge=2, le=1000, description="Random splits to average each metric over.")
     precision_at: int = Field(20, ge=1, description="k of precision@k.")
+    prevalence: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.06,
+        description="Share of galaxies with a feature for which precision is given a second time; about 5 to 6 % in "
+        "HSC-SSP (1,646 of 34,331: Desmons et al. 2025).",
+    )
     sample: int = Field(
         1000,
         ge=1,

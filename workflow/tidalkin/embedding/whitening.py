@@ -83,16 +83,6 @@ class Whitening:
         score: Floats = ((raw - median) / scatter).astype(np.float32)
         return score
 
-    def importance(self, debris_weight: float) -> Floats:
-        """Return the weight of each dimension in a comparison, (dimension,).
-
-        It is 1, except for the debris score.
-        """
-        counts = np.ones(self.dimensions, np.float32)
-        if self.has_debris_score:
-            counts[-1] = debris_weight
-        return counts
-
     def check(self, encoder: str, name: str | Path) -> None:
         """Refuse an encoder, given by its digest, that the whitening was not fitted for."""
         if self.encoder != encoder:
@@ -105,6 +95,30 @@ class Whitening:
         """Write the whitening as ``.npz``."""
         with disk_errors(path), atomic_path(path) as partial:
             np.savez(partial, allow_pickle=False, **vars(self))
+
+
+def likeness(vectors: Floats) -> Floats:
+    """Return vectors (object, dimension) without their debris score, scaled to length one.
+
+    A vector of zeros stays.
+    """
+    unit: Floats = _unit_rows(vectors[:, :-1]).astype(np.float32)
+    return unit
+
+
+def debris_scores(vectors: Floats) -> Floats:
+    """Return the debris score (object,), in standard deviations, of vectors whose last dimension it is.
+
+    A vector is scaled to length one together with its score. The length of the other dimensions undoes that.
+
+    Examples
+    --------
+    >>> debris_scores(np.array([[0.6, 0.0, 0.8], [0.0, 1.0, 0.0]], np.float32)).round(3)
+    array([6.667, 0.   ], dtype=float32)
+    """
+    length = np.linalg.norm(vectors[:, :-1], axis=1)
+    scores: Floats = (vectors[:, -1] / np.where(length > 0, length, 1.0) / DEBRIS_SHARE_OF_LENGTH).astype(np.float32)
+    return scores
 
 
 def load_whitening(path: str | Path) -> Whitening:

@@ -20,7 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from tidalkin import config
 from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.embedding.whitening import load_whitening
-from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Labels, labelled_galaxies
+from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Integers, Labels, labelled_galaxies
 from tidalkin.evaluation.methods import MethodVectors, common_galaxies, read_methods
 from tidalkin.evaluation.metrics import FALSE_POSITIVE_RATE, GRID, metrics, ranking
 from tidalkin.evaluation.probes import ProbeScores, score_tasks
@@ -62,9 +62,9 @@ class Evaluation:
     """The tables of an evaluation, long and tidy; every std is over the repeats."""
 
     metrics: pd.DataFrame
-    """method, task (`single`, `set`, `probe`), n_labels, metric, mean, std, repeats, n_objects and n_positive
-    (ranked in each repeat), chance (expectation of the metric for a random ranking), n_left_out (examples left out over
-    all repeats, for which the method has a vector of zeros)"""
+    """method, task (`no example`, `single`, `set`, `probe`), n_labels, metric, mean, std, repeats, n_objects and
+    n_positive (ranked in each repeat), chance (expectation of the metric for a random ranking), n_left_out (examples
+    left out over all repeats, for which the method has a vector of zeros)"""
     curves: pd.DataFrame
     """method, curve (`roc`, `precision_recall`), x, mean, std: of the probe on all labels"""
     completeness: pd.DataFrame
@@ -105,7 +105,7 @@ def evaluate(
     probe_scores = [probe for repeat in done for probe in repeat.probe_scores]
     example_precisions = pd.DataFrame(example for repeat in done for example in repeat.example_precisions)
     return Evaluation(
-        _metrics_table(values, done, labels.positive[probe_scores[0].test], settings.precision_at),
+        _metrics_table(values, done, labels, probe_scores[0].test, settings),
         _curves_table(probe_scores, labels),
         _breakdown(_found_by_probe(probe_scores, labels), labels, catalog),
         _breakdown(example_precisions, labels, catalog),
@@ -152,8 +152,7 @@ def evaluate_run(
         id_files,
         baselines,
         wanted,
-        importance=white.importance(debris_weight),
-        has_debris_score=white.has_debris_score,
+        debris_weight=debris_weight if white.has_debris_score else None,
     )
     found = evaluate(methods, catalog, settings, processes)
     write_evaluation(found, directory)
@@ -176,8 +175,12 @@ def _one_repeat(
                     done.example_precisions.append(ExamplePrecision(method, repeat, task.example, precision))
                 key = task.method, task.name, task.n_labels
                 done.left_out[task.method, task.name] = task.n_left_out
-                for metric in metrics(settings.precision_at):
+                for metric in metrics(settings.precision_at, settings.prevalence):
                     done.values.append((*key, metric.name, repeat, metric.of(found)))
+                if task.example is not None:
+                    same_kind = ranking(labels.kind[parts.test] == labels.kind[task.example], score)
+                    value = same_kind.precision_at(settings.precision_at)
+                    done.values.append((*key, same_kind_name(settings.precision_at), repeat, value))
                 if task.n_labels == parts.pool.size:
                     done.probe_scores.append(ProbeScores(task.method, repeat, parts.test, score))
     return done
@@ -193,17 +196,35 @@ def _over_repeats(table: pd.DataFrame, value: str, key: list[str]) -> pd.DataFra
 
 
 def _metrics_table(
-    values: Sequence[Value], repeats: Sequence[RepeatResult], ranked: Booleans, precision_at: int
+    values: Sequence[Value],
+    repeats: Sequence[RepeatResult],
+    labels: Labels,
+    test: Integers,
+    settings: config.EvaluationSettings,
 ) -> pd.DataFrame:
     """Average the figures of merit over the repeats."""
+    ranked = labels.positive[test]
     key = ["method", "task", "n_labels", "metric"]
     table = _over_repeats(pd.DataFrame(values, columns=[*key, "repeat", "value"]), "value", key)
-    chance = {metric.name: metric.chance(float(ranked.mean())) for metric in metrics(precision_at)}
+    figures = metrics(settings.precision_at, settings.prevalence)
+    chance = {metric.name: metric.chance(float(ranked.mean())) for metric in figures}
+    chance[same_kind_name(settings.precision_at)] = _chance_of_same_kind(labels.kind[test], ranked)
     tasks = zip(table["method"], table["task"], strict=True)
     left_out = [sum(repeat.left_out.get(task, 0) for repeat in repeats) for task in tasks]
     return table.rename(columns={"count": "repeats"}).assign(
         n_objects=ranked.size, n_positive=int(ranked.sum()), chance=table["metric"].map(chance), n_left_out=left_out
     )
+
+
+def same_kind_name(precision_at: int) -> str:
+    """Name the share of the first neighbours that are of the example's own kind."""
+    return f"same_kind_at_{precision_at}"
+
+
+def _chance_of_same_kind(kind: NDArray[np.object_], positive: Booleans) -> float:
+    """Return the share of galaxies of the example's kind, averaged over the examples."""
+    _, which, count = np.unique(kind.astype(str), return_inverse=True, return_counts=True)
+    return float(count[which][positive].mean() / kind.size)
 
 
 def _curves_table(probe_scores: Sequence[ProbeScores], labels: Labels) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from tidalkin.evaluation.labels import Floats, Integers, Labels, check_enough
 
 logger = logging.getLogger(__name__)
 
-ProbeName = Literal["linear", "forest"]
+ProbeName = Literal["linear", "debris", "forest"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,8 @@ class MethodVectors:
     """(object,)"""
     vectors: Floats
     """(object, dimension), all finite."""
-    importance: Floats | None = None
-    """(dimension,): weight of each dimension in a search and in a probe; by default all weigh the same."""
-    has_debris_score: bool = False
-    """Whether the last dimension is a debris score, which ranks with no example."""
+    debris_weight: float | None = None
+    """Weight in a search of the debris score, which is the last dimension; None: there is no debris score."""
     probes: tuple[ProbeName, ...] = ("linear",)
     """Probes to train on the vectors; see `tidalkin.evaluation.probes.PROBES`."""
 
@@ -84,8 +82,7 @@ def read_methods(
     id_files: Sequence[Path],
     baselines: Sequence[Path],
     wanted: Integers,
-    importance: Floats,
-    has_debris_score: bool,
+    debris_weight: float | None,
 ) -> dict[str, MethodVectors]:
     """Read the vectors of the encoder and of each baseline.
 
@@ -97,14 +94,12 @@ def read_methods(
         Files ``<name>.npz`` with the names of `BASELINES`.
     wanted : (object,) int64
         Ids of the labelled galaxies.
-    importance : (dimension,) float32
-        Weight of each dimension of the encoder's vectors.
-    has_debris_score : bool
-        Whether their last dimension is a debris score.
+    debris_weight : float or None
+        Weight of the encoder's debris score in a search; None: it has none.
     """
     known = {baseline.name: baseline for baseline in BASELINES}
     encoder = read_embeddings(vector_files, id_files, wanted)
-    methods = {"encoder": replace(encoder, importance=importance, has_debris_score=has_debris_score)}
+    methods = {"encoder": replace(encoder, debris_weight=debris_weight)}
     for path in baselines:
         baseline = known[path.stem]
         methods[baseline.name] = replace(read_baseline(path), probes=baseline.probes)

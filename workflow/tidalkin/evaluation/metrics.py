@@ -43,6 +43,21 @@ class Ranking:
         found = self.true_positives + self.false_positives
         return np.divide(self.true_positives, found, out=np.ones_like(found), where=found > 0)
 
+    def at_prevalence(self, prevalence: float) -> Ranking:
+        """Return the ranking as if this share of the galaxies had a feature.
+
+        Galaxies with a feature get the weight that makes them this share, which is what one expects of a survey of that
+        prevalence.
+
+        Examples
+        --------
+        >>> found = ranking(np.array([True, False, True]), np.array([3.0, 2.0, 1.0]))
+        >>> round(found.at_prevalence(0.5).average_precision(), 3)
+        0.75
+        """
+        weight = prevalence / (1 - prevalence) * self.false_positives[-1] / self.true_positives[-1]
+        return Ranking(weight * self.true_positives, self.false_positives)
+
     def roc_auc(self) -> float:
         """Compute the area under the curve of true over false positive rate."""
         return float(np.trapezoid(self.true_positive_rate, self.false_positive_rate))
@@ -54,7 +69,7 @@ class Ranking:
     def precision_at(self, k: int) -> float:
         """Compute the share with a feature among the first ``k``; for ties, its expectation."""
         found = self.true_positives + self.false_positives
-        k = min(k, int(found[-1]))
+        k = min(k, max(int(found[-1]), 1))
         return float(np.interp(k, found, self.true_positives) / k)
 
     def true_positive_rate_at(self, false_positive_rate: float) -> float:
@@ -96,8 +111,16 @@ class Metric:
     """Its expectation for a random ranking, from the share of galaxies with a feature."""
 
 
-def metrics(precision_at: int) -> tuple[Metric, ...]:
-    """Return the figures of merit of the table."""
+def metrics(precision_at: int, prevalence: float) -> tuple[Metric, ...]:
+    """Return the figures of merit of the table.
+
+    Parameters
+    ----------
+    precision_at : int
+        k of precision@k.
+    prevalence : float
+        Share of galaxies with a feature for which precision is given a second time.
+    """
     return (
         Metric("roc_auc", Ranking.roc_auc, lambda share: 0.5),
         Metric("average_precision", Ranking.average_precision, lambda share: share),
@@ -111,5 +134,15 @@ def metrics(precision_at: int) -> tuple[Metric, ...]:
             f"contamination_at_completeness_{COMPLETENESS}",
             lambda found: found.contamination_at(COMPLETENESS),
             lambda share: 1 - share,
+        ),
+        Metric(
+            f"average_precision_at_prevalence_{prevalence:g}",
+            lambda found: found.at_prevalence(prevalence).average_precision(),
+            lambda share: prevalence,
+        ),
+        Metric(
+            f"precision_at_{precision_at}_at_prevalence_{prevalence:g}",
+            lambda found: found.at_prevalence(prevalence).precision_at(precision_at),
+            lambda share: prevalence,
         ),
     )

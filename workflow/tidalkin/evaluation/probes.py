@@ -13,10 +13,12 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 
 from tidalkin import config
+from tidalkin.embedding.whitening import debris_scores
 from tidalkin.evaluation.labels import MINIMUM_OF_EACH_CLASS, Booleans, Floats, Integers
 from tidalkin.evaluation.methods import MethodVectors, ProbeName
 from tidalkin.evaluation.splits import Split
 from tidalkin.search.direction import direction
+from tidalkin.search.probe import fit_probe
 from tidalkin.seeds import generator
 
 SINGLE_QUERIES = 50  # largest number of single-example queries per repeat
@@ -38,11 +40,6 @@ def _standardise(vectors: Floats, pool: Integers) -> Floats:
     """
     deviation = vectors[pool].std(axis=0)
     return (vectors - vectors[pool].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-
-
-def set_scores(unit: Floats, importance: Floats, examples: Integers, ranked: Integers) -> Floats:
-    """Return the similarity (ranked,) of rows to one or several examples, as `tidalkin.search` does."""
-    return unit[ranked] @ direction(unit[examples], unit[:0], importance)
 
 
 def _logistic(regularisation: float) -> LogisticRegression:
@@ -85,6 +82,11 @@ def forest_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
     return forest.fit(vectors, positive).predict_proba(ranked)[:, 1]
 
 
+def debris_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
+    """Score by a probe that is shrunk towards the debris score, as `tidalkin.search.probe` does."""
+    return fit_probe(vectors[positive], vectors[~positive], has_debris_score=True).score(ranked)
+
+
 class Probe(NamedTuple):
     """A classifier that is trained on some labels and then ranks the test half."""
 
@@ -96,6 +98,7 @@ class Probe(NamedTuple):
 
 PROBES: dict[ProbeName, Probe] = {
     "linear": Probe("", linear_probe),
+    "debris": Probe("", debris_probe),
     "forest": Probe(" (random forest)", forest_probe),
 }
 
@@ -109,20 +112,6 @@ def label_counts(probe_labels: Sequence[int], pool_size: int) -> list[int]:
     [5, 20, 100]
     """
     return [*sorted({n for n in probe_labels if 2 <= n < pool_size}), pool_size]
-
-
-def debris_scores(vectors: Floats) -> Floats:
-    """Return the debris score (object,) of vectors whose last dimension it is.
-
-    A vector is scaled to length one together with its score. The length of the other dimensions undoes that.
-
-    Examples
-    --------
-    >>> debris_scores(np.array([[0.6, 0.0, 0.8], [0.0, 1.0, 0.0]])).round(3)
-    array([1.333, 0.   ])
-    """
-    length = np.linalg.norm(vectors[:, :-1], axis=1)
-    return vectors[:, -1] / np.where(length > 0, length, 1.0)
 
 
 class RankingTask(NamedTuple):
@@ -160,26 +149,28 @@ def score_tasks(
     """
     vectors = known.vectors
     unit = _unit_rows(vectors)
-    importance = np.ones(vectors.shape[1]) if known.importance is None else known.importance
-    if known.has_debris_score:
+    if known.debris_weight is not None:
         yield RankingTask(method, "no example", 0), debris_scores(vectors[parts.test])
-    known_direction: Booleans = np.any(unit * importance != 0, axis=1)
+    known_direction: Booleans = np.any(unit != 0, axis=1)
+
+    def similarity(examples: Integers) -> Floats:
+        return unit[parts.test] @ direction(unit[examples], unit[:0], known.debris_weight)
+
     singles = parts.pool_positive[:SINGLE_QUERIES]
     left_out = int((~known_direction[singles]).sum())
     for example in singles[known_direction[singles]]:
-        score = set_scores(unit, importance, np.array([example]), parts.test)
-        yield RankingTask(method, "single", 1, left_out, int(example)), score
+        yield RankingTask(method, "single", 1, left_out, int(example)), similarity(np.array([example]))
     examples = parts.pool_positive[: settings.set_size]
     usable = examples[known_direction[examples]]
     if usable.size:
-        task = RankingTask(method, "set", examples.size, examples.size - usable.size)
-        yield task, set_scores(unit, importance, usable, parts.test)
-    # The penalty of the probe bears less on a dimension of large weight: few labels cannot tell which ones matter.
-    standardised = _standardise(vectors, parts.pool) * np.sqrt(importance)
-    for probe in (PROBES[name] for name in known.probes):
+        yield RankingTask(method, "set", examples.size, examples.size - usable.size), similarity(usable)
+    with_debris = known.debris_weight is not None
+    described = unit if with_debris else _standardise(vectors, parts.pool)
+    for name in known.probes:
+        probe = PROBES["debris" if with_debris and name == "linear" else name]
         for n_labels in label_counts(settings.probe_labels, parts.pool.size):
             training = parts.training(n_labels)
-            score = probe.scores(standardised[training], positive[training], standardised[parts.test])
+            score = probe.scores(described[training], positive[training], described[parts.test])
             yield RankingTask(method + probe.suffix, "probe", n_labels), score
 
 

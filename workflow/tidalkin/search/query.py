@@ -27,7 +27,7 @@ from tidalkin.errors import TidalkinError
 from tidalkin.index.query import OpenIndex, open_index
 from tidalkin.index.vectors import Vectors
 from tidalkin.search.debris import most_debris
-from tidalkin.search.direction import dimension_importance, direction
+from tidalkin.search.direction import direction, has_debris_score
 from tidalkin.search.files import RunFiles, names_of
 from tidalkin.search.objects import arrow_column, catalog_rows, nearest_object, required_catalog_rows
 from tidalkin.search.outside import CutoutSettings, OutsideGalaxy, read_outside_galaxy
@@ -66,7 +66,10 @@ class SearchResult:
 
     @property
     def table(self) -> pa.Table:
-        """Columns rank, object_id, ra, dec, similarity or debris_score, and label and run where there are any."""
+        """The neighbours with the columns that are written.
+
+        They are rank, object_id, ra, dec, similarity or debris_score, and label and run where there are any.
+        """
         names = ("rank", "object_id", "ra", "dec", "similarity", "debris_score", "label", "run")
         return self.neighbours.select([name for name in names if name in self.neighbours.column_names])
 
@@ -87,7 +90,7 @@ def find_similar(
     debris_weight: float,
     cutouts: CutoutSettings | None = None,
 ) -> SearchResult:
-    """Find the galaxies most similar to the examples of a query, or those with most debris.
+    """Find the galaxies most similar to a query's examples, or those with most debris.
 
     Parameters
     ----------
@@ -132,7 +135,7 @@ def find_similar(
             raise ValueError("a query with a cutout needs `cutouts`")
         outside = read_outside_galaxy(query.cutout, runs[0], cutouts)
         examples = np.concatenate([examples, outside.vector[None, :]])
-    towards = direction(examples, others, dimension_importance(indexes[0], runs[0], debris_weight))
+    towards = direction(examples, others, debris_weight if has_debris_score(indexes[0], runs[0]) else None)
     named = {*like.values(), *unlike.values()}
     found, similarity = _most_similar(towards, k, indexes, named)
     made_by = {

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidalkin import __version__
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.constants import DEBRIS_SHARE
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError, first_line
@@ -88,6 +88,32 @@ def rank_survey(
     """
     raw = np.concatenate([brightest_mean(load_array(Path(file))) for file in debris_maps])
     object_id = np.concatenate([load_array(Path(file)) for file in ids])
+    table = ranked_table(catalog, object_id, load_whitening(whitening).debris_score(raw), "debris_score")
+    write_ranking(table, ranking)
+    return table
+
+
+def ranked_table(
+    catalog: str | Path, object_id: npt.NDArray[np.generic], score: Floats, score_name: str
+) -> pd.DataFrame:
+    """Make the table of a ranking, best first.
+
+    Parameters
+    ----------
+    catalog : path
+        The run's ``catalog.parquet``.
+    object_id : (object,) int64
+        The galaxies to rank.
+    score : (object,) float32
+        Their scores.
+    score_name : str
+        Name of the column with the scores.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns rank, object_id, ra, dec (degrees), the score, percentile, and label where the catalog has one.
+    """
     known = _catalog(catalog)
     unknown = np.setdiff1d(object_id, known.index)
     if len(unknown):
@@ -95,18 +121,21 @@ def rank_survey(
             f"{catalog}: lacks object {unknown[0]}, which has an embedding: embed this catalog again with "
             "`snakemake --forcerun embed`"
         )
-    score = load_whitening(whitening).debris_score(raw)
     # Equal scores stay in the order of their ids, so that the file is the same however the shards are cut.
     best_first = np.lexsort((object_id, -score))
     table = known.loc[object_id[best_first]].reset_index()
     table.insert(0, "rank", np.arange(1, len(table) + 1))
-    table.insert(4, "debris_score", score[best_first])
+    table.insert(4, score_name, score[best_first])
     table.insert(5, "percentile", (100 * (1 - np.arange(len(table)) / max(len(table), 1))).astype(np.float32))
+    return table
+
+
+def write_ranking(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a ranking as Parquet, with the version that made it."""
     made = pa.Table.from_pandas(table, preserve_index=False)
     made = made.replace_schema_metadata({**(made.schema.metadata or {}), b"tidalkin": __version__.encode()})
-    with atomic_path(ranking) as partial:
+    with disk_errors(path), atomic_path(path) as partial:
         pq.write_table(made, partial)
-    return table
 
 
 def draw_ranking(

@@ -210,7 +210,7 @@ class Pictures:
         return rgb(np.asarray(store.flux[place]), np.asarray(store.sky_sigma[place]), store.bands)
 
     def debris_map_of(self, row: dict[str, object]) -> npt.NDArray[np.float32] | None:
-        """Read the debris map of one row, (cell, cell); None where training had no injected light."""
+        """Read the debris map (cell, cell) of one row; None where there is none."""
         run, object_id, place = self._place_of(row)
         shard = self._runs[run].embeddings / f"{place // self._stores[run].shard_size:05d}"
         debris_maps = shard.with_suffix(".debris_map.npy")

@@ -1,0 +1,69 @@
+"""A survey ranked from judged galaxies."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from surveys.small_run import vector_of
+from tidalkin.errors import TidalkinError
+from tidalkin.search import judged
+from tidalkin.search.judged import rank_by_labels, read_labels
+from tidalkin.search.probe import fit_probe
+
+
+def test_every_galaxy_is_ranked_by_the_probe_of_the_labels(files, monkeypatch):
+    monkeypatch.setattr(judged, "ROWS_AT_ONCE", 7)
+    labels = dict.fromkeys(range(1000, 1006), True) | dict.fromkeys(range(1010, 1016), False)
+    table = rank_by_labels(labels, files)
+    assert list(table) == ["rank", "object_id", "ra", "dec", "score", "percentile", "judged", "label"]
+    assert sorted(table["object_id"]) == list(range(1000, 1059))
+    assert table["score"].is_monotonic_decreasing
+    vectors = np.stack([vector_of(files, object_id) for object_id in range(1000, 1059)])
+    probe = fit_probe(vectors[:6], vectors[10:16], has_debris_score=True)
+    expected = dict(zip(range(1000, 1059), probe.score(vectors), strict=True))
+    np.testing.assert_allclose(table["score"], [expected[object_id] for object_id in table["object_id"]], atol=1e-5)
+    assert table.set_index("object_id")["judged"].loc[[1000, 1010, 1020]].tolist() == ["yes", "no", ""]
+
+
+def test_without_labels_the_ranking_is_that_of_the_debris_score(files):
+    table = rank_by_labels({}, files)
+    assert table["score"].is_monotonic_decreasing
+    assert len(table) == 59
+
+
+def test_a_judged_galaxy_that_the_catalog_lacks_is_named(files):
+    with pytest.raises(TidalkinError, match="object 77 is not in"):
+        rank_by_labels({77: True}, files)
+
+
+def test_a_file_of_labels_says_what_is_wanted(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "# by hand\nobject_id,label,who\n5,shell,me\n7,none,me\n8,,me\n9, stream ,me\n"
+    )
+    assert read_labels(tmp_path / "labels.csv") == {5: True, 7: False, 9: True}
+    assert read_labels(tmp_path / "labels.csv", negative_label="shell") == {5: False, 7: True, 9: True}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "labels.csv: cannot be read"),
+        ("object_id,label\nM51,shell\n", "labels.csv: cannot be read"),
+        ("id,label\n5,shell\n", "labels.csv: has no column object_id"),
+        ("object_id,kind\n5,shell\n", "labels.csv: has no column label"),
+        ("object_id,label\n5,shell\n5,none\n", "object 5 is labelled both 'none' and otherwise: label it once"),
+    ],
+)
+def test_a_file_of_labels_that_cannot_be_used_is_refused(tmp_path, content, sentence):
+    if content is not None:
+        (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(TidalkinError, match=sentence):
+        read_labels(tmp_path / "labels.csv")
+
+
+def test_columns_of_numbers_are_written_as_they_are(files, tmp_path):
+    from tidalkin.search.ranking import write_ranking
+
+    table = rank_by_labels({1000: True}, files)
+    write_ranking(table, tmp_path / "ranked.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "ranked.parquet"), table, check_dtype=False)

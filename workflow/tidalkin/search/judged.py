@@ -1,0 +1,102 @@
+"""Rank a whole survey from judged galaxies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tidalkin.errors import TidalkinError, first_line
+from tidalkin.index.query import OpenIndex, open_index
+from tidalkin.index.vectors import Vectors
+from tidalkin.search.direction import has_debris_score
+from tidalkin.search.files import RunFiles
+from tidalkin.search.probe import Probe, fit_probe
+from tidalkin.search.query import locate
+from tidalkin.search.ranking import ranked_table
+
+ROWS_AT_ONCE = 2**16
+
+
+def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, bool]:
+    """Read which galaxies are wanted, by object_id.
+
+    Parameters
+    ----------
+    path : path
+        A CSV file with the columns ``object_id`` and ``label``. A galaxy without a label is not judged.
+    negative_label : str
+        The label of galaxies that are not wanted; all others are.
+
+    Raises
+    ------
+    TidalkinError
+        If the file cannot be read, lacks a column, or names a galaxy twice with different labels.
+    """
+    try:
+        table = pd.read_csv(path, comment="#", dtype={"object_id": np.int64, "label": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise TidalkinError(
+            f"{path}: cannot be read ({first_line(error)}): give a CSV file with the columns object_id (a whole "
+            "number) and label"
+        ) from None
+    for name in ("object_id", "label"):
+        if name not in table:
+            raise TidalkinError(f"{path}: has no column {name}: give a CSV file with the columns object_id and label")
+    table["label"] = table["label"].str.strip()
+    table = table[table["label"] != ""]
+    wanted = table.assign(wanted=table["label"] != negative_label).groupby("object_id")["wanted"]
+    both = wanted.nunique()
+    if (both > 1).any():
+        raise TidalkinError(
+            f"{path}: object {both.index[both > 1][0]} is labelled both {negative_label!r} and otherwise: label it once"
+        )
+    return {int(object_id): bool(value) for object_id, value in wanted.first().items()}
+
+
+def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
+    """Rank every galaxy of a run by what is learned from judged ones.
+
+    Parameters
+    ----------
+    labels : mapping of int to bool
+        Whether each judged galaxy, by object_id, is wanted; see `tidalkin.search.probe.fit_probe`.
+    run : RunFiles
+        The run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Best first: rank, object_id, ra, dec (degrees), score, percentile, judged (``yes``, ``no`` or empty), and the
+        label where the catalog has one.
+
+    Raises
+    ------
+    TidalkinError
+        If a judged galaxy is unknown, or nothing is judged positive and training had no injected light.
+    """
+    opened = open_index(run.index, run.embeddings)
+    positive = _vectors_of([object_id for object_id, wanted in labels.items() if wanted], opened, run)
+    negative = _vectors_of([object_id for object_id, wanted in labels.items() if not wanted], opened, run)
+    probe = fit_probe(positive, negative, has_debris_score=has_debris_score(opened, run))
+    table = ranked_table(run.catalog, np.asarray(opened.ids), scores(probe, opened), "score")
+    words = {object_id: "yes" if wanted else "no" for object_id, wanted in labels.items()}
+    table.insert(6, "judged", table["object_id"].map(words).fillna(""))
+    return table
+
+
+def scores(probe: Probe, opened: OpenIndex) -> Vectors:
+    """Score all galaxies of an index, (row,), without reading all vectors into memory at once."""
+    parts = [
+        probe.score(np.asarray(opened.vectors[first : first + ROWS_AT_ONCE], np.float32))
+        for first in range(0, len(opened.ids), ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _vectors_of(object_ids: list[int], opened: OpenIndex, run: RunFiles) -> Vectors:
+    """Return the vectors of objects, (object, dimension)."""
+    rows = [place.row for place in locate(object_ids, [opened], [run]).values()]
+    return np.asarray(opened.vectors[rows], np.float32)
