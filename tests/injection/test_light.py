@@ -29,7 +29,7 @@ def draws(seed=1, **share):
 
 
 def shapes(n=12, seed=1, size=SIZE, **changes):
-    return draw_shapes(draws(seed), Injection(**changes), torch.full((n,), 0.65), size)[:, 0]
+    return draw_shapes(draws(seed), Injection(**changes), torch.full((n,), 0.65), size).shape[:, 0]
 
 
 def radius(size=SIZE):

@@ -5,6 +5,7 @@ from functools import cache
 from tidalkin.catalog.partition import parts_of, shard_names
 from tidalkin.catalog.plan import made_from
 from tidalkin.config import declare
+from tidalkin.injection.stamp_files import stamps_digest
 from tidalkin.search.check import check_queries, cutout_files
 from tidalkin.sources.plan import plan_run, planned_objects
 
@@ -43,6 +44,8 @@ QUERY_TABLE = {"table": TABLE} if settings.catalog.source == "hsc_sql" else {}
 
 try:
     PLAN = plan_run(settings, TABLE, f"{RESULTS}/catalog.parquet")
+    # The content of the user's stamps, so that training runs again when they change.
+    STAMPS = stamps_digest(settings.injection.stamps) if settings.injection.enabled else ""
 except TidalkinError as error:
     raise WorkflowError(str(error)) from None
 

@@ -78,6 +78,7 @@ else:
             gpu=settings.compute.gpus,
         params:
             version=VERSIONS["train"],
+            stamps=STAMPS,
             settings=uses("augment", "stretch", "encoder", "training", "injection", "seed"),
         script:
             "../scripts/train.py"

@@ -26,7 +26,7 @@ from tidalkin.config.cutouts import (
 from tidalkin.config.declared import DeclaredSettings, declare
 from tidalkin.config.explorer import Explorer
 from tidalkin.config.images import Images, Stretch
-from tidalkin.config.injection import Injection
+from tidalkin.config.injection import Injection, Nuisances, StampFolder
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
 from tidalkin.config.search import EvaluationSettings, Index, Query, Search
 from tidalkin.config.settings import Settings, config_digest, load_settings
@@ -58,6 +58,7 @@ __all__ = [
     "MmuHsc",
     "Network",
     "NonNegative",
+    "Nuisances",
     "Positive",
     "Query",
     "Range",
@@ -66,6 +67,7 @@ __all__ = [
     "Section",
     "Settings",
     "SimulatedSurvey",
+    "StampFolder",
     "Stretch",
     "Training",
     "Transport",

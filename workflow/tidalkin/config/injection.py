@@ -9,6 +9,39 @@ from pydantic import Field, model_validator
 from tidalkin.config.base import Fraction, NonNegative, Positive, Range, Section, check_ordered
 
 
+class StampFolder(Section):
+    """The user's own FITS stamps, as one more kind of injected light."""
+
+    folder: str | None = Field(
+        None,
+        description="Folder of FITS stamps of any size. A stamp has one image, painted with the drawn colour, or one "
+        "named after each band, painted with the stamp's own colour. None: no stamps.",
+    )
+    number: NonNegative = Field(1.0, description="Relative number of stamps, beside clouds, filaments and edges.")
+    pixel_scale_arcsec: Positive | None = Field(
+        None, description="Pixel scale of the stamps, arcsec. None: from the WCS of each stamp."
+    )
+
+
+class Nuisances(Section):
+    """Light and noise that must not count as debris."""
+
+    companions: Fraction = Field(0.0, description="Share of the galaxies that get one to three companions or stars.")
+    stars: Fraction = Field(0.4, description="Share of stars among these.")
+    gradients: Fraction = Field(0.0, description="Share of the galaxies whose sky gets a gradient.")
+    over_subtraction: Fraction = Field(
+        0.0, description="Share of the galaxies around which too much sky is subtracted."
+    )
+    correlated_noise: Fraction = Field(
+        0.0, description="Share of the galaxies that get noise which neighbouring pixels share."
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is painted."""
+        return max(self.companions, self.gradients, self.over_subtraction, self.correlated_noise) > 0
+
+
 class Injection(Section):
     """Faint light injected into unlabelled galaxies (synthetic source injection), which the network learns to find."""
 
@@ -28,6 +61,13 @@ class Injection(Section):
     extent_arcsec: Range = Field((1.5, 4.0), description="Extent (Gaussian sigma) of filaments and edges, arcsec.")
     inner_radius_arcsec: Range = Field((1.0, 3.0), description="Radius inside which the light fades out, arcsec.")
     outer_radius_arcsec: Positive = Field(9.0, description="Radius beyond which there is no light, arcsec.")
+    scale_with_size: bool = Field(
+        False,
+        description="Whether to multiply inner radius, distance and extent by the galaxy's half-light radius, "
+        "arcsec, measured from its image. The factor is between 0.5 and 2.",
+    )
+    stamps: StampFolder = StampFolder()
+    nuisances: Nuisances = Nuisances()
     head_weight: NonNegative = Field(
         1.0, description="Weight in the loss of the head that predicts whether light was injected."
     )
@@ -45,6 +85,10 @@ class Injection(Section):
         for name in ("surface_brightness", "distance_arcsec", "extent_arcsec", "inner_radius_arcsec"):
             if getattr(self, name) is not None:
                 check_ordered(name, getattr(self, name))
-        if self.enabled and not (self.clouds or self.filaments or self.edges):
-            raise ValueError("one of clouds, filaments and edges must be positive: there is no light to inject")
+        stamps = self.stamps.number if self.stamps.folder else 0.0
+        if self.enabled and not (self.clouds or self.filaments or self.edges or stamps):
+            raise ValueError(
+                "one of clouds, filaments, edges and stamps.number (with stamps.folder) must be positive: there is no "
+                "light to inject"
+            )
         return self

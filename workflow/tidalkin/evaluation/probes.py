@@ -149,9 +149,10 @@ def score_tasks(
     """
     vectors = known.vectors
     unit = _unit_rows(vectors)
-    if known.debris_weight is not None:
+    with_debris = known.debris_weight is not None
+    if with_debris:
         yield RankingTask(method, "no example", 0), debris_scores(vectors[parts.test])
-    known_direction: Booleans = np.any(unit != 0, axis=1)
+    known_direction: Booleans = np.any((unit[:, :-1] if with_debris else unit) != 0, axis=1)
 
     def similarity(examples: Integers) -> Floats:
         return unit[parts.test] @ direction(unit[examples], unit[:0], known.debris_weight)
@@ -164,7 +165,6 @@ def score_tasks(
     usable = examples[known_direction[examples]]
     if usable.size:
         yield RankingTask(method, "set", examples.size, examples.size - usable.size), similarity(usable)
-    with_debris = known.debris_weight is not None
     described = unit if with_debris else _standardise(vectors, parts.pool)
     for name in known.probes:
         probe = PROBES["debris" if with_debris and name == "linear" else name]

@@ -1,8 +1,8 @@
 """Draw faint, diffuse light of generic shapes (synthetic source injection).
 
 The shapes are smoothed random fields: clouds, filaments and edges. They follow no orbit and no simulation, so that a
-network trained on them learns faint structure around a galaxy in general. Each step is a pure function of its random
-parameters; `draw_light` draws the parameters.
+network trained on them learns faint structure around a galaxy in general. Stamps of the user's own can join them. Each
+step is a pure function of its random parameters; `draw_light` draws the parameters.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from torch import Tensor
 from tidalkin.config.injection import Injection
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
 from tidalkin.draws import Draws
+from tidalkin.injection.size import half_light_radius
+from tidalkin.injection.stamps import Stamps
 
 REFERENCE_COLOR = 1.0
 MAGNITUDE_RELATIVE_TO_I = {"g": 1.0, "r": 0.305, "i": 0.0, "z": -0.194, "y": -0.290}
@@ -32,6 +35,8 @@ BRIGHTEST_BELOW_SIGMA, FAINTEST_BELOW_SIGMA = -2.3, 1.2
 SEEING_ARCSEC = 0.65  # where an image's own is unknown
 SHARP_SIDE_ARCSEC = 0.2  # Gaussian sigma of an edge's sharp side
 FADE_ARCSEC = 0.25  # width of the inner fade
+SMALLEST_SCALE, LARGEST_SCALE = 0.5, 2.0  # of `injection.scale_with_size`
+STAMP = 3  # beside clouds (0), filaments (1) and edges (2)
 LEAST_SLOPE = 0.02  # of a random field, per pixel: a flatter one has no sharp level set
 
 
@@ -160,8 +165,25 @@ def normalised(light: Tensor) -> Tensor:
     return torch.where(mean > 1e-12, 1.0 / mean.clamp(min=1e-12), 0.0)[:, :, None] * light
 
 
-def draw_shapes(draws: Draws, settings: Injection, psf_fwhm: Tensor, size: int) -> Tensor:
-    """Draw one shape for each galaxy: a cloud, a filament or an edge.
+class Shapes(NamedTuple):
+    """The shapes of the light of a batch."""
+
+    shape: Tensor
+    """(object, 1, y, x), normalised as in `Light`."""
+    stamp: Tensor | None
+    """(object,) int64: the stamp of each galaxy, -1 without; None where there are no stamps."""
+
+
+def draw_shapes(
+    draws: Draws,
+    settings: Injection,
+    psf_fwhm: Tensor,
+    size: int,
+    *,
+    scale: Tensor | None = None,
+    stamps: Stamps | None = None,
+) -> Shapes:
+    """Draw one shape for each galaxy: a cloud, a filament, an edge or a stamp.
 
     Parameters
     ----------
@@ -173,26 +195,26 @@ def draw_shapes(draws: Draws, settings: Injection, psf_fwhm: Tensor, size: int) 
         Seeing of each image, arcsec; NaN where unknown.
     size : int
         Side of the images, pixels.
-
-    Returns
-    -------
-    (object, 1, y, x) tensor
-        Normalised as in `Light`.
+    scale : (object,) tensor, optional
+        Factor of inner radius, distance and extent.
+    stamps : Stamps, optional
+        The user's stamps, on the device.
     """
     n = len(psf_fwhm)
+    scale = torch.ones(n, device=draws.device) if scale is None else scale
     pixel = PIXEL_SCALE_ARCSEC
     y = (torch.arange(size, device=draws.device) - (size - 1) / 2)[:, None] * pixel
     x = y.T
     radius = torch.hypot(x, y)
-    kind = _kind(draws.uniform((0.0, 1.0), n), settings)
+    kind = _kind(draws.uniform((0.0, 1.0), n), settings, stamps)
     is_cloud = kind == 0
 
     def arcsec(low: float, high: float) -> Tensor:
         return draws.uniform((low, high), n)
 
-    scale = torch.where(is_cloud, arcsec(0.7, 1.7), arcsec(1.2, 2.7)) / pixel
+    smoothing = torch.where(is_cloud, arcsec(0.7, 1.7), arcsec(1.2, 2.7)) / pixel
     elongation = torch.where(is_cloud, draws.uniform((1.0, 2.5), n), draws.uniform((1.0, 2.0), n))
-    field = random_field(draws.noise(n, size, size), scale, elongation, arcsec(0.0, math.pi))
+    field = random_field(draws.noise(n, size, size), smoothing, elongation, arcsec(0.0, math.pi))
     cloud = (field - draws.uniform((0.6, 1.3), n)[:, None, None]).clamp(min=0.0)
 
     down, across = torch.gradient(field, dim=(1, 2))
@@ -203,24 +225,33 @@ def draw_shapes(draws: Draws, settings: Injection, psf_fwhm: Tensor, size: int) 
     sharp_side = torch.exp(-0.5 * (distance / SHARP_SIDE_ARCSEC) ** 2)
     edge = torch.where(distance > 0, torch.exp(-distance.clamp(min=0.0) / soft_side), sharp_side)
     angle = arcsec(0.0, 2 * math.pi)
-    away = draws.uniform(settings.distance_arcsec, n)
-    extent = draws.uniform(settings.extent_arcsec, n)[:, None, None]
+    away = scale * draws.uniform(settings.distance_arcsec, n)
+    extent = (scale * draws.uniform(settings.extent_arcsec, n))[:, None, None]
     from_centre_x = x - (away * torch.cos(angle))[:, None, None]
     from_centre_y = y - (away * torch.sin(angle))[:, None, None]
     window = torch.exp(-0.5 * (from_centre_x**2 + from_centre_y**2) / extent**2)
 
     lines = torch.where((kind == 1)[:, None, None], filament, edge) * window
     light = torch.where(is_cloud[:, None, None], cloud, lines)
-    inner = draws.uniform(settings.inner_radius_arcsec, n)[:, None, None]
+    inner = (scale * draws.uniform(settings.inner_radius_arcsec, n))[:, None, None]
     light = light * torch.sigmoid((radius - inner) / FADE_ARCSEC) * (radius < settings.outer_radius_arcsec)
+    which = None
+    if stamps is not None:
+        which = draws.integers(0, len(stamps.images) - 1, n)
+        turned = stamps.drawn(which, arcsec(0.0, 2 * math.pi), draws.uniform((0.0, 1.0), n) < 0.5, size)
+        light = torch.where((kind == STAMP)[:, None, None], turned, light)
+        which = torch.where(kind == STAMP, which, -1)
     seeing = psf_fwhm.nan_to_num(SEEING_ARCSEC) / (FWHM_PER_SIGMA * pixel)
-    return normalised(blurred(light, seeing))[:, None]
+    return Shapes(normalised(blurred(light, seeing))[:, None], which)
 
 
-def _kind(uniform: Tensor, settings: Injection) -> Tensor:
-    """Choose clouds (0), filaments (1) or edges (2) by their relative numbers."""
-    numbers = torch.tensor([settings.clouds, settings.filaments, settings.edges], device=uniform.device)
-    return torch.bucketize(uniform, (numbers.cumsum(0) / numbers.sum())[:2], right=True)
+def _kind(uniform: Tensor, settings: Injection, stamps: Stamps | None) -> Tensor:
+    """Choose clouds (0), filaments (1), edges (2) or stamps (3) by their relative numbers."""
+    relative = [settings.clouds, settings.filaments, settings.edges]
+    if stamps is not None:
+        relative.append(settings.stamps.number)
+    numbers = torch.tensor(relative, device=uniform.device)
+    return torch.bucketize(uniform, (numbers.cumsum(0) / numbers.sum())[:-1], right=True)
 
 
 def draw_light(
@@ -231,6 +262,8 @@ def draw_light(
     flux: Tensor,
     psf_fwhm: Tensor,
     fraction: float | None = None,
+    *,
+    stamps: Stamps | None = None,
 ) -> Light:
     """Draw light for a batch of galaxies.
 
@@ -250,12 +283,26 @@ def draw_light(
         Seeing, arcsec; NaN where unknown.
     fraction : float, optional
         Share of the galaxies that get light; ``settings.fraction`` by default.
+    stamps : Stamps, optional
+        The user's stamps, on the device.
     """
     n = len(flux)
     has_light = draws.uniform((0.0, 1.0), n) < (settings.fraction if fraction is None else fraction)
     seeing = psf_fwhm.nanmean(dim=1)
-    shape = draw_shapes(draws, settings, seeing, flux.shape[-1]) * has_light[:, None, None, None]
+    scale = half_light_radius(flux).clamp(SMALLEST_SCALE, LARGEST_SCALE) if settings.scale_with_size else None
+    drawn = draw_shapes(draws, settings, seeing, flux.shape[-1], scale=scale, stamps=stamps)
     brightness = draws.uniform(surface_brightness, n)
     color = settings.color + settings.color_scatter * draws.normal(n)
     covered = ~torch.isnan(flux).all(dim=1, keepdim=True)
-    return Light(shape * covered, band_flux(brightness, color, bands))
+    flux_of_bands = band_flux(brightness, color, bands)
+    if stamps is not None and drawn.stamp is not None:
+        flux_of_bands = _with_colors_of_stamps(flux_of_bands, drawn.stamp, stamps, bands)
+    return Light(drawn.shape * has_light[:, None, None, None] * covered, flux_of_bands)
+
+
+def _with_colors_of_stamps(flux: Tensor, which: Tensor, stamps: Stamps, bands: Sequence[str]) -> Tensor:
+    """Give the light (object, band) of stamps in several bands their own colour."""
+    reference = list(bands).index("i") if "i" in bands else 0
+    ratio = stamps.band_ratio[which.clamp(min=0)]
+    own = (which >= 0)[:, None] & ratio.isfinite()
+    return torch.where(own, flux[:, reference, None] * ratio, flux)

@@ -37,6 +37,8 @@ from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore
 from tidalkin.injection.injector import Injector
+from tidalkin.injection.stamp_files import stamps_digest
+from tidalkin.injection.stamps import read_stamps
 from tidalkin.model.augment import View, Views
 from tidalkin.model.checkpoint import save_encoder, torch_loaded
 from tidalkin.model.data import Rows, TrainingImages
@@ -182,7 +184,8 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
     views = Views(job.augment, job.stretch, torch.from_numpy(sigma), bands, generator, rank=rank, processes=processes)
 
     light_generator = torch.Generator(device)
-    inject = Injector(job.injection, bands, sigma, light_generator, rank=rank, processes=processes)
+    stamps = read_stamps(job.injection.stamps, bands, store.size) if job.injection.enabled else None
+    inject = Injector(job.injection, bands, sigma, light_generator, stamps=stamps, rank=rank, processes=processes)
 
     model = _new_model(len(bands), job).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if processes > 1:
@@ -200,6 +203,7 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
     if job.compute.compile:
         network = torch.compile(network)  # type: ignore[assignment]
     network.train()
+    paints_nuisances = job.injection.enabled and job.injection.nuisances.enabled
 
     for epoch in range(len(history), settings.epochs):
         began = time.perf_counter()
@@ -212,7 +216,8 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
             generator.manual_seed(derived_seed(job.seed, "views", epoch, step))
             light_generator.manual_seed(derived_seed(job.seed, "light", epoch, step))
             light = inject(batch.flux, batch.psf_fwhm) if job.injection.enabled else None
-            view_a, view_b = views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm, light)
+            flux = inject.nuisances(batch.flux, batch.sky_sigma, batch.psf_fwhm) if paints_nuisances else batch.flux
+            view_a, view_b = views.pair(flux, batch.sky_sigma, batch.psf_fwhm, light)
             totals += one_step(network, optimizer, view_a, view_b, job.injection, precision, processes)
             if (step + 1) % STEPS_BETWEEN_REPORTS == 0 or step + 1 == len(images):
                 similarity, injected, where, collapse_std = (totals / (step + 1)).tolist()
@@ -411,6 +416,8 @@ def _digest(job: Job, store: ImageStore, rows: Rows) -> str:
     for array in (np.asarray(array)[rows] for array in (store.object_id, store.sky_sigma, store.good_fraction)):
         content.update(array.tobytes())
     made_with = [store.group.attrs["config_digest"], content.hexdigest()]
+    if stamps := stamps_digest(job.injection.stamps):
+        made_with.append(stamps)
     return config.config_digest(job.stretch, job.augment, job.encoder, job.training, job.injection, job.seed, made_with)
 
 

@@ -27,6 +27,8 @@ PENALTY = 1.3
 and with 1000 labels as good as without a prior (demo: average precision 0.516 by the prior; 0.532, 0.547, 0.574 and
 0.625 with 20, 50, 100 and 1000 labels)."""
 
+SHORTEST_LIKENESS = 1e-3  # below it, rounding errors are larger
+
 Doubles = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
@@ -51,7 +53,9 @@ class Probe:
         # One product of matrix and vector, since surveys are large.
         weights = self.weights.copy()
         weights[-1] /= DEBRIS_SHARE_OF_LENGTH
-        length_of_likeness = np.sqrt(np.maximum(1 - vectors[:, -1] ** 2, np.finfo(np.float32).tiny))
+        length_of_likeness = np.sqrt(np.maximum(1 - vectors[:, -1] ** 2, 0))
+        # As in `debris_scores`, a galaxy that is like none keeps its debris score.
+        length_of_likeness = np.where(length_of_likeness > SHORTEST_LIKENESS, length_of_likeness, 1)
         scores = vectors @ weights / length_of_likeness + np.float32(self.intercept)
         return scores
 

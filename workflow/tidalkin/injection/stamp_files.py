@@ -1,0 +1,44 @@
+"""List the user's stamps, and tell when they change.
+
+The Snakefile imports this module in every job, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tidalkin.config.injection import StampFolder
+from tidalkin.errors import TidalkinError
+
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz")
+
+
+def stamp_files(settings: StampFolder) -> list[Path]:
+    """List the FITS files of the folder, by name.
+
+    Raises
+    ------
+    TidalkinError
+        If the folder is not there or holds no FITS file.
+    """
+    if settings.folder is None:
+        return []
+    folder = Path(settings.folder)
+    if not folder.is_dir():
+        raise TidalkinError(f"injection.stamps.folder {folder}: is not a folder: correct the path")
+    files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
+    if not files:
+        raise TidalkinError(f"injection.stamps.folder {folder}: holds no FITS file: put stamps there ({SUFFIXES[0]})")
+    return files
+
+
+def stamps_digest(settings: StampFolder) -> str:
+    """Return a digest of the content of all stamps; empty without a folder."""
+    files = stamp_files(settings)
+    if not files:
+        return ""
+    content = hashlib.sha256()
+    for path in files:
+        content.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()[:16]
