@@ -14,6 +14,7 @@ import published
 from surveys.round_galaxies import SIZE, galaxy
 from tidalkin import config
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.embedding.whitening import debris_scores, likeness
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.baselines import comparable, morphology_baseline, pca_baseline, random_baseline, sample_rows
 from tidalkin.evaluation.evaluate import Evaluation, evaluate
@@ -26,6 +27,8 @@ FEW = config.EvaluationSettings(sample=24)
 EMBEDDING = published.embedding(dimensions=8, symmetries=2, crop=32, whitening_views=2)
 AUGMENT = published.augment(crop=32, jitter_pixels=4)
 STRETCH = published.stretch(softening_sigma=1.0, maximum=3.0)
+NO_LIGHT = config.Injection(head_weight=0, map_weight=0)
+LIGHT = config.Injection(surface_brightness=(23.0, 24.0))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +58,15 @@ def survey(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
     return path, pd.DataFrame({"object_id": object_id, "label": label})
 
 
-def make(baseline: str, survey: tuple[Path, pd.DataFrame], output: Path, seed: int = 1) -> None:
+def make(
+    baseline: str,
+    survey: tuple[Path, pd.DataFrame],
+    output: Path,
+    seed: int = 1,
+    injection: config.Injection = NO_LIGHT,
+) -> None:
     images, catalog = survey
-    common = {"embedding": EMBEDDING, "evaluation": FEW}
+    common = {"embedding": EMBEDDING, "evaluation": FEW, "injection": injection}
     if baseline == "morphology":
         morphology_baseline(images, catalog, output, processes=2, **common)
     elif baseline == "pca":
@@ -87,6 +96,21 @@ def test_a_baseline_made_again_is_byte_for_byte_the_same_and_has_labelled_good_g
         np.testing.assert_allclose(np.linalg.norm(known.vectors, axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("baseline", ["random", "pca", "morphology"])
+def test_a_baseline_has_a_debris_score_where_the_encoder_learns_from_injected_light(baseline, survey, tmp_path):
+    for name in ("once", "again"):
+        make(baseline, survey, tmp_path / f"{name}.npz", injection=LIGHT)
+    make(baseline, survey, tmp_path / "plain.npz")
+    assert (tmp_path / "once.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
+    told, plain = (read_baseline(tmp_path / f"{name}.npz", debris_weight=2.0) for name in ("once", "plain"))
+    assert (told.debris_weight, plain.debris_weight) == (2.0, None)
+    assert np.array_equal(told.object_id, plain.object_id)
+    assert told.vectors.shape[1] == plain.vectors.shape[1] + 1
+    assert abs(np.median(debris_scores(told.vectors))) < 1e-5
+    length = np.linalg.norm(plain.vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(likeness(told.vectors), plain.vectors / np.where(length > 0, length, 1), atol=1e-2)
+
+
 def test_another_seed_makes_another_random_network_for_the_same_galaxies(survey, tmp_path):
     make("random", survey, tmp_path / "one.npz", seed=1)
     make("random", survey, tmp_path / "two.npz", seed=2)
@@ -98,7 +122,7 @@ def test_another_seed_makes_another_random_network_for_the_same_galaxies(survey,
 def test_the_components_are_of_the_channels_and_averaged_pixels_that_the_encoder_sees(survey, tmp_path):
     images, catalog = survey
     seen = STRETCH.model_copy(update={"bin": 2, "asymmetry": True})
-    settings = {"embedding": EMBEDDING, "evaluation": FEW, "seed": 1}
+    settings = {"embedding": EMBEDDING, "evaluation": FEW, "injection": NO_LIGHT, "seed": 1}
     pca_baseline(images, catalog, tmp_path / "pca.npz", stretch_settings=seen, **settings)
     make("pca", survey, tmp_path / "plain.npz")
     binned, plain = (read_baseline(tmp_path / f"{name}.npz").vectors for name in ("pca", "plain"))
@@ -120,7 +144,13 @@ def test_the_baselines_are_compared_on_the_same_galaxies(survey, tmp_path):
 def test_morphology_tells_galaxies_with_an_arm_from_those_without(survey, tmp_path):
     images, catalog = survey
     all_of_them = config.EvaluationSettings(sample=N_GALAXIES, probe_labels=(10,), repeats=2, set_size=5)
-    morphology_baseline(images, catalog, tmp_path / "m.npz", embedding=EMBEDDING, evaluation=all_of_them, processes=2)
+    morphology_baseline(
+        *(images, catalog, tmp_path / "m.npz"),
+        embedding=EMBEDDING,
+        evaluation=all_of_them,
+        injection=NO_LIGHT,
+        processes=2,
+    )
     found: Evaluation = evaluate({"morphology": read_baseline(tmp_path / "m.npz")}, catalog, all_of_them)
     area = found.metrics[found.metrics["metric"] == "roc_auc"]
     assert (area.loc[area["task"] != "probe", "mean"] > 0.9).all()
@@ -131,13 +161,16 @@ def test_a_store_without_an_image_of_a_labelled_galaxy_is_refused_in_a_sentence(
     images, catalog = survey
     elsewhere = catalog.assign(object_id=catalog["object_id"] + 10**6)
     with pytest.raises(TidalkinError, match="no labelled galaxy"):
-        morphology_baseline(images, elsewhere, tmp_path / "m.npz", embedding=EMBEDDING, evaluation=FEW)
+        morphology_baseline(
+            *(images, elsewhere, tmp_path / "m.npz"), embedding=EMBEDDING, evaluation=FEW, injection=NO_LIGHT
+        )
     with pytest.raises(TidalkinError, match="no labelled galaxy"):
         pca_baseline(
             *(images, elsewhere, tmp_path / "p.npz"),
             stretch_settings=STRETCH,
             embedding=EMBEDDING,
             evaluation=FEW,
+            injection=NO_LIGHT,
             seed=1,
         )
     assert not list(tmp_path.iterdir())

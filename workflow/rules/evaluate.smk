@@ -19,8 +19,16 @@ rule baseline_random:
         runtime=4 * 60,
     params:
         version=VERSIONS["baseline_random"],
+        stamps=STAMPS,
         settings=uses(
-            "stretch", "encoder", "embedding", "augment", "evaluation.negative_label", "evaluation.sample", "seed"
+            "stretch",
+            "encoder",
+            "embedding",
+            "augment",
+            "injection",
+            "evaluation.negative_label",
+            "evaluation.sample",
+            "seed",
         ),
     script:
         "../scripts/baseline_random.py"
@@ -44,7 +52,8 @@ rule baseline_pca:
         runtime=4 * 60,
     params:
         version=VERSIONS["baseline_pca"],
-        settings=uses("stretch", "embedding", "evaluation.negative_label", "evaluation.sample", "seed"),
+        stamps=STAMPS,
+        settings=uses("stretch", "embedding", "injection", "evaluation.negative_label", "evaluation.sample", "seed"),
     script:
         "../scripts/baseline_pca.py"
 
@@ -67,7 +76,8 @@ rule baseline_morphology:
         runtime=4 * 60,
     params:
         version=VERSIONS["baseline_morphology"],
-        settings=uses("embedding.minimum_good_fraction", "evaluation.negative_label", "evaluation.sample"),
+        stamps=STAMPS,
+        settings=uses("embedding.minimum_good_fraction", "injection", "evaluation.negative_label", "evaluation.sample"),
     script:
         "../scripts/baseline_morphology.py"
 

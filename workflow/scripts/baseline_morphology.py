@@ -16,5 +16,6 @@ with stage(snakemake) as settings:
         Path(snakemake.output[0]),
         embedding=settings.embedding,
         evaluation=settings.evaluation,
+        injection=settings.injection,
         processes=snakemake.threads,
     )

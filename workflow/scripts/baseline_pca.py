@@ -17,5 +17,6 @@ with stage(snakemake) as settings:
         stretch_settings=settings.stretch,
         embedding=settings.embedding,
         evaluation=settings.evaluation,
+        injection=settings.injection,
         seed=settings.seed,
     )

@@ -19,6 +19,7 @@ with stage(snakemake) as settings:
         embedding=settings.embedding,
         augment=settings.augment,
         evaluation=settings.evaluation,
+        injection=settings.injection,
         seed=settings.seed,
         compute=settings.compute,
     )

@@ -154,7 +154,7 @@ def rank(
     folder = run or newest_run(RESULTS)
     ranking = rank_by_labels(read_labels(labels, negative_label), RunFiles.of(folder))
     table = Table(title=f"first {min(k, len(ranking))} of {len(ranking):,} galaxies of {folder}", title_justify="left")
-    for name in ranking:
+    for name in map(str, ranking.columns):
         table.add_column(name, justify="left" if name in ("label", "judged") else "right", no_wrap=True)
     formats = {"ra": ".5f", "dec": ".5f", "score": ".2f", "percentile": ".2f"}
     for row in ranking.head(k).fillna({"label": ""}).to_dict("records"):

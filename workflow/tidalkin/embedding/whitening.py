@@ -73,8 +73,7 @@ class Whitening:
         """Compute vectors of length one, (object, dimension) float32, from features (object, feature)."""
         vectors = _unit_rows(((features - self.mean) @ self.components.T * self.scale).astype(np.float32))
         if self.has_debris_score:
-            score = self.debris_score(features[:, -1]).clip(*DEBRIS_RANGE)
-            vectors = _unit_rows(np.column_stack([vectors, DEBRIS_SHARE_OF_LENGTH * score]))
+            vectors = join_debris_score(vectors, self.debris_score(features[:, -1]))
         return vectors.astype(np.float32)
 
     def debris_score(self, raw: Floats) -> Floats:
@@ -95,6 +94,19 @@ class Whitening:
         """Write the whitening as ``.npz``."""
         with disk_errors(path), atomic_path(path) as partial:
             np.savez(partial, allow_pickle=False, **vars(self))
+
+
+def join_debris_score(vectors: Floats, score: Floats) -> Floats:
+    """Join a standardised debris score (object,) to vectors of length one.
+
+    Returns
+    -------
+    (object, dimension + 1)
+        Of length one; the last dimension is the debris score.
+    """
+    score = score.clip(*DEBRIS_RANGE)
+    joined: Floats = _unit_rows(np.column_stack([vectors, DEBRIS_SHARE_OF_LENGTH * score]))
+    return joined
 
 
 def likeness(vectors: Floats) -> Floats:
@@ -201,12 +213,12 @@ def fit_whitening(
         mean.astype(np.float32),
         (components * weight).astype(np.float32),
         scale.astype(np.float32),
-        _robust_scale(features[:, -1]) if has_debris_score else np.zeros(0, np.float32),
+        robust_scale(features[:, -1]) if has_debris_score else np.zeros(0, np.float32),
         encoder,
     )
 
 
-def _robust_scale(score: Floats) -> Floats:
+def robust_scale(score: Floats) -> Floats:
     """Compute median and robust standard deviation of scores (object,), (2,) float32."""
     median = np.median(score)
     scatter = MAD_TO_SIGMA * np.median(np.abs(score - median))

@@ -1,8 +1,9 @@
 """The baselines: random weights, principal components of the pixels, classical morphology.
 
 Each baseline makes vectors of the same labelled galaxies, those that the evaluation looks at, and writes them to
-`baselines/<name>.npz`: `object_id` (object,) int64 and `vectors` (object, dimension) float32. How they are compared is
-in `tidalkin.evaluation`.
+`baselines/<name>.npz`: `object_id` (object,) int64, `vectors` (object, dimension) float32, and `has_debris_score`.
+Where the encoder learns from injected light, a baseline gets a debris score as well (`tidalkin.evaluation.prior`), as
+the last dimension. How they are compared is in `tidalkin.evaluation`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from tidalkin.embedding.sample import WhiteningSample
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.labels import labelled_galaxies
 from tidalkin.evaluation.morphology import MEASUREMENTS, measure
+from tidalkin.evaluation.prior import GALAXIES_WITH_LIGHT, with_debris_score, with_injected_light
 from tidalkin.images.crop import central_crop
 from tidalkin.images.store import ImageStore, Shard
+from tidalkin.injection.stamps import read_stamps
 from tidalkin.model.checkpoint import random_encoder
 from tidalkin.model.stretch import band_sigma, channel_count, stretch
 from tidalkin.seeds import derived_seed, generator
@@ -42,10 +45,24 @@ MORPHOLOGY_BANDS = ("i", "r")  # the deepest in good seeing first; any other ban
 OUTLIER_SIGMA = 5.0
 
 
-def write_vectors(path: Path, object_id: NDArray[np.int64], vectors: Floats, **more: NDArray[np.generic]) -> None:
+def write_vectors(
+    path: Path,
+    object_id: NDArray[np.int64],
+    vectors: Floats,
+    *,
+    has_debris_score: bool = False,
+    **more: NDArray[np.generic],
+) -> None:
     """Write one baseline's file; equal content gives equal bytes."""
     with disk_errors(path), atomic_path(path) as partial:
-        np.savez(partial, allow_pickle=False, object_id=object_id, vectors=vectors.astype(np.float32), **more)
+        np.savez(
+            partial,
+            allow_pickle=False,
+            object_id=object_id,
+            vectors=vectors.astype(np.float32),
+            has_debris_score=np.array(has_debris_score),
+            **more,
+        )
 
 
 def evaluated_rows(
@@ -93,6 +110,7 @@ def random_baseline(
     embedding: config.Embedding,
     augment: config.Augment,
     evaluation: config.EvaluationSettings,
+    injection: config.Injection,
     seed: int,
     compute: config.Compute,
 ) -> None:
@@ -108,6 +126,8 @@ def random_baseline(
         `baselines/random.npz`.
     augment : config.Augment
         What the views of the whitening may differ in.
+    injection : config.Injection
+        The light whose effect the debris score is made from; none if it is not enabled.
 
     Raises
     ------
@@ -130,6 +150,9 @@ def random_baseline(
         seed=seed,
     )
     sample_ids = np.asarray(store.object_id)[sample]
+    light_ids = sample_ids[:GALAXIES_WITH_LIGHT] if injection.enabled else sample_ids[:0]
+    stamps = read_stamps(injection.stamps, store.bands, store.size) if injection.enabled else None
+    before, after = [], []
     rows = np.union1d(evaluated, sample)
     whitening_sample = WhiteningSample(untrained, embedding, augment, compute)
     ids, found = [], []
@@ -139,10 +162,18 @@ def random_baseline(
         sampled = np.flatnonzero(np.isin(part.object_id, sample_ids))
         part_seed = derived_seed(seed, "random baseline", "views", number)
         whitening_sample.add(found[-1][sampled], part.rows(sampled), part_seed)
+        lit = np.flatnonzero(np.isin(part.object_id, light_ids))
+        if lit.size:
+            flux = with_injected_light(part.rows(lit), injection, store.bands, untrained.sigma, part_seed, stamps)
+            before.append(found[-1][lit])
+            after.append(features(untrained, flux, embedding, compute))
         logger.info("random encoder: %d of %d galaxies", sum(map(len, ids)), rows.size)
     is_evaluated = np.isin(rows, evaluated)
-    vectors = whitening_sample.fit().apply(np.concatenate(found)[is_evaluated])
-    write_vectors(output, np.concatenate(ids)[is_evaluated], vectors)
+    described = np.concatenate(found)[is_evaluated]
+    vectors = whitening_sample.fit().apply(described)
+    if injection.enabled:
+        vectors = with_debris_score(vectors, described, np.concatenate(before), np.concatenate(after))
+    write_vectors(output, np.concatenate(ids)[is_evaluated], vectors, has_debris_score=injection.enabled)
 
 
 # --- pixel principal components ----------------------------------------------------------------------------------
@@ -161,6 +192,7 @@ def pca_baseline(
     stretch_settings: config.Stretch,
     embedding: config.Embedding,
     evaluation: config.EvaluationSettings,
+    injection: config.Injection,
     seed: int,
 ) -> None:
     """Describe galaxies by whitened principal components of the pixels, of length one.
@@ -204,12 +236,28 @@ def pca_baseline(
         random_state=derived_seed(seed, "pca baseline", "solver") % 2**32,
     ).fit(pixels)
     logger.info("%d components of %d pixels, fitted on %d galaxies", components.n_components_, n_pixels, sample.size)
-    ids, vectors = [], []
+    ids, found = [], []
     for part in images_of(store, rows):
-        projected = components.transform(_pixels(part.flux, sigma, embedding.crop, stretch_settings))
         ids.append(part.object_id)
-        vectors.append(projected / np.linalg.norm(projected, axis=1, keepdims=True))
-    write_vectors(output, np.concatenate(ids), np.concatenate(vectors))
+        found.append(components.transform(_pixels(part.flux, sigma, embedding.crop, stretch_settings)))
+    projected = np.concatenate(found)
+    if injection.enabled:
+        before: list[Floats] = []
+        after: list[Floats] = []
+        stamps = read_stamps(injection.stamps, store.bands, store.size)
+        for number, part in enumerate(images_of(store, sample_rows(rows, GALAXIES_WITH_LIGHT, _light_sample()))):
+            lit = with_injected_light(part, injection, store.bands, sigma, derived_seed(seed, "pca", number), stamps)
+            for flux, table in ((part.flux, before), (lit, after)):
+                table.append(components.transform(_pixels(flux, sigma, embedding.crop, stretch_settings)))
+        vectors = with_debris_score(projected, projected, np.concatenate(before), np.concatenate(after))
+    else:
+        vectors = projected / np.linalg.norm(projected, axis=1, keepdims=True)
+    write_vectors(output, np.concatenate(ids), vectors, has_debris_score=injection.enabled)
+
+
+def _light_sample() -> np.random.Generator:
+    """Return the generator that chooses the galaxies which get light."""
+    return generator(0, "galaxies with light")
 
 
 # --- classical morphology ----------------------------------------------------------------------------------------
@@ -222,6 +270,7 @@ def morphology_baseline(
     *,
     embedding: config.Embedding,
     evaluation: config.EvaluationSettings,
+    injection: config.Injection,
     processes: int = 1,
 ) -> None:
     """Measure labelled galaxies with statmorph.
@@ -251,17 +300,43 @@ def morphology_baseline(
     rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
     bands = list(store.bands)
     band = next((bands.index(name) for name in MORPHOLOGY_BANDS if name in bands), 0)
-    ids, measurements = [], []
+    with_light = sample_rows(rows, GALAXIES_WITH_LIGHT, _light_sample()) if injection.enabled else rows[:0]
+    light_ids = np.asarray(store.object_id)[with_light]
+    sigma = band_sigma(store, embedding.minimum_good_fraction)
+    stamps = read_stamps(injection.stamps, store.bands, store.size) if injection.enabled else None
+    ids, measurements, lit = [], [], []
     with Parallel(n_jobs=processes) as pool:
-        for part in images_of(store, rows):
-            ids.append(part.object_id)
+
+        def measured(flux: Floats, part: Shard) -> list[NDArray[np.float64]]:
             psf_fwhm_pixels = part.psf_fwhm[:, band] / PIXEL_SCALE_ARCSEC
-            galaxies = zip(part.flux[:, band], part.sky_sigma[:, band], psf_fwhm_pixels, strict=True)
-            measurements.extend(pool(delayed(measure)(*map(np.asarray, galaxy)) for galaxy in galaxies))
+            galaxies = zip(flux[:, band], part.sky_sigma[:, band], psf_fwhm_pixels, strict=True)
+            return list(pool(delayed(measure)(*map(np.asarray, galaxy)) for galaxy in galaxies))
+
+        for number, part in enumerate(images_of(store, rows)):
+            ids.append(part.object_id)
+            measurements.extend(measured(part.flux, part))
+            chosen = part.rows(np.flatnonzero(np.isin(part.object_id, light_ids)))
+            if len(chosen.flux):
+                seed = derived_seed(0, "morphology", number)
+                lit.extend(measured(with_injected_light(chosen, injection, store.bands, sigma, seed, stamps), chosen))
             logger.info("%d of %d galaxies measured", len(measurements), rows.size)
-    table = np.array(measurements)
+    table, object_id = np.array(measurements), np.concatenate(ids)
     logger.info("%d of them could not be measured at all", np.isnan(table).all(axis=1).sum())
-    write_vectors(output, np.concatenate(ids), comparable(table), measurements=table, names=np.array(MEASUREMENTS))
+    if injection.enabled:
+        # Scaled together, so that the numbers with and without light can be compared.
+        scaled = comparable(np.concatenate([table, np.array(lit)]))
+        numbers, after = scaled[: len(table)], scaled[len(table) :]
+        vectors = with_debris_score(numbers, numbers, numbers[np.isin(object_id, light_ids)], after)
+    else:
+        vectors = comparable(table)
+    write_vectors(
+        output,
+        object_id,
+        vectors,
+        has_debris_score=injection.enabled,
+        measurements=table,
+        names=np.array(MEASUREMENTS),
+    )
 
 
 def comparable(measurements: NDArray[np.float64]) -> Floats:

@@ -71,10 +71,19 @@ def read_embeddings(vector_files: Sequence[Path], id_files: Sequence[Path], want
     return MethodVectors(np.concatenate(ids), np.concatenate(vectors))
 
 
-def read_baseline(path: Path) -> MethodVectors:
-    """Read the vectors that `tidalkin.evaluation.baselines` wrote."""
+def read_baseline(path: Path, debris_weight: float = 1.0) -> MethodVectors:
+    """Read the vectors that `tidalkin.evaluation.baselines` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The baseline's file.
+    debris_weight : float
+        Weight of the debris score in a search, where the file has one.
+    """
     with np.load(path) as file:
-        return MethodVectors(file["object_id"], file["vectors"])
+        weight = debris_weight if file["has_debris_score"] else None
+        return MethodVectors(file["object_id"], file["vectors"], weight)
 
 
 def read_methods(
@@ -102,7 +111,8 @@ def read_methods(
     methods = {"encoder": replace(encoder, debris_weight=debris_weight)}
     for path in baselines:
         baseline = known[path.stem]
-        methods[baseline.name] = replace(read_baseline(path), probes=baseline.probes)
+        known_vectors = read_baseline(path, 1.0 if debris_weight is None else debris_weight)
+        methods[baseline.name] = replace(known_vectors, probes=baseline.probes)
     return methods
 
 

@@ -53,7 +53,8 @@ def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, boo
         raise TidalkinError(
             f"{path}: object {both.index[both > 1][0]} is labelled both {negative_label!r} and otherwise: label it once"
         )
-    return {int(object_id): bool(value) for object_id, value in wanted.first().items()}
+    first = wanted.first()
+    return dict(zip(first.index.to_numpy(np.int64).tolist(), first.to_numpy(bool).tolist(), strict=True))
 
 
 def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
@@ -82,8 +83,8 @@ def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
     negative = _vectors_of([object_id for object_id, wanted in labels.items() if not wanted], opened, run)
     probe = fit_probe(positive, negative, has_debris_score=has_debris_score(opened, run))
     table = ranked_table(run.catalog, np.asarray(opened.ids), scores(probe, opened), "score")
-    words = {object_id: "yes" if wanted else "no" for object_id, wanted in labels.items()}
-    table.insert(6, "judged", table["object_id"].map(words).fillna(""))
+    words = {True: "yes", False: "no", None: ""}
+    table.insert(6, "judged", [words[labels.get(object_id)] for object_id in table["object_id"]])
     return table
 
 

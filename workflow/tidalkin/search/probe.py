@@ -48,7 +48,7 @@ class Probe:
         With enough labels of both kinds, scores are log-odds.
         """
         if not self.has_debris_score:
-            scores: Vectors = vectors @ self.weights + np.float32(self.intercept)
+            scores: Vectors = (vectors @ self.weights + self.intercept).astype(np.float32)
             return scores
         # One product of matrix and vector, since surveys are large.
         weights = self.weights.copy()
@@ -56,7 +56,7 @@ class Probe:
         length_of_likeness = np.sqrt(np.maximum(1 - vectors[:, -1] ** 2, 0))
         # As in `debris_scores`, a galaxy that is like none keeps its debris score.
         length_of_likeness = np.where(length_of_likeness > SHORTEST_LIKENESS, length_of_likeness, 1)
-        scores = vectors @ weights / length_of_likeness + np.float32(self.intercept)
+        scores = (vectors @ weights / length_of_likeness + self.intercept).astype(np.float32)
         return scores
 
 

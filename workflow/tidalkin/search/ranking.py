@@ -87,15 +87,13 @@ def rank_survey(
         If a file is missing or damaged, or a galaxy is not in the catalog.
     """
     raw = np.concatenate([brightest_mean(load_array(Path(file))) for file in debris_maps])
-    object_id = np.concatenate([load_array(Path(file)) for file in ids])
+    object_id = np.concatenate([load_array(Path(file)) for file in ids]).astype(np.int64)
     table = ranked_table(catalog, object_id, load_whitening(whitening).debris_score(raw), "debris_score")
     write_ranking(table, ranking)
     return table
 
 
-def ranked_table(
-    catalog: str | Path, object_id: npt.NDArray[np.generic], score: Floats, score_name: str
-) -> pd.DataFrame:
+def ranked_table(catalog: str | Path, object_id: npt.NDArray[np.int64], score: Floats, score_name: str) -> pd.DataFrame:
     """Make the table of a ranking, best first.
 
     Parameters
