@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +139,29 @@ def test_the_same_inputs_and_seed_give_a_byte_identical_encoder(store, undisturb
 def test_another_seed_gives_another_encoder(store, undisturbed, tmp_path):
     train(store, tmp_path / "other", **SECTIONS | {"seed": 2})
     assert (tmp_path / "other/encoder.pt").read_bytes() != (undisturbed / "encoder.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nuisances": config.Nuisances(companions=0.5, gradients=0.5, over_subtraction=0.5, correlated_noise=0.5)},
+        {"scale_with_size": True},
+        {"stamps": "a folder of one stamp"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_is_painted_changes_the_encoder_and_is_the_same_every_time(store, undisturbed, tmp_path, changes):
+    if "stamps" in changes:
+        fits.PrimaryHDU(np.eye(9)).writeto(tmp_path / "stamp.fits")
+        changes = {"stamps": config.StampFolder(folder=str(tmp_path), pixel_scale_arcsec=0.168)}
+    sections = SECTIONS | {"injection": SECTIONS["injection"].model_copy(update=changes)}
+    for name in ("once", "again"):
+        train(store, tmp_path / name, **sections)
+    encoder = (tmp_path / "once/encoder.pt").read_bytes()
+    assert encoder == (tmp_path / "again/encoder.pt").read_bytes()
+    assert encoder != (undisturbed / "encoder.pt").read_bytes()
+    weights, plain = (load_encoder(path / "encoder.pt").encoder for path in (tmp_path / "once", undisturbed))
+    assert not all(map(torch.equal, weights.state_dict().values(), plain.state_dict().values()))
 
 
 def test_streamed_images_give_the_same_encoder_as_images_in_memory(store, undisturbed, tmp_path):
