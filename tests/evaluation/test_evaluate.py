@@ -101,6 +101,19 @@ def test_a_debris_score_ranks_with_no_example_and_no_label():
     assert found["mean"].item() > 0.9
 
 
+def test_completeness_of_the_debris_score_is_given_by_kind_and_surface_brightness():
+    catalog = catalog_of(60, 60)
+    vectors = vectors_of(catalog, 0.0)
+    score = np.where(catalog["label"] == "shell", 9.0, 0.0) + np.random.default_rng(1).normal(0, 0.1, len(catalog))
+    told = MethodVectors(vectors.object_id, np.column_stack([vectors.vectors, score]), debris_weight=1.0)
+    table = evaluate({"told": told}, catalog, FEW).completeness
+    table = table[table["method"] == "told (no example)"]
+    found = table[table["by"] == "kind"].set_index("group")["mean"]
+    assert found["shell"] == 1
+    assert found.drop("shell").max() < 0.6
+    assert len(table[table["by"] == "surface_brightness"]) == 5
+
+
 def test_a_debris_score_helps_few_examples_and_few_labels():
     catalog = catalog_of(150, 450)
     vectors = vectors_of(catalog, 0.6)

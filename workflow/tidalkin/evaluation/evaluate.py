@@ -25,7 +25,14 @@ from tidalkin.evaluation.methods import MethodVectors, common_galaxies, read_met
 from tidalkin.evaluation.metrics import FALSE_POSITIVE_RATE, GRID, metrics, ranking
 from tidalkin.evaluation.probes import ProbeScores, score_tasks
 from tidalkin.evaluation.splits import split
-from tidalkin.figures.evaluation import draw_completeness, draw_examples, draw_precision_recall, draw_probe, draw_roc
+from tidalkin.figures.evaluation import (
+    NO_EXAMPLE,
+    draw_completeness,
+    draw_examples,
+    draw_precision_recall,
+    draw_probe,
+    draw_roc,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +59,8 @@ class RepeatResult:
 
     values: list[Value]
     probe_scores: list[ProbeScores]
+    no_example_scores: list[ProbeScores]
+    """Debris scores, where the method has them."""
     example_precisions: list[ExamplePrecision]
     left_out: dict[tuple[str, str], int]
     """Number of examples left out, by method and task."""
@@ -69,7 +78,8 @@ class Evaluation:
     """method, curve (`roc`, `precision_recall`), x, mean, std: of the probe on all labels"""
     completeness: pd.DataFrame
     """method, by (`kind`, `surface_brightness`), group, mean, std, n_objects: completeness among the galaxies of the
-    group, of the probe on all labels at `FALSE_POSITIVE_RATE`; the group of a surface brightness is its bin's median"""
+    group, of the probe on all labels at `FALSE_POSITIVE_RATE`; the group of a surface brightness is its bin's median;
+    the method `<name> (no example)` ranks by the debris score"""
     examples: pd.DataFrame
     """As `completeness`: share with a feature among the first k neighbours of one example, by the example's group"""
 
@@ -103,11 +113,12 @@ def evaluate(
     done = Parallel(n_jobs=processes)(one_repeat(aligned, labels, settings, n) for n in range(settings.repeats))
     values = [value for repeat in done for value in repeat.values]
     probe_scores = [probe for repeat in done for probe in repeat.probe_scores]
+    no_example_scores = [scores for repeat in done for scores in repeat.no_example_scores]
     example_precisions = pd.DataFrame(example for repeat in done for example in repeat.example_precisions)
     return Evaluation(
         _metrics_table(values, done, labels, probe_scores[0].test, settings),
         _curves_table(probe_scores, labels),
-        _breakdown(_found_by_probe(probe_scores, labels), labels, catalog),
+        _breakdown(_found_by_probe([*probe_scores, *no_example_scores], labels), labels, catalog),
         _breakdown(example_precisions, labels, catalog),
     )
 
@@ -164,7 +175,7 @@ def _one_repeat(
     aligned: Mapping[str, MethodVectors], labels: Labels, settings: config.EvaluationSettings, repeat: int
 ) -> RepeatResult:
     parts = split(labels, repeat)
-    done = RepeatResult([], [], [], {})
+    done = RepeatResult([], [], [], [], {})
     # scikit-learn's checks of its arguments take longer than its small fits.
     with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
         for method, known in aligned.items():
@@ -181,6 +192,9 @@ def _one_repeat(
                     same_kind = ranking(labels.kind[parts.test] == labels.kind[task.example], score)
                     value = same_kind.precision_at(settings.precision_at)
                     done.values.append((*key, same_kind_name(settings.precision_at), repeat, value))
+                if task.name == "no example":
+                    name = f"{task.method} {NO_EXAMPLE}"
+                    done.no_example_scores.append(ProbeScores(name, repeat, parts.test, score))
                 if task.n_labels == parts.pool.size:
                     done.probe_scores.append(ProbeScores(task.method, repeat, parts.test, score))
     return done

@@ -24,6 +24,8 @@ STYLES = (
     ("#56B4E9", (0, (3, 1)), "P"),
 )
 CHANCE_COLOR = "0.45"
+NO_EXAMPLE = "(no example)"
+"""End of the name of a method that ranks by its debris score alone."""
 PROBE_METRICS = ("average_precision", "roc_auc")
 
 
@@ -137,6 +139,7 @@ def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
 
     It is split by kind of feature and, if known, by its surface brightness.
     """
+    completeness = completeness[~completeness["method"].str.endswith(NO_EXAMPLE)]  # the figure has methods enough
     _draw_breakdown(completeness, "completeness at false positive rate 0.2", 0.2, path)
 
 
