@@ -22,7 +22,7 @@ from tidalkin.errors import TidalkinError, first_line
 from tidalkin.images.store import ImageStore
 from tidalkin.index.query import open_index
 from tidalkin.index.vectors import BLOCK_ROWS, Rows, Vectors
-from tidalkin.search.direction import dimension_importance, direction
+from tidalkin.search.direction import direction, has_debris_score
 from tidalkin.search.files import RunFiles
 from tidalkin.search.objects import separation_arcsec
 
@@ -191,8 +191,8 @@ class Survey:
             Their similarities.
         """
         examples = np.concatenate([self.vectors_of(like), *(vector[None] for vector in outside)])
-        importance = dimension_importance(self.index, self.files, debris_weight)
-        towards = direction(examples, self.vectors_of(unlike), importance)
+        weight = debris_weight if has_debris_score(self.index, self.files) else None
+        towards = direction(examples, self.vectors_of(unlike), weight)
         exclude = self.vector_rows[np.concatenate([like, unlike])].tolist()
         found, similarity = self.index.most_similar(towards, k, exclude)
         return self._catalog_rows[found], similarity
