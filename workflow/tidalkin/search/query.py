@@ -135,12 +135,13 @@ def find_similar(
             raise ValueError("a query with a cutout needs `cutouts`")
         outside = read_outside_galaxy(query.cutout, runs[0], cutouts)
         examples = np.concatenate([examples, outside.vector[None, :]])
-    towards = direction(examples, others, debris_weight if has_debris_score(indexes[0], runs[0]) else None)
+    weight = debris_weight if has_debris_score(indexes[0], runs[0]) else None
+    towards = direction(examples, others, weight)
     named = {*like.values(), *unlike.values()}
     found, similarity = _most_similar(towards, k, indexes, named)
     made_by = {
         **_made_by(query, runs),
-        "Debris weight": f"{debris_weight:g}",
+        "Debris weight": f"{weight or 0:g}",
         "Embeddings": ", ".join(index.report.embeddings_digest for index in indexes),
         "Index": ", ".join(f"{index.report.kind}, recall@10 {index.report.recall_at_10:.3f}" for index in indexes),
     }
@@ -150,8 +151,10 @@ def find_similar(
     )
     n_searched = sum(len(index.ids) for index in indexes)
     examples_of_catalog, others_of_catalog = _catalog_table([*like], runs), _catalog_table([*unlike], runs)
-    counts = debris_weight > 0
-    return SearchResult(neighbours, examples_of_catalog, others_of_catalog, outside, runs, n_searched, made_by, counts)
+    return SearchResult(
+        *(neighbours, examples_of_catalog, others_of_catalog, outside, runs, n_searched, made_by),
+        debris_counts=bool(weight),
+    )
 
 
 def _find_most_debris(query: config.Query, runs: tuple[RunFiles, ...], k: int) -> SearchResult:
