@@ -106,9 +106,11 @@ def test_a_baseline_has_a_debris_score_where_the_encoder_learns_from_injected_li
     assert (told.debris_weight, plain.debris_weight) == (2.0, None)
     assert np.array_equal(told.object_id, plain.object_id)
     assert told.vectors.shape[1] == plain.vectors.shape[1] + 1
-    assert abs(np.median(debris_scores(told.vectors))) < 1e-5
-    length = np.linalg.norm(plain.vectors, axis=1, keepdims=True)
-    np.testing.assert_allclose(likeness(told.vectors), plain.vectors / np.where(length > 0, length, 1), atol=1e-2)
+    assert abs(np.median(debris_scores(told.vectors))) < 0.05
+    known = told.vectors.any(axis=1)
+    length = np.linalg.norm(plain.vectors[known], axis=1)
+    cosine = (likeness(told.vectors[known]) * plain.vectors[known]).sum(axis=1) / length
+    assert cosine.min() > 0.9  # morphology is scaled together with the galaxies that have light
 
 
 def test_another_seed_makes_another_random_network_for_the_same_galaxies(survey, tmp_path):

@@ -62,7 +62,7 @@ def with_debris_score(vectors: Floats, features: Floats, before: Floats, after: 
     Parameters
     ----------
     vectors : (object, dimension)
-        The vectors; one of zeros is like none.
+        The vectors. One of zeros stays so: nothing is known of that galaxy.
     features : (object, feature)
         What the score is computed from.
     before, after : (galaxy, feature)
@@ -74,11 +74,12 @@ def with_debris_score(vectors: Floats, features: Floats, before: Floats, after: 
         Of length one; the last dimension is the debris score.
     """
     towards = debris_direction(features, after - before)
-    score = (features @ towards).astype(np.float32)
+    # About the mean, so that the rounding errors of float32 are small against the differences.
+    score = ((features - features.mean(axis=0, dtype=np.float64)) @ towards).astype(np.float32)
     median, scatter = robust_scale(score)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = (vectors / np.where(length > 0, length, 1.0)).astype(np.float32)
-    return join_debris_score(unit, ((score - median) / scatter).astype(np.float32))
+    length = np.linalg.norm(vectors, axis=1)
+    unit = (vectors / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
+    return join_debris_score(unit, np.where(length > 0, (score - median) / scatter, 0).astype(np.float32))
 
 
 def debris_direction(features: Floats, shifts: Floats) -> Floats:
