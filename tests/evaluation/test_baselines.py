@@ -110,7 +110,7 @@ def test_a_baseline_has_a_debris_score_where_the_encoder_learns_from_injected_li
     known = told.vectors.any(axis=1)
     length = np.linalg.norm(plain.vectors[known], axis=1)
     cosine = (likeness(told.vectors[known]) * plain.vectors[known]).sum(axis=1) / length
-    assert cosine.min() > 0.9  # morphology is scaled together with the galaxies that have light
+    assert cosine.min() > 0.999
 
 
 def test_another_seed_makes_another_random_network_for_the_same_galaxies(survey, tmp_path):

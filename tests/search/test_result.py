@@ -54,12 +54,12 @@ def test_the_galaxies_with_most_debris_are_written_like_look_alikes(files, tmp_p
     assert (tmp_path / "mosaic.png").exists()
 
 
-@pytest.mark.parametrize(("debris_weight", "outlined"), [(1.0, 5), (0.0, 0)])
+@pytest.mark.parametrize(("debris_weight", "outlined"), [(1.0, True), (0.0, False)])
 def test_faint_light_is_outlined_where_debris_counts(files, tmp_path, monkeypatch, debris_weight, outlined):
     panels = []
     monkeypatch.setattr(mosaic, "draw_mosaic", lambda drawn, *_, **__: panels.extend(drawn))
     write_result(find(files, like=[1001], debris_weight=debris_weight), tmp_path)
-    assert sum(panel.debris_map is not None for panel in panels) == outlined
+    assert any(panel.debris_map is not None for panel in panels) == outlined
 
 
 def test_a_catalog_without_labels_gives_a_result_without_them(files, tmp_path):

@@ -322,13 +322,10 @@ def morphology_baseline(
             logger.info("%d of %d galaxies measured", len(measurements), rows.size)
     table, object_id = np.array(measurements), np.concatenate(ids)
     logger.info("%d of them could not be measured at all", np.isnan(table).all(axis=1).sum())
+    vectors = comparable(table)
     if injection.enabled:
-        # Scaled together, so that the numbers with and without light can be compared.
-        scaled = comparable(np.concatenate([table, np.array(lit)]))
-        numbers, after = scaled[: len(table)], scaled[len(table) :]
-        vectors = with_debris_score(numbers, numbers, numbers[np.isin(object_id, light_ids)], after)
-    else:
-        vectors = comparable(table)
+        after = comparable(np.array(lit), reference=table)
+        vectors = with_debris_score(vectors, vectors, vectors[np.isin(object_id, light_ids)], after)
     write_vectors(
         output,
         object_id,
@@ -339,7 +336,7 @@ def morphology_baseline(
     )
 
 
-def comparable(measurements: NDArray[np.float64]) -> Floats:
+def comparable(measurements: NDArray[np.float64], reference: NDArray[np.float64] | None = None) -> Floats:
     """Scale morphological measurements for distances and linear models.
 
     Each gets median 0 and a robust deviation of 1, and is cut at 5 deviations. A failed measurement counts as the
@@ -349,15 +346,17 @@ def comparable(measurements: NDArray[np.float64]) -> Floats:
     ----------
     measurements : (object, measurement) ndarray
         NaN where failed.
+    reference : (object, measurement) ndarray, optional
+        Measurements that give median and deviation; by default the same.
     """
-    measured = np.isfinite(measurements).any(axis=0)
+    reference = measurements if reference is None else reference
+    measured = np.isfinite(reference).any(axis=0)
     if not measured.any():
         raise TidalkinError(
             "statmorph could measure no galaxy at all: look at the images (is there a galaxy in the middle of each?)"
         )
-    values = measurements[:, measured]
-    values = values - np.nanmedian(values, axis=0)
-    values = values / _robust_deviation(values)
+    median = np.nanmedian(reference[:, measured], axis=0)
+    values = (measurements[:, measured] - median) / _robust_deviation(reference[:, measured] - median)
     return np.nan_to_num(values, nan=0.0).clip(-OUTLIER_SIGMA, OUTLIER_SIGMA).astype(np.float32)
 
 
