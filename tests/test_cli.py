@@ -118,6 +118,17 @@ def test_most_debris_is_listed_with_no_example(folder):
     assert "debris_score" in done.stdout
 
 
+def test_labels_rank_the_survey(folder):
+    (folder / "labels.csv").write_text("object_id,label\n5,shell\n9,none\n")
+    done = tidalkin(folder, "rank", "--labels", "labels.csv", "--k", 3, "--output", "ranked.parquet")
+    assert done.returncode == 0, done.stderr
+    assert "first 3 of 2,000 galaxies of results/small" in done.stdout
+    ranked = pd.read_parquet(folder / "ranked.parquet")
+    assert len(ranked) == 2000
+    assert set(ranked["judged"]) == {"yes", "no", ""}
+    assert "labels.csv" in refused(folder, "rank", "--labels", "no/labels.csv")
+
+
 def test_the_version_is_printed(folder):
     assert tidalkin(folder, "--version").stdout == f"tidalkin {__version__}\n"
 
