@@ -28,11 +28,11 @@ def test_no_configuration_is_the_default_one():
     ("text", "size", "view", "embedded"),
     [
         ("{}", 96, 96, None),
-        ("cutouts: {size_arcsec: 21.504}", 128, 128, None),
+        ("cutouts: {size_arcsec: 21.504}", 128, 126, 126),
         ("{cutouts: {size_arcsec: 21.504}, images: {size: 96}}", 96, 96, None),
-        ("images: {size: 101}", 101, 100, 100),
-        ("{images: {size: 128}, stretch: {bin: 3}}", 128, 126, 126),
-        ("{images: {size: 128}, augment: {crop: 64}}", 128, 64, None),
+        ("images: {size: 101}", 101, 99, 99),
+        ("{images: {size: 128}, stretch: {bin: 2}}", 128, 128, None),
+        ("{images: {size: 128}, augment: {crop: 63}}", 128, 63, 126),
         ("stretch: {bin: 5}", 96, 95, 95),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_configuration_comes_back_from_its_own_dump():
             "{stretch: {bin: 8}, encoder: {stem: standard}}",
             "makes views of 12 pixels, of which one would reach the network's last stage: encoder",
         ),
-        ("{augment: {crop: 8}, encoder: {stem: small}}", "encoder.stem 'small' needs at least 9"),
+        ("{augment: {crop: 9}, encoder: {stem: small}}", "encoder.stem 'small' needs at least 9"),
         (
             "augment: {jitter_pixels: 13}",
             "config: augment.jitter_pixels 13 must be 0 with stretch.asymmetry, which turns",

@@ -43,10 +43,10 @@ class Stretch(Section):
     """The stretch of flux to network input: arcsinh(flux / (softening_sigma * sigma_band)), capped."""
 
     bin: int = Field(
-        2,
+        3,
         ge=1,
         le=8,
-        description="Pixels averaged along each axis first; 2 shows fainter light at a quarter of the cost.",
+        description="Pixels averaged along each axis first; 3 shows fainter light at a ninth of the cost.",
     )
     softening_sigma: Positive = Field(0.5, description="Softening, in units of the sky sigma of a stored pixel.")
     maximum: Positive | None = Field(2.5, description="Cap on the stretched value; none for no cap.")

@@ -70,11 +70,11 @@ class Settings(Section):
             values = _with_default(values, "images", "size", size)
         size = size or Images().size
         step = _given(values, "stretch", "bin") or Stretch().bin
-        side = int(size - size % step)
-        if side >= SMALLEST_IMAGE:
+        side = max(int(size - size % step), SMALLEST_IMAGE)
+        if size >= SMALLEST_IMAGE:
             values = _with_default(values, "augment", "crop", side)
-        if side != size:
-            values = _with_default(values, "embedding", "crop", side)
+            if side != size:
+                values = _with_default(values, "embedding", "crop", side)
         return values
 
     @model_validator(mode="after")
