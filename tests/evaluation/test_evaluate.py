@@ -106,7 +106,7 @@ def test_completeness_of_the_debris_score_is_given_by_kind_and_surface_brightnes
     vectors = vectors_of(catalog, 0.0)
     score = np.where(catalog["label"] == "shell", 9.0, 0.0) + np.random.default_rng(1).normal(0, 0.1, len(catalog))
     told = MethodVectors(vectors.object_id, np.column_stack([vectors.vectors, score]), debris_weight=1.0)
-    table = evaluate({"told": told}, catalog, FEW).completeness
+    table = evaluate({"told": told}, catalog, FEW).breakdown
     table = table[table["method"] == "told (no example)"]
     found = table[table["by"] == "kind"].set_index("group")["mean"]
     assert found["shell"] == 1
@@ -132,7 +132,7 @@ def test_numbers_do_not_depend_on_the_number_of_processes():
     one, two = (evaluate(vectors, catalog, FEW, processes=processes) for processes in (1, 2))
     pd.testing.assert_frame_equal(one.metrics, two.metrics)
     pd.testing.assert_frame_equal(one.curves, two.curves)
-    pd.testing.assert_frame_equal(one.completeness, two.completeness)
+    pd.testing.assert_frame_equal(one.breakdown, two.breakdown)
 
 
 def test_a_forest_finds_classes_that_no_plane_separates():
@@ -171,7 +171,7 @@ def test_completeness_falls_where_features_are_too_faint_to_see():
     catalog = catalog_of(200, 300)
     vectors = vectors_of(catalog, 0.0, dimensions=4).vectors
     vectors[:, 0] += 4 * (catalog["tidal_surface_brightness"] < 26).to_numpy()
-    table = evaluate({"encoder": MethodVectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).completeness
+    table = evaluate({"encoder": MethodVectors(catalog["object_id"].to_numpy(), vectors)}, catalog, FEW).breakdown
     by_brightness = table[table["by"] == "surface_brightness"].sort_values("group")
     assert by_brightness["mean"].iloc[0] > 0.9
     assert by_brightness["mean"].iloc[-1] < 0.4
@@ -200,8 +200,8 @@ def test_the_same_evaluation_is_written_byte_for_byte_the_same(tmp_path):
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {
-        *("metrics.csv", "curves.csv", "completeness.csv", "examples.csv"),
-        *("roc.png", "precision_recall.png", "probe.png", "completeness.png", "examples.png"),
+        *("metrics.csv", "curves.csv", "breakdown.csv", "examples.csv"),
+        *("roc.png", "precision_recall.png", "probe.png", "breakdown.png", "examples.png"),
     }
     for name in contents[0]:
         if name.endswith(".png"):

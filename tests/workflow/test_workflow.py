@@ -94,7 +94,7 @@ def test_the_run_leaves_what_the_readme_promises(finished_run):
         "search/most/mosaic.png",
         "evaluation/metrics.csv",
         "evaluation/roc.png",
-        "evaluation/completeness.png",
+        "evaluation/breakdown.png",
         "evaluation/examples.png",
     ):
         assert (results / path).exists(), path

@@ -25,7 +25,7 @@ VERSIONS = {
     "baseline_random": 2,
     "baseline_pca": 2,
     "baseline_morphology": 2,
-    "evaluate": 2,
+    "evaluate": 3,
     "index_train": 1,
     "index_part": 1,
     "index": 1,

@@ -117,11 +117,11 @@ rule evaluate:
             category="Evaluation",
             labels={"figure": "Probe against number of labels"},
         ),
-        completeness=report(
-            f"{RESULTS}/evaluation/completeness.png",
-            caption="../report/completeness.rst",
+        breakdown=report(
+            f"{RESULTS}/evaluation/breakdown.png",
+            caption="../report/breakdown.rst",
             category="Evaluation",
-            labels={"figure": "Completeness by kind and surface brightness"},
+            labels={"figure": "Fraction found, by kind and surface brightness"},
         ),
         examples=report(
             f"{RESULTS}/evaluation/examples.png",
@@ -130,7 +130,7 @@ rule evaluate:
             labels={"figure": "Results of one example"},
         ),
         curves=f"{RESULTS}/evaluation/curves.csv",
-        completeness_table=f"{RESULTS}/evaluation/completeness.csv",
+        breakdown_table=f"{RESULTS}/evaluation/breakdown.csv",
         examples_table=f"{RESULTS}/evaluation/examples.csv",
     log:
         f"{RESULTS}/logs/evaluate.log",

@@ -27,7 +27,7 @@ from tidalkin.evaluation.probes import ProbeScores, score_tasks
 from tidalkin.evaluation.splits import split
 from tidalkin.figures.evaluation import (
     NO_EXAMPLE,
-    draw_completeness,
+    draw_breakdown,
     draw_examples,
     draw_precision_recall,
     draw_probe,
@@ -76,12 +76,12 @@ class Evaluation:
     left out over all repeats, for which the method has a vector of zeros)"""
     curves: pd.DataFrame
     """method, curve (`roc`, `precision_recall`), x, mean, std: of the probe on all labels"""
-    completeness: pd.DataFrame
+    breakdown: pd.DataFrame
     """method, by (`kind`, `surface_brightness`), group, mean, std, n_objects: completeness among the galaxies of the
     group, of the probe on all labels at `FALSE_POSITIVE_RATE`; the group of a surface brightness is its bin's median;
     the method `<name> (no example)` ranks by the debris score"""
     examples: pd.DataFrame
-    """As `completeness`: share with a feature among the first k neighbours of one example, by the example's group"""
+    """As `breakdown`: share with a feature among the first k neighbours of one example, by the example's group"""
 
 
 def evaluate(
@@ -317,8 +317,8 @@ def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.objec
 
 
 def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
-    """Write the tables: ``metrics.csv``, ``curves.csv``, ``completeness.csv`` and ``examples.csv``."""
-    for name in ("metrics", "curves", "completeness", "examples"):
+    """Write the tables: ``metrics.csv``, ``curves.csv``, ``breakdown.csv`` and ``examples.csv``."""
+    for name in ("metrics", "curves", "breakdown", "examples"):
         with disk_errors(directory), atomic_path(directory / f"{name}.csv") as path:
             getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")
 
@@ -328,5 +328,5 @@ def draw_evaluation(evaluation: Evaluation, directory: Path) -> None:
     draw_roc(evaluation.curves, evaluation.metrics, directory / "roc.png")
     draw_precision_recall(evaluation.curves, evaluation.metrics, directory / "precision_recall.png")
     draw_probe(evaluation.metrics, directory / "probe.png")
-    draw_completeness(evaluation.completeness, directory / "completeness.png")
+    draw_breakdown(evaluation.breakdown, directory / "breakdown.png")
     draw_examples(evaluation.examples, evaluation.metrics, directory / "examples.png")

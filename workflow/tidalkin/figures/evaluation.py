@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from tidalkin.atomic import atomic_path
+from tidalkin.figures.panels import legend_below, line_style, new_figure, save_figure
 
-# Okabe & Ito's colours, told apart by colour-blind people, and a line and a marker each, told apart in print.
-STYLES = (
-    ("#0072B2", "-", "o"),
-    ("#D55E00", "--", "s"),
-    ("#009E73", "-.", "^"),
-    ("#CC79A7", ":", "D"),
-    ("#E69F00", (0, (5, 1, 1, 1, 1, 1)), "v"),
-    ("#56B4E9", (0, (3, 1)), "P"),
-)
 CHANCE_COLOR = "0.45"
 NO_EXAMPLE = "(no example)"
 """End of the name of a method that ranks by its debris score alone."""
@@ -40,33 +28,6 @@ def metric_name(metric: str) -> str:
     return {"roc_auc": "ROC area"}.get(metric, metric.replace("_", " ").replace("tpr", "completeness"))
 
 
-def _style(methods: Sequence[str], method: str) -> dict[str, Any]:
-    color, line, marker = STYLES[list(methods).index(method) % len(STYLES)]
-    return {"color": color, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.6}
-
-
-def _figure(columns: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    # Figure instead of pyplot, which has global state and may need a display.
-    figure = Figure(figsize=(5.2 * columns, 4.8), dpi=150, layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False, sharey=share_y)[0]
-    for panel in axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.25, linewidth=0.6)
-    return figure, list(axes)
-
-
-def _legend(figure: Figure, panel: Axes, columns: int) -> None:
-    # Below the axes, where it covers no curve.
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # Without matplotlib's version in it, equal figures are equal files.
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
-
-
 def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
     """Draw the probe's ROC curve on all labels, mean and std over the repeats.
 
@@ -77,39 +38,39 @@ def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
     path : Path
         The picture.
     """
-    figure, (panel,) = _figure(1)
+    figure, (panel,) = new_figure(1)
     _draw_curves(panel, curves[curves["curve"] == "roc"], metrics, "roc_auc")
     panel.plot([0, 1], [0, 1], color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance (0.50)")
     panel.set(
         xlim=(0, 1), ylim=(0, 1.01), xlabel="false positive rate", ylabel="true positive rate (completeness)", aspect=1
     )
     panel.set_title(f"Probe on {_all_labels(metrics):,} labels, and its ROC area", fontsize=11)
-    _legend(figure, panel, columns=2)
-    _save(figure, path)
+    legend_below(figure, panel, columns=2)
+    save_figure(figure, path)
 
 
 def draw_precision_recall(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
     """Draw precision against completeness of the probe on all labels, like `draw_roc`."""
-    figure, (panel,) = _figure(1)
+    figure, (panel,) = new_figure(1)
     _draw_curves(panel, curves[curves["curve"] == "precision_recall"], metrics, "average_precision")
     chance = metrics.loc[metrics["metric"] == "average_precision", "chance"].iloc[0]
     panel.axhline(chance, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label=f"chance ({chance:.2f})")
     panel.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="completeness (recall)", ylabel="precision", aspect=1)
     panel.set_title(f"Probe on {_all_labels(metrics):,} labels, and its average precision", fontsize=11)
-    _legend(figure, panel, columns=2)
-    _save(figure, path)
+    legend_below(figure, panel, columns=2)
+    save_figure(figure, path)
 
 
 def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
     """Draw the metrics against the probe's number of labels, beside the searches."""
     methods = list(metrics["method"].unique())
-    figure, axes = _figure(len(PROBE_METRICS))
+    figure, axes = new_figure(len(PROBE_METRICS))
     for panel, metric in zip(axes, PROBE_METRICS, strict=True):
         rows = metrics[metrics["metric"] == metric]
         for number, method in enumerate(methods):
             shift = 1 + 0.03 * (number - (len(methods) - 1) / 2)  # so that error bars do not cover each other
             probe = rows[(rows["method"] == method) & (rows["task"] == "probe")]
-            style = _style(methods, method)
+            style = line_style(methods, method)
             panel.errorbar(
                 probe["n_labels"] * shift, probe["mean"], probe["std"], capsize=2, elinewidth=0.9, label=method, **style
             )
@@ -126,35 +87,35 @@ def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         panel.set(xlabel="labelled galaxies", ylabel=metric_name(metric))
-    _legend(figure, axes[0], columns=6)
+    legend_below(figure, axes[0], columns=6)
     figure.suptitle(
         "Lines: probe on labels. Open markers: search from one example and from a set, all with a feature",
         fontsize=10,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def draw_completeness(completeness: pd.DataFrame, path: Path) -> None:
+def draw_breakdown(breakdown: pd.DataFrame, path: Path) -> None:
     """Draw completeness at a false positive rate of 0.2.
 
     It is split by kind of feature and, if known, by its surface brightness.
     """
-    completeness = completeness[~completeness["method"].str.endswith(NO_EXAMPLE)]  # the figure has methods enough
-    _draw_breakdown(completeness, "completeness at false positive rate 0.2", 0.2, path)
+    breakdown = breakdown[~breakdown["method"].str.endswith(NO_EXAMPLE)]  # the figure has methods enough
+    _draw_groups(breakdown, "completeness at false positive rate 0.2", 0.2, path)
 
 
 def draw_examples(examples: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
     """Draw the fraction with a feature among the results of one example, by its feature."""
     precision = metrics[metrics["metric"].str.startswith("precision_at_")].iloc[0]
     k = precision["metric"].removeprefix("precision_at_")
-    _draw_breakdown(examples, f"share with a feature among the first {k} answers", precision["chance"], path)
+    _draw_groups(examples, f"share with a feature among the first {k} answers", precision["chance"], path)
 
 
-def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -> None:
+def _draw_groups(table: pd.DataFrame, what: str, chance: float, path: Path) -> None:
     breakdowns = list(table["by"].unique())
     methods = list(table["method"].unique())
     limit = min(1.01, 1.1 * (table["mean"] + table["std"]).max())
-    figure, axes = _figure(len(breakdowns), share_y=True)
+    figure, axes = new_figure(len(breakdowns), share_y=True)
     for panel, by in zip(axes, breakdowns, strict=True):
         rows = table[table["by"] == by]
         groups = list(rows["group"].drop_duplicates().sort_values())
@@ -162,7 +123,7 @@ def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -
             # A method may have left out all examples of a group: no point is drawn there.
             of_method = rows[rows["method"] == method].set_index("group").reindex(groups)
             shift = (0.12 if by == "kind" else 0.04) * (number - (len(methods) - 1) / 2)
-            style = _style(methods, method)
+            style = line_style(methods, method)
             if by == "kind":
                 x = np.arange(len(groups)) + shift
                 style["linestyle"] = "none"
@@ -178,8 +139,8 @@ def _draw_breakdown(table: pd.DataFrame, what: str, chance: float, path: Path) -
         panel.axhline(chance, color=CHANCE_COLOR, linestyle=(0, (1, 3)), label="chance")
         panel.set_ylim(0, limit)
     axes[0].set_ylabel(what)
-    _legend(figure, axes[0], columns=6)
-    _save(figure, path)
+    legend_below(figure, axes[0], columns=6)
+    save_figure(figure, path)
 
 
 def _draw_curves(panel: Axes, curves: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> None:
@@ -188,7 +149,7 @@ def _draw_curves(panel: Axes, curves: pd.DataFrame, metrics: pd.DataFrame, metri
     scores = scores[scores["n_labels"] == _all_labels(metrics)].set_index("method")
     for method in methods:
         curve = curves[curves["method"] == method]
-        style = {**_style(methods, method), "marker": ""}
+        style = {**line_style(methods, method), "marker": ""}
         label = f"{method}: {scores.loc[method, 'mean']:.2f} ± {scores.loc[method, 'std']:.2f}"
         panel.plot(curve["x"], curve["mean"], label=label, **style)
         low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
