@@ -10,7 +10,7 @@ import yaml
 
 from tidalkin.config.schema import configuration_schema
 
-CONFIGURATIONS = ("config.yaml", "desmons2023.yaml", "hsc_pdr3.yaml")
+CONFIGURATIONS = ("config.yaml", "desmons2023.yaml", "galaxy_cruise.yaml", "hsc_pdr3.yaml")
 
 
 def test_the_schema_is_that_of_the_code(root):

@@ -43,14 +43,16 @@ def find_columns(names: Sequence[str], columns: Mapping[str, str], file: str) ->
     Raises
     ------
     TidalkinError
-        If a column is missing, there are several candidates, or two columns of the file have one name.
+        If a column is missing, there are several candidates, or two columns of the file have one name that
+        ``columns`` does not name.
 
     Examples
     --------
     >>> find_columns(["objid", "RAJ2000", "DEJ2000"], {}, "galaxies.csv")["ra"]
     'RAJ2000'
     """
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    chosen = set(columns.values())  # of several with such a name, the first
+    twice = next((name for i, name in enumerate(names) if name in names[:i] and name not in chosen), None)
     if twice is not None:
         raise TidalkinError(f"catalog {file} has several columns named {twice!r}: rename all but one of them")
     listed = ", ".join(names)
@@ -76,3 +78,14 @@ def find_columns(names: Sequence[str], columns: Mapping[str, str], file: str) ->
             )
         found[ours] = known[0]
     return found
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Number the second and later columns of one name.
+
+    Examples
+    --------
+    >>> told_apart(["id", "R.A.", "R.A.", "R.A."])
+    ['id', 'R.A.', 'R.A._2', 'R.A._3']
+    """
+    return [name if name not in names[:i] else f"{name}_{names[:i].count(name) + 1}" for i, name in enumerate(names)]

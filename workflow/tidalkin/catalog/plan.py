@@ -94,7 +94,8 @@ def made_from(settings: Settings, table: str | Path) -> str:
     except OSError as error:
         raise TidalkinError(f"catalog {table}: cannot be read ({error.strerror}): correct catalog.path") from None
     catalog = settings.catalog
-    return config_digest(catalog.source, catalog.columns, catalog.chunk_size, settings.cutouts.source, content)
+    labels = list(catalog.label_from.items())  # their order counts
+    return config_digest(catalog.source, catalog.columns, labels, catalog.chunk_size, settings.cutouts.source, content)
 
 
 def simulated_digests(settings: Settings) -> CatalogDigests:

@@ -26,7 +26,7 @@ from astropy.io.votable import parse as parse_votable
 from astropy.table import Column, Table
 from astropy.time import Time
 
-from tidalkin.catalog.columns import find_columns
+from tidalkin.catalog.columns import find_columns, told_apart
 from tidalkin.errors import TidalkinError
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ def _read_csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     # A column without a name is kept under its number if it holds values. Rows that end in a comma have an empty one.
     names = [name or f"column_{i + 1}" for i, name in enumerate(layout.names)]
     found = find_columns(names, columns, str(path))
+    names = told_apart(names)
     _check_rows(path, layout)
     # Ids are read as text, since a missing value would turn ids of 17 digits into rounded floats. A label is read as
     # text, since `None` and `NA` are words in it, and a missing value would turn 1 into 1.0.

@@ -53,6 +53,12 @@ class Catalog(Section):
         default_factory=dict,
         description="Names of your columns, if the usual aliases do not find them: `{object_id: MY_ID}`.",
     )
+    label_from: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels by conditions on numeric columns: `{tail: 'tail > 0.5', none: 'tail < 0.2'}`. The first "
+        "condition that is true decides, and a galaxy that fulfils none has no label. A condition has comparisons, "
+        "`and`, `or`, `not`, `+ - * /` and parentheses.",
+    )
     chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
     server: CatalogServer = CatalogServer()
 
@@ -62,4 +68,6 @@ class Catalog(Section):
             raise ValueError("source `file` needs `path`: name your catalog file")
         if self.source == "hsc_sql" and not self.query:
             raise ValueError("source `hsc_sql` needs `query`: name the file that holds the SQL")
+        if self.source == "simulated" and self.label_from:
+            raise ValueError("`label_from` needs a table: the simulated survey brings its own labels")
         return self

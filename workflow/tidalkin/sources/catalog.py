@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tidalkin.catalog.labels import label_from
 from tidalkin.catalog.plan import DIGESTS, MADE_FROM, CatalogDigests, made_from, plan_chunks, simulated_digests
 from tidalkin.catalog.read import read_catalog, split_catalog, write_catalog
 from tidalkin.config import BANDS, Settings
@@ -46,8 +47,12 @@ def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame
         # Imported here, because only this catalog needs HDF5.
         from tidalkin.sources.mmu import mmu_catalog
 
-        return mmu_catalog(table)
-    return with_psf_fwhm(read_catalog(table, settings.catalog.columns))
+        catalog = mmu_catalog(table)
+    else:
+        catalog = with_psf_fwhm(read_catalog(table, settings.catalog.columns))
+    if not settings.catalog.label_from:
+        return catalog
+    return label_from(catalog, settings.catalog.label_from, settings.catalog.columns, f"catalog {table}")
 
 
 def digest_table(settings: Settings, table: str | Path) -> CatalogDigests:
