@@ -15,6 +15,10 @@ SMALL = {
     "index_memory": ("20000 --dimensions 16 --kind IVF16,PQ8x4fs --shards-per-part 8", "join"),
     "patches": ("--side 300 --objects 3", "galaxies per plain"),
     "planning": ("3 --chunk-size 4", "chunks"),
+    "real_sky": (
+        "{scenes} --out {out} --count 6 --rows 12 --epochs 1 --batch-size 6 --width 8 --draws 1",
+        "every second scene, asked about the others: ROC area",
+    ),
     "scaling": ("--smallest 256", "exponent"),
     "second_maker": ("{out} --galaxies 2 --size 32", "galaxies in"),
     "simulation": ("--galaxies 4 --size-pixels 32", "galaxies"),
@@ -31,9 +35,11 @@ def test_every_benchmark_is_started_here():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_benchmark_prints_its_table(name, tmp_path):
+def test_a_benchmark_prints_its_table(name, tmp_path, request):
     arguments, heading = SMALL[name]
-    command = [sys.executable, f"benchmarks/{name}.py", *arguments.format(out=tmp_path / "out").split()]
+    # Skipped where the real images are absent.
+    scenes = request.getfixturevalue("real_hsc_cutouts") if "{scenes}" in arguments else None
+    command = [sys.executable, f"benchmarks/{name}.py", *arguments.format(out=tmp_path / "out", scenes=scenes).split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert heading in done.stdout
