@@ -1,6 +1,6 @@
 # tidalkin: find the galaxies that look like the ones you point at.
 #
-# catalog -> fetch -> convert -> train -> whiten -> embed -> index -> search, evaluate
+# catalog -> fetch -> convert -> train -> whiten -> embed -> index -> search, evaluate, completeness
 #
 # This file is the table of contents. Each stage has a file of rules, and each rule calls one script in
 # workflow/scripts. The `params` of a rule are exactly the configuration values that change its output. After a change
@@ -66,6 +66,7 @@ include: "workflow/rules/embed.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/completeness.smk"
 
 
 rule all:
@@ -76,6 +77,7 @@ rule all:
         ranking(),
         mosaics(),
         evaluation(),
+        completeness(),
 
 
 localrules:

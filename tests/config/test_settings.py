@@ -51,7 +51,7 @@ def test_a_configuration_comes_back_from_its_own_dump():
     ("text", "sentence"),
     [
         # unknown keys, with the allowed ones
-        ("runn: demo", "config: unknown key `runn`; allowed here: augment, catalog, compute, cutouts, "),
+        ("runn: demo", "config: unknown key `runn`; allowed here: augment, catalog, completeness, compute, cutouts, "),
         (
             "images: {sise: 96}",
             "config: unknown key `images.sise`; allowed here: bad_mask_bits, bad_mask_planes, chunk",

@@ -23,6 +23,7 @@ TINY = {
         "k": 8,
         "queries": {"first": {"like": [1]}, "several": {"like": [2, 3], "unlike": [4]}, "most": {"debris": True}},
     },
+    "completeness": {"galaxies": 16},
     "evaluation": {"repeats": 2, "probe_labels": [8], "set_size": 4, "sample": 48},
 }
 

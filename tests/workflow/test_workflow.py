@@ -21,7 +21,7 @@ def finished_run(tmp_path_factory, snakemake) -> Path:
 
 
 BASELINES = {"baseline_random", "baseline_pca", "baseline_morphology"}
-AFTER_EMBEDDING = {"index", "rank", "search", "evaluate"}
+AFTER_EMBEDDING = {"index", "rank", "search", "completeness", "evaluate"}
 AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
 
 
@@ -35,6 +35,7 @@ AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
         ({"index": {"kind": "HNSW32"}}, {"index", "search"}),
         ({"search": {"debris_weight": 0.5}}, {"search", "evaluate"}),
         ({"evaluation": {"repeats": 3}}, {"evaluate"}),
+        ({"completeness": {"galaxies": 8}}, {"completeness"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -96,6 +97,9 @@ def test_the_run_leaves_what_the_readme_promises(finished_run):
         "evaluation/roc.png",
         "evaluation/breakdown.png",
         "evaluation/examples.png",
+        "evaluation/completeness.png",
+        "evaluation/completeness.json",
+        "evaluation/completeness_injections.csv",
     ):
         assert (results / path).exists(), path
     for pattern in ("chunks/00002-*.parquet", "cutouts/00000-*.tar", "cutouts/00002-*.ledger.parquet"):

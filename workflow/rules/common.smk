@@ -2,6 +2,8 @@
 
 from functools import cache
 
+from snakemake.logging import logger
+
 from tidalkin.catalog.partition import parts_of, shard_names
 from tidalkin.catalog.plan import made_from
 from tidalkin.config import declare
@@ -26,6 +28,7 @@ VERSIONS = {
     "baseline_pca": 2,
     "baseline_morphology": 2,
     "evaluate": 3,
+    "completeness": 1,
     "index_train": 1,
     "index_part": 1,
     "index": 1,
@@ -175,6 +178,20 @@ def ranking():
 def evaluation():
     """Return the result of the evaluation, if it is enabled."""
     return [f"{RESULTS}/evaluation/metrics.csv"] if settings.evaluation.enabled else []
+
+
+def completeness():
+    """Name the completeness by injection, where the encoder has learned from injected light."""
+    if not settings.completeness.enabled:
+        return []
+    if not settings.injection.enabled:
+        if workflow.is_main_process:
+            logger.info(
+                "No ranking and no completeness: injection.head_weight and injection.map_weight are 0, "
+                "so that the encoder has no debris map."
+            )
+        return []
+    return [f"{RESULTS}/evaluation/completeness.csv"]
 
 
 def growing(megabytes):

@@ -9,6 +9,7 @@ workers and memory.
 
 from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section
 from tidalkin.config.catalog import Catalog, CatalogServer
+from tidalkin.config.completeness import Completeness
 from tidalkin.config.compute import Compute, Dask
 from tidalkin.config.cutouts import (
     Cutouts,
@@ -37,6 +38,7 @@ __all__ = [
     "Band",
     "Catalog",
     "CatalogServer",
+    "Completeness",
     "Compute",
     "Cutouts",
     "Dask",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tidalkin.config.base import Section
 from tidalkin.config.catalog import Catalog
+from tidalkin.config.completeness import Completeness
 from tidalkin.config.compute import Compute
 from tidalkin.config.cutouts import Cutouts
 from tidalkin.config.explorer import Explorer
@@ -56,6 +57,7 @@ class Settings(Section):
     search: Search = Search()
     evaluation: EvaluationSettings = EvaluationSettings()
     explorer: Explorer = Explorer()
+    completeness: Completeness = Completeness()
     compute: Compute = Compute()
 
     @model_validator(mode="before")

@@ -83,12 +83,31 @@ def surface_brightness_range(
     """
     if settings.surface_brightness is not None:
         return settings.surface_brightness
+    limit = surface_brightness_of_sigma(bands, sigma)
+    return limit + BRIGHTEST_BELOW_SIGMA, limit + FAINTEST_BELOW_SIGMA
+
+
+def surface_brightness_of_sigma(bands: Sequence[str], sigma: npt.NDArray[np.float32]) -> float:
+    """Return the surface brightness in i that equals one sky sigma per pixel, mag/arcsec².
+
+    Without a band i it is the median over the bands, brought to i with the light's mean colours.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        Names of the bands.
+    sigma : (band,) float32
+        Typical sky noise of a pixel in each band, nJy.
+
+    Examples
+    --------
+    >>> round(surface_brightness_of_sigma(["i"], np.array([5.0], np.float32)), 2)
+    25.78
+    """
     of_sigma = ZERO_POINT_AB - 2.5 * np.log10(sigma.astype(np.float64) / PIXEL_SCALE_ARCSEC**2)
     if "i" in bands:
-        limit = float(of_sigma[list(bands).index("i")])
-    else:
-        limit = float(np.median(of_sigma - [MAGNITUDE_RELATIVE_TO_I[band] for band in bands]))
-    return limit + BRIGHTEST_BELOW_SIGMA, limit + FAINTEST_BELOW_SIGMA
+        return float(of_sigma[list(bands).index("i")])
+    return float(np.median(of_sigma - [MAGNITUDE_RELATIVE_TO_I[band] for band in bands]))
 
 
 def band_flux(surface_brightness: Tensor, color: Tensor, bands: Sequence[str]) -> Tensor:

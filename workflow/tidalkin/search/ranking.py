@@ -55,6 +55,28 @@ def brightest_mean(debris_maps: npt.NDArray[np.generic]) -> Floats:
     return mean
 
 
+def survey_scores(debris_maps: Sequence[str | Path]) -> Floats:
+    """Compute the raw debris score of every galaxy, (object,), from the map files of the shards.
+
+    Raises
+    ------
+    TidalkinError
+        If a file is missing or damaged.
+    """
+    return np.concatenate([brightest_mean(load_array(Path(file))) for file in debris_maps])
+
+
+def survey_ids(ids: Sequence[str | Path]) -> npt.NDArray[np.int64]:
+    """Read the object_id of every galaxy, (object,), from the files of the shards.
+
+    Raises
+    ------
+    TidalkinError
+        If a file is missing or damaged.
+    """
+    return np.concatenate([load_array(Path(file)) for file in ids]).astype(np.int64)
+
+
 def rank_survey(
     catalog: str | Path,
     whitening: str | Path,
@@ -86,8 +108,7 @@ def rank_survey(
     TidalkinError
         If a file is missing or damaged, or a galaxy is not in the catalog.
     """
-    raw = np.concatenate([brightest_mean(load_array(Path(file))) for file in debris_maps])
-    object_id = np.concatenate([load_array(Path(file)) for file in ids]).astype(np.int64)
+    raw, object_id = survey_scores(debris_maps), survey_ids(ids)
     table = ranked_table(catalog, object_id, load_whitening(whitening).debris_score(raw), "debris_score")
     write_ranking(table, ranking)
     return table
