@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from astropy.stats import binom_conf_interval
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 from tidalkin import __version__, config
 from tidalkin.atomic import atomic_path, disk_errors
@@ -349,7 +349,7 @@ def half_crossing(bins: Integers, recovered: npt.NDArray[np.bool_], edges: Doubl
         return -np.inf
     centre = ((edges[:-1] + edges[1:]) / 2)[filled]
     fraction = (np.bincount(bins, recovered, minlength=edges.size - 1)[filled] / count[filled]).astype(float)
-    falling = IsotonicRegression(increasing=False).fit_transform(centre, fraction, sample_weight=count[filled])
+    falling = isotonic_regression(fraction, weights=count[filled], increasing=False).x
     below = np.flatnonzero(falling < 0.5)
     if not below.size:
         return np.inf
