@@ -113,7 +113,7 @@ def test_the_files_hold_tables_and_limits(run, tmp_path):
     assert len(pd.read_csv(names[1])) == FEW.galaxies
     summary = json.loads(names[2].read_text())
     assert summary["galaxies_in_ranking"] == N
-    assert len(summary["limits"]) == 3 * (1 + len(FEW.kinds))
+    assert len(summary["limits"]) == 3 * (1 + len(FEW.kinds) + 3)
 
 
 @pytest.mark.parametrize("kinds", [("stream", "shell", "tail", "fan"), ("shell",)])
@@ -133,21 +133,33 @@ def test_an_encoder_without_a_debris_map_is_refused(run, tmp_path):
 
 
 def places(rank_without, rank_with, brightness=25.2):
-    return pd.DataFrame(
-        {"kind": "shell", "surface_brightness": brightness, "rank_without": rank_without, "rank_with": rank_with}
-    )
+    ranks = {"rank_without": rank_without, "rank_with": rank_with}
+    return pd.DataFrame({"kind": "shell", "radius_arcsec": 3.0, "surface_brightness": brightness} | ranks)
+
+
+def table_of(injections):
+    """Compute the completeness of all features in a survey of 100 galaxies."""
+    table = completeness_table(injections, (24.0, 28.0), 100)
+    return table[table["by"] == "all"].set_index("share")
 
 
 def test_a_galaxy_that_was_among_the_first_without_a_feature_does_not_count():
-    table = completeness_table(places([3, 60, 70], [1, 4, 40]), ["shell"], (24.0, 28.0), 100).set_index("share")
+    table = table_of(places([3, 60, 70], [1, 4, 40]))
     assert table.loc[0.05, ["n_injected", "n_recovered"]].tolist() == [2, 1]
     assert table.loc[0.01, ["n_injected", "n_recovered"]].tolist() == [3, 1]
     assert table.loc[0.05, "lower"] < 0.5 < table.loc[0.05, "upper"]
 
 
 def test_the_edges_of_the_range_belong_to_its_bins():
-    table = completeness_table(places([50, 60], [1, 2], [24.0, 28.0]), ["shell"], (24.0, 28.0), 100)
-    assert table.groupby("share")["n_injected"].sum().tolist() == [2, 2, 2]
+    assert table_of(places([50, 60], [1, 2], [24.0, 28.0])).groupby("share")["n_injected"].sum().tolist() == [2, 2, 2]
+
+
+def test_features_far_from_the_centre_are_counted_apart_from_near_ones():
+    injections = places(50, [1, 1, 1, 40, 40, 40]).assign(radius_arcsec=[6.0, 7.0, 8.0, 1.0, 2.0, 3.0])
+    table = completeness_table(injections, (24.0, 28.0), 100).set_index(["share", "by", "group"])
+    assert table.loc[(0.05, "radius", "1.0 to 2.0 arcsec"), "completeness"] == 0
+    assert table.loc[(0.05, "radius", "7.0 to 8.0 arcsec"), "completeness"] == 1
+    assert table.loc[(0.05, "all", "all"), "completeness"] == 0.5
 
 
 def test_the_limit_is_where_half_of_the_features_are_recovered():

@@ -15,6 +15,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ Doubles = npt.NDArray[np.float64]
 
 SHARES = (0.01, 0.05, 0.2)
 """Parts of the survey, from the top of its ranking, in which a feature counts as recovered."""
-ALL_KINDS = "all"
+ALL = "all"
+RADIUS_GROUPS = 3
 BINS = 9
 CONFIDENCE = 0.6827
 RESAMPLES = 300
@@ -63,7 +65,9 @@ class Limit:
 
     share: float
     """Part of the survey, from the top of its ranking."""
-    kind: str
+    by: str
+    group: str
+    """The features, as in `Completeness.table`."""
     surface_brightness: float | None
     """In i, mag/arcsec²; none if the completeness does not cross one half inside the range."""
     low: float | None
@@ -82,8 +86,9 @@ class Completeness:
     host_radius_arcsec, radius_arcsec (mean distance of the feature's light from the centre), area_arcsec2 (its
     brightest area that holds half of the light), rank_without and rank_with (places in the ranking of the survey)"""
     table: pd.DataFrame
-    """One row per share, kind and bin of surface brightness: share, kind, surface_brightness (centre of the bin), low,
-    high (its edges), n_injected, n_recovered, completeness, lower, upper (68 % Wilson interval)"""
+    """One row per share, group and bin of surface brightness: share, by (`all`, `kind` or `radius`: the mean distance
+    of the feature's light from the centre), group, surface_brightness (centre of the bin), low, high (its edges),
+    n_injected, n_recovered, completeness, lower, upper (68 % Wilson interval)"""
     limits: list[Limit]
     without_feature: pd.DataFrame
     """One row per share: share, n_galaxies, n_within, fraction, lower, upper: the same galaxies before the injection"""
@@ -145,12 +150,11 @@ def measure_completeness(
         for start, part in _parts(store, rows)
     ]
     injections = _with_ranks(pd.concat(injected, ignore_index=True), scores, object_id)
-    kinds = [ALL_KINDS, *settings.kinds] if len(settings.kinds) > 1 else list(settings.kinds)
     resampling = generator(seed, "completeness", "resamples")
     return Completeness(
         injections,
-        completeness_table(injections, kinds, brightness, scores.size),
-        _limits(injections, kinds, brightness, scores.size, resampling),
+        completeness_table(injections, brightness, scores.size),
+        _limits(injections, brightness, scores.size, resampling),
         _without_feature(injections, scores.size),
         scores.size,
         brightness,
@@ -245,8 +249,15 @@ def _first(share: float, survey_size: int) -> int:
     return max(1, math.ceil(share * survey_size - 1e-9))
 
 
-def _of_kind(injections: pd.DataFrame, kind: str) -> pd.DataFrame:
-    return injections if kind == ALL_KINDS else injections[injections["kind"] == kind]
+def _groups(injections: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield all features, each kind, and three ranges of radius, with their names."""
+    yield ALL, ALL, injections
+    for kind, rows in injections.groupby("kind", sort=False):
+        yield "kind", str(kind), rows
+    ranges = pd.qcut(injections["radius_arcsec"], RADIUS_GROUPS, duplicates="drop")
+    for _, rows in injections.groupby(ranges, observed=True):
+        radius = rows["radius_arcsec"]
+        yield "radius", f"{radius.min():.1f} to {radius.max():.1f} arcsec", rows
 
 
 def _counts(
@@ -263,28 +274,41 @@ def _counts(
     return bins, recovered, np.bincount(bins, minlength=edges.size - 1)
 
 
-def completeness_table(
-    injections: pd.DataFrame, kinds: Sequence[str], brightness: tuple[float, float], survey_size: int
-) -> pd.DataFrame:
-    """Compute the completeness in bins of surface brightness: see `Completeness.table`."""
+def completeness_table(injections: pd.DataFrame, brightness: tuple[float, float], survey_size: int) -> pd.DataFrame:
+    """Compute the completeness in bins of surface brightness.
+
+    Parameters
+    ----------
+    injections : DataFrame
+        As `Completeness.injections`.
+    brightness : (float, float)
+        Range of surface brightness, mag/arcsec².
+    survey_size : int
+        Galaxies in the ranking.
+
+    Returns
+    -------
+    DataFrame
+        See `Completeness.table`.
+    """
     edges = np.linspace(*brightness, BINS + 1)
     tables = []
-    for share in SHARES:
-        for kind in kinds:
-            bins, recovered, n_injected = _counts(_of_kind(injections, kind), edges, share, survey_size)
-            n_recovered = np.bincount(bins, recovered, minlength=BINS).astype(int)
-            rows = pd.DataFrame(
-                {
-                    "share": share,
-                    "kind": kind,
-                    "surface_brightness": (edges[:-1] + edges[1:]) / 2,
-                    "low": edges[:-1],
-                    "high": edges[1:],
-                    "n_injected": n_injected,
-                    "n_recovered": n_recovered,
-                }
-            )
-            tables.append(rows[n_injected > 0])
+    for share, (by, group, features) in product(SHARES, list(_groups(injections))):
+        bins, recovered, n_injected = _counts(features, edges, share, survey_size)
+        n_recovered = np.bincount(bins, recovered, minlength=BINS).astype(int)
+        rows = pd.DataFrame(
+            {
+                "share": share,
+                "by": by,
+                "group": group,
+                "surface_brightness": (edges[:-1] + edges[1:]) / 2,
+                "low": edges[:-1],
+                "high": edges[1:],
+                "n_injected": n_injected,
+                "n_recovered": n_recovered,
+            }
+        )
+        tables.append(rows[n_injected > 0])
     table = pd.concat(tables, ignore_index=True)
     lower, upper = _interval(table["n_recovered"], table["n_injected"])
     return table.assign(completeness=table["n_recovered"] / table["n_injected"], lower=lower, upper=upper)
@@ -297,23 +321,19 @@ def _interval(successes: pd.Series, trials: pd.Series) -> tuple[Doubles, Doubles
 
 
 def _limits(
-    injections: pd.DataFrame,
-    kinds: Sequence[str],
-    brightness: tuple[float, float],
-    survey_size: int,
-    random: np.random.Generator,
+    injections: pd.DataFrame, brightness: tuple[float, float], survey_size: int, random: np.random.Generator
 ) -> list[Limit]:
     """Find the surface brightness at which half of the features are recovered."""
     edges = np.linspace(*brightness, BINS + 1)
     limits = []
-    for share in SHARES:
-        for kind in kinds:
-            bins, recovered, _ = _counts(_of_kind(injections, kind), edges, share, survey_size)
-            samples = [random.integers(bins.size, size=bins.size) for _ in range(RESAMPLES)] if bins.size else []
-            crossings = [half_crossing(bins[sample], recovered[sample], edges) for sample in samples]
-            limit = half_crossing(bins, recovered, edges)
-            low, high = np.percentile(crossings, [16, 84], method="nearest") if crossings else (-np.inf, np.inf)
-            limits.append(Limit(share, kind, _finite(limit), _finite(low), _finite(high), _in_words(limit, brightness)))
+    for share, (by, group, features) in product(SHARES, list(_groups(injections))):
+        bins, recovered, _ = _counts(features, edges, share, survey_size)
+        limit = half_crossing(bins, recovered, edges)
+        samples = random.integers(max(bins.size, 1), size=(RESAMPLES, bins.size))
+        crossings = [half_crossing(bins[sample], recovered[sample], edges) for sample in samples]
+        low, high = np.percentile(crossings, [16, 84], method="nearest")
+        interval = _finite(low), _finite(high)
+        limits.append(Limit(share, by, group, _finite(limit), *interval, _in_words(limit, brightness)))
     return limits
 
 
@@ -383,9 +403,8 @@ def _without_feature(injections: pd.DataFrame, survey_size: int) -> pd.DataFrame
 def log_limits(found: Completeness) -> None:
     """Log the limit of all kinds together, one line for each share of the survey."""
     without = found.without_feature.set_index("share")["fraction"]
-    first_kind = found.limits[0].kind
     for limit in found.limits:
-        if limit.kind == first_kind:
+        if limit.by == ALL:
             logger.info(
                 "recovered within the first %g %% of the survey: %s; without a feature, %.1f %% of the same galaxies "
                 "are there",

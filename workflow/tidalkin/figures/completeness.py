@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,11 +10,13 @@ from matplotlib.axes import Axes
 from tidalkin.figures.panels import line_style, new_figure, save_figure
 
 HALF_COLOR = "0.45"
-SHARE_OF_KINDS = 0.05
+SHARE_OF_GROUPS = 0.05
 
 
 def draw_completeness(table: pd.DataFrame, limits: pd.DataFrame, path: Path) -> None:
-    """Draw completeness against surface brightness, for parts of the survey and for kinds of features.
+    """Draw completeness against surface brightness.
+
+    The panels show all features within parts of the survey, and kinds and radii within the first 5 %.
 
     Parameters
     ----------
@@ -26,41 +27,43 @@ def draw_completeness(table: pd.DataFrame, limits: pd.DataFrame, path: Path) -> 
     path : Path
         The picture.
     """
-    kinds = list(table["kind"].unique())
-    shares = list(table["share"].unique())
-    figure, (by_share, by_kind) = new_figure(2, share_y=True)
-    for share in shares:
-        name = f"first {100 * share:g} %"
-        rows = table[(table["share"] == share) & (table["kind"] == kinds[0])]
-        _draw_curve(by_share, rows, name, line_style([f"first {100 * one:g} %" for one in shares], name))
-        limit = limits[(limits["share"] == share) & (limits["kind"] == kinds[0])]["surface_brightness"].iloc[0]
-        if pd.notna(limit):
-            by_share.plot(limit, 0.5, marker="|", markersize=16, color=HALF_COLOR)
-            by_share.annotate(
-                f"{limit:.1f}", (limit, 0.5), xytext=(4, 5), textcoords="offset points", fontsize=8, color=HALF_COLOR
-            )
-    for kind in kinds[1:] or kinds:
-        rows = table[(table["share"] == SHARE_OF_KINDS) & (table["kind"] == kind)]
-        _draw_curve(by_kind, rows, f"{kind}s", line_style(kinds[1:] or kinds, kind))
-    by_share.set_title("All features, within the first part of the ranking", fontsize=10)
-    by_kind.set_title(f"By kind, within the first {100 * SHARE_OF_KINDS:g} %", fontsize=10)
-    by_share.set_ylabel("fraction of injected features recovered")
-    for panel in (by_share, by_kind):
+    figure, panels = new_figure(3, share_y=True)
+    every, groups = table[table["by"] == "all"], table[table["share"] == SHARE_OF_GROUPS]
+    parts = every.assign(name=[f"first {100 * share:g} %" for share in every["share"]])
+    kinds = groups[groups["by"] == "kind"]
+    radii = groups[groups["by"] == "radius"]
+    _draw_curves(panels[0], parts)
+    _draw_curves(panels[1], kinds.assign(name=kinds["group"] + "s"))
+    _draw_curves(panels[2], radii.assign(name=radii["group"]))
+    of_all = limits[limits["by"] == "all"].dropna(subset="surface_brightness")
+    for limit in of_all["surface_brightness"]:
+        panels[0].plot(limit, 0.5, marker="|", markersize=16, color=HALF_COLOR)
+        offset = {"xytext": (4, 5), "textcoords": "offset points"}
+        panels[0].annotate(f"{limit:.1f}", (limit, 0.5), fontsize=8, color=HALF_COLOR, **offset)
+    within = f"within the first {100 * SHARE_OF_GROUPS:g} %"
+    panels[0].set_title("All features, within the first part of the ranking", fontsize=10)
+    panels[1].set_title(f"By kind, {within}", fontsize=10)
+    panels[2].set_title(f"By mean distance from the centre, {within}", fontsize=10)
+    panels[0].set_ylabel("fraction of injected features recovered")
+    for panel in panels:
         panel.axhline(0.5, color=HALF_COLOR, linestyle=(0, (1, 3)))
         panel.set(xlabel="surface brightness in i, mag/arcsec²", ylim=(-0.02, 1.02))
         panel.legend(frameon=False, fontsize=8, loc="upper right")
     save_figure(figure, path)
 
 
-def _draw_curve(panel: Axes, rows: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
-    """Draw fractions with their binomial intervals."""
-    below, above = rows["completeness"] - rows["lower"], rows["upper"] - rows["completeness"]
-    panel.errorbar(
-        rows["surface_brightness"],
-        rows["completeness"],
-        (below.clip(lower=0), above.clip(lower=0)),
-        capsize=2,
-        elinewidth=0.9,
-        label=name,
-        **style,
-    )
+def _draw_curves(panel: Axes, rows: pd.DataFrame) -> None:
+    """Draw one curve for each name, with binomial intervals."""
+    names = list(rows["name"].unique())
+    for name in names:
+        curve = rows[rows["name"] == name]
+        below, above = curve["completeness"] - curve["lower"], curve["upper"] - curve["completeness"]
+        panel.errorbar(
+            curve["surface_brightness"],
+            curve["completeness"],
+            (below.clip(lower=0), above.clip(lower=0)),  # rounding may put a bound of 0 or 1 on the wrong side
+            capsize=2,
+            elinewidth=0.9,
+            label=name,
+            **line_style(names, name),
+        )
