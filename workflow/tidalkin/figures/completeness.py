@@ -38,8 +38,9 @@ def draw_completeness(table: pd.DataFrame, limits: pd.DataFrame, path: Path) -> 
     of_all = limits[limits["by"] == "all"].dropna(subset="surface_brightness")
     for limit in of_all["surface_brightness"]:
         panels[0].plot(limit, 0.5, marker="|", markersize=16, color=HALF_COLOR)
-        offset = {"xytext": (4, 5), "textcoords": "offset points"}
-        panels[0].annotate(f"{limit:.1f}", (limit, 0.5), fontsize=8, color=HALF_COLOR, **offset)
+        panels[0].annotate(
+            f"{limit:.1f}", (limit, 0.5), xytext=(4, 5), textcoords="offset points", fontsize=8, color=HALF_COLOR
+        )
     within = f"within the first {100 * SHARE_OF_GROUPS:g} %"
     panels[0].set_title("All features, within the first part of the ranking", fontsize=10)
     panels[1].set_title(f"By kind, {within}", fontsize=10)
