@@ -25,10 +25,10 @@ NAMES = {"object_id": "MY ID", "ra": "R.A.", "dec": "Dec."}
 LABELS = {"tail": "tail > 0.8", "debris": "tail > 0.5 or fan > 0.5", "none": "tail < 0.2 and `R.A.` > 1"}
 
 
-def catalog_of(path, labels=LABELS, **catalog):
-    source = {"source": "file", "path": str(path), "columns": NAMES, "label_from": labels} | catalog
+def catalog_of(table, labels=LABELS, **catalog):
+    source = {"source": "file", "path": str(table), "columns": NAMES, "label_from": labels} | catalog
     settings = load_settings({"catalog": source, "cutouts": {"source": "folder", "folder": {"path": "."}}})
-    return obtain_catalog(settings, path)
+    return obtain_catalog(settings, table)
 
 
 def write_csv(path, rows=ROWS):
