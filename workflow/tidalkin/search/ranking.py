@@ -56,7 +56,7 @@ def brightest_mean(debris_maps: npt.NDArray[np.generic]) -> Floats:
 
 
 def survey_scores(debris_maps: Sequence[str | Path]) -> Floats:
-    """Compute the raw debris score of every galaxy, (object,), from the map files of the shards.
+    """Compute the raw debris score of every galaxy, (object,), from the map files.
 
     Raises
     ------
