@@ -41,7 +41,7 @@ def test_a_wrong_label_stops_before_any_job(recipe, snakemake, tmp_path, labels,
     write_cruise_catalog(tmp_path / recipe["catalog"]["path"], N)
     config = copy.deepcopy(recipe)
     config["catalog"]["label_from"] = labels
-    done = snakemake(tmp_path, "-n", config=config, check=False)
+    done = snakemake(tmp_path, config=config, check=False)
     assert done.returncode != 0
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
