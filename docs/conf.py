@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from pkgutil import walk_packages
 from types import GenericAlias
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.logging import getLogger
 
 ROOT = Path(__file__).resolve().parents[1]
 # The pages describe the package of this clone, whichever one is installed.
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from tidalkin import __version__  # noqa: E402
+import tidalkin  # noqa: E402
 
 project = "tidalkin"
 author = "The tidalkin developers"
 copyright = "The tidalkin developers"
-version = release = __version__
+version = release = tidalkin.__version__
 
 extensions = [
     "myst_nb",
@@ -41,7 +44,6 @@ numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autosummary_generate = True
-autosummary_ignore_module_all = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
@@ -83,7 +85,15 @@ def _skip_aliases(app: Sphinx, what: str, name: str, item: Any, skip: bool, opti
     return True if isinstance(item, GenericAlias) else None
 
 
+def _check_api_pages(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of modules without a page in the API reference."""
+    for module in walk_packages(tidalkin.__path__, "tidalkin."):
+        if f"reference/api/{module.name}" not in env.found_docs:
+            getLogger(__name__).warning("the module %s has no page in the API reference", module.name)
+
+
 def setup(app: Sphinx) -> None:
     """Let the pages build without a network, and with warnings as errors."""
     logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(_accept_unreachable)
     app.connect("autodoc-skip-member", _skip_aliases)
+    app.connect("env-check-consistency", _check_api_pages)

@@ -114,14 +114,14 @@ def search(
 
 @app.command()
 def explore(
-    run: Annotated[Path | None, typer.Argument(help="Results of a run [default: the newest below results/].")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Results of a run.", show_default="the newest run below results/")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to listen at. Others than localhost are open to the network.")] = (
-        "localhost"
-    ),
+    host: Annotated[str, typer.Option(help="Address to listen at. Others are open to the network.")] = ("localhost"),
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
-    who: Annotated[str, typer.Option(help="Name of the person who judges [default: the login name].")] = "",
-    configfile: Annotated[Path | None, typer.Option(help="Configuration the run was made with.")] = None,
+    who: Annotated[str, typer.Option(help="Name of the person who judges.", show_default="the login name")] = "",
+    configfile: Annotated[Path | None, typer.Option(help="Configuration of the run.")] = None,
 ) -> None:
     """Search, judge, rank and map a run in the browser."""
     folder = open_run(run or newest_run(RESULTS)).paths[0]
@@ -139,7 +139,7 @@ def rank(
     ] = config.EvaluationSettings().negative_label,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Number of galaxies to list.")] = DEFAULTS.k,
     run: Annotated[
-        Path | None, typer.Option(help="Results of a run [default: the newest index below results/].")
+        Path | None, typer.Option(help="Results of a run.", show_default="the newest run below results/")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the ranking of all galaxies to this Parquet file.")] = None,
 ) -> None:
