@@ -143,9 +143,9 @@ def rank(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the ranking of all galaxies to this Parquet file.")] = None,
 ) -> None:
-    """Rank the whole survey by what is learned from judged galaxies.
+    """Rank the whole survey from labels of judged galaxies.
 
-    The debris score ranks as long as nothing is judged. Each label moves the ranking a little away from it.
+    Without labels, the order is that of the debris score. Each label moves the order a little away from it.
     """
     from tidalkin.search.files import RunFiles
     from tidalkin.search.judged import rank_by_labels, read_labels
