@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 
+# Snakemake calls the interpreter of its scripts without quotes.
+ifneq ($(words $(CURDIR)),1)
+$(error the folder '$(CURDIR)' has a space in its path, which Snakemake cannot handle: move it to a path without spaces)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-slurm check format docs page pins reference clean
 
@@ -63,9 +68,10 @@ page:  ## Build the explorer's page into the package (needs Node)
 pins: $(VENV)/.installed-dev  ## Update the pinned environments in envs/ to new versions
 	$(BIN)/python envs/pins.py
 
-reference: $(VENV)/.installed  ## Update docs/reference/configuration.md and config/schema.json from the code
+reference: $(VENV)/.installed  ## Update the tables of docs/reference and config/schema.json from the code
 	$(BIN)/python -m tidalkin.config.reference > docs/reference/configuration.md
 	$(BIN)/python -m tidalkin.config.schema > config/schema.json
+	PYTHONPATH=tests $(BIN)/python -m surveys.reruns > docs/reference/reruns.md
 
 clean:  ## Remove the environment and caches (never results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -27,8 +27,15 @@ if Path(tidalkin.__file__).parents[1].resolve() != PACKAGE.resolve():
         f"{Path(tidalkin.__file__).parents[2]} is already imported: run the two workflows one after the other"
     )
 
-from tidalkin.config import load_settings
+if " " in sys.executable:
+    raise WorkflowError(
+        f"the Python in '{sys.executable}' has a space in its path, which Snakemake cannot handle: "
+        "make the environment in a path without spaces"
+    )
+
+from tidalkin.config import check_config_file, load_settings
 from tidalkin.errors import TidalkinError
+from tidalkin.slurm import check_accounting
 from tidalkin.stage import lend_package
 
 lend_package(PACKAGE)
@@ -40,11 +47,21 @@ if not workflow.overwrite_configfiles:
 
 
 try:
+    if workflow.is_main_process:
+        for file in workflow.configfiles:
+            check_config_file(file)
     settings = load_settings(config)
 except TidalkinError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = f"results/{settings.run}"
+
+
+onstart:
+    try:
+        check_accounting(getattr(workflow.executor_settings, "status_command", None))
+    except TidalkinError as error:
+        raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

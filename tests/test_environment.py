@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 
 import pytest
@@ -47,3 +49,13 @@ def test_the_configuration_reference_is_that_of_the_code(root):
     from tidalkin.config.reference import configuration_reference
 
     assert (root / "docs" / "reference" / "configuration.md").read_text() == configuration_reference()
+
+
+def test_make_in_a_path_with_a_space_says_so_before_anything_starts(root, tmp_path):
+    folder = tmp_path / "my folder"
+    folder.mkdir()
+    shutil.copy(root / "Makefile", folder)
+    done = subprocess.run(["make", "demo"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"the folder '{folder}' has a space in its path" in done.stderr
+    assert not (folder / ".venv").exists()

@@ -27,8 +27,8 @@ class CatalogService:
     """A catalog server on which every query finds ``table``.
 
     ``faults`` are planned by method, and each is used up by one request. A fault is an HTTP status, ``reset``,
-    ``html``, ``truncated`` or ``silent``. For ``status`` it may also be
-    ``error: MESSAGE``. For ``preview`` and ``submit`` it may be ``406: MESSAGE``.
+    ``html``, ``truncated``, ``silent``, ``slow``, or ``echo``, an error that holds all that was sent. For ``status`` it
+    may also be ``error: MESSAGE``. For ``preview`` and ``submit`` it may be ``406: MESSAGE``.
     """
 
     table: str
@@ -65,6 +65,13 @@ class CatalogService:
         elif fault == "silent":
             time.sleep(self.silence_seconds)
             raise Reset
+        elif fault == "echo":
+            message = f"cannot run {json.dumps(content)} {content}"
+            handler.reply(
+                406 if method in ("preview", "submit") else 500, json.dumps({"error": message}).encode(), "text"
+            )
+        elif fault == "slow":
+            handler.send_chunked((time.sleep(0.05) or b" " for _ in range(200)), "application/json")
         elif fault == "html":
             handler.reply(200, b"<html>under maintenance</html>", "text/html")
         elif fault[:3].isdecimal():

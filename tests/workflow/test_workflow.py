@@ -137,6 +137,15 @@ def test_a_bad_configuration_ends_in_one_sentence_before_any_job(tmp_path, snake
     assert not (tmp_path / "results").exists()
 
 
+def test_a_key_that_is_given_twice_is_refused_before_any_job(tmp_path, snakemake):
+    (tmp_path / "my_run.yaml").write_text("training: {epochs: 1}\nseed: 1\ntraining: {batch_size: 8}\n")
+    done = snakemake(tmp_path, "--configfile", "my_run.yaml", check=False)
+    assert done.returncode != 0
+    assert "my_run.yaml, line 3: key `training` is given on line 1 already" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def folder_config(folder: Path) -> dict:
     """Change TINY to read the FITS files of ``folder`` by its catalog.csv."""
     config = copy.deepcopy(TINY)

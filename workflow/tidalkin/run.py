@@ -421,6 +421,7 @@ def load_run_settings(configfile: Path, run: Path) -> config.Settings:
         ) from None
     if not isinstance(content, dict):
         raise TidalkinError(f"--configfile {configfile}: is not a configuration: name the one that {run} was made with")
+    config.check_config_file(configfile)
     settings = config.load_settings(content)
     name = absolute_path(run).name
     if settings.run != name:

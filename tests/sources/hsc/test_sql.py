@@ -138,6 +138,25 @@ LASTING = [
 ]
 
 
+@pytest.mark.parametrize("method", ["preview", "submit", "status", "download"])
+def test_a_server_that_sends_back_what_it_received_gets_the_password_into_no_message(
+    server: HscServer, tmp_path: Path, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mounted(server, faults={method: ["echo"] * 3})
+    with pytest.raises(TidalkinError) as caught:
+        query_catalog(settings(server, tmp_path), tmp_path / "hsc.csv.gz", ACCOUNT)
+    assert PASSWORD not in str(caught.value) + caplog.text
+    for path in tmp_path.iterdir():
+        assert PASSWORD.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("method", ["submit", "status", "download"])
+def test_an_answer_of_a_few_bytes_a_second_is_given_up(server: HscServer, tmp_path: Path, method: str) -> None:
+    mounted(server, faults={method: ["slow"] * 3})
+    with pytest.raises(TidalkinError, match="too slow"):
+        query_catalog(settings(server, tmp_path), tmp_path / "hsc.csv.gz", ACCOUNT)
+
+
 @pytest.mark.parametrize(("method", "faults", "sentence", "jobs"), LASTING)
 def test_a_fault_that_lasts_ends_in_a_sentence_and_leaves_no_job(
     server: HscServer, tmp_path: Path, method: str, faults: list[str], sentence: str, jobs: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -29,20 +30,32 @@ class Section(BaseModel):
     HOW: ClassVar[frozenset[str]] = frozenset()
     """Keys that control how, not what, is computed. Changing them re-runs nothing."""
 
+    AS_BEFORE: ClassVar[Mapping[str, Any]] = {}
+    """Keys that a release has added, with the value that gives the results of earlier releases.
+
+    A key with this value re-runs nothing when the program is updated.
+    """
+
     def content(self) -> dict[str, Any]:
         """Return the keys that decide a result, as plain Python objects."""
-        chosen = {name: getattr(self, name) for name in type(self).model_fields if name not in self.HOW}
+        values = {name: getattr(self, name) for name in type(self).model_fields if name not in self.HOW}
+        new = self.AS_BEFORE
+        chosen = {name: value for name, value in values.items() if name not in new or value != new[name]}
         return {name: value.content() if isinstance(value, Section) else value for name, value in chosen.items()}
 
     @field_validator("*", mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse `true` for a number, which pydantic takes for 1.
+    def _numbers_are_written_as_such(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true` for a number, and text like `1_000` or `010`.
 
-        Text such as 1e-3 is allowed, since YAML takes it for text.
+        pydantic takes them for 1, 1000 and 10. Text such as 1e-3 is allowed, since YAML takes it for text.
         """
         annotation = str(cls.model_fields[str(info.field_name)].annotation)
-        values = value if isinstance(value, list | tuple) else [value]
-        if re.search(r"\b(int|float)\b", annotation) and any(isinstance(one, bool) for one in values):
-            raise ValueError("must be a number, not true or false")
+        if not re.search(r"\b(int|float)\b", annotation):
+            return value
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, bool):
+                raise ValueError("must be a number, not true or false")
+            if isinstance(one, str) and re.fullmatch(r"[-+]?(0\d.*|\d.*_.*)", one.strip()):
+                raise ValueError(f"must be a number in decimal digits, not {one!r}")
         return value
