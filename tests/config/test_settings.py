@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidalkin.config import Images, Settings, config_digest, load_settings
+from tidalkin.config import Images, Section, Settings, config_digest, load_settings
 from tidalkin.errors import TidalkinError
 
 SIMULATED = {"catalog": {"source": "simulated"}, "cutouts": {"source": "simulated"}}
@@ -165,3 +167,21 @@ def test_the_digest_tells_configurations_apart_and_no_more(epochs):
     assert config_digest(one) != config_digest(other)
     assert config_digest(one) == config_digest(one.model_copy())
     assert config_digest(one, "x") != config_digest(one)
+
+
+def test_a_key_that_a_release_adds_changes_nothing_until_it_changes_a_result():
+    class Before(Section):
+        size: int = 8
+
+    class After(Before):
+        AS_BEFORE: ClassVar = {"softness": 0.0}
+        softness: float = 0.0
+
+    class ChangedDefault(After):
+        softness: float = 0.5
+
+    assert After().content() == Before().content()
+    assert config_digest(After()) == config_digest(Before())
+    assert After(softness=1.0).content() == {"size": 8, "softness": 1.0}
+    assert ChangedDefault().content() == {"size": 8, "softness": 0.5}
+    assert config_digest(ChangedDefault()) != config_digest(Before())

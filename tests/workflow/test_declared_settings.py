@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from pathlib import Path
 
@@ -100,3 +101,15 @@ def test_what_controls_only_how_a_result_is_computed_is_read_but_not_declared():
     assert seen.compute.device == "cpu"
     assert seen.index.shards_per_part == 16
     assert "shards_per_part" not in declare(SETTINGS, "index")["index"]
+
+
+def test_a_section_that_a_release_adds_runs_nothing_again_until_it_changes_a_result():
+    before, same, other = (
+        declare(SETTINGS, "seed"),
+        declare(SETTINGS, "seed", "index"),
+        declare(SETTINGS, "seed", "index"),
+    )
+    same["index"] = {}
+    assert repr(same) == repr(before) != repr(other)
+    assert DeclaredSettings(SETTINGS, same).index == SETTINGS.index
+    assert pickle.loads(pickle.dumps(same)) == same

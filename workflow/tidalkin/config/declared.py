@@ -18,7 +18,7 @@ from tidalkin.config.base import Section
 from tidalkin.config.settings import Settings
 
 
-def declare(settings: Settings, *keys: str) -> dict[str, Any]:
+def declare(settings: Settings, *keys: str) -> Declared:
     """Take the values that decide an output, as plain Python objects.
 
     Parameters
@@ -30,15 +30,28 @@ def declare(settings: Settings, *keys: str) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        The value of each key. Of a section, the keys that control only how it is computed are left out.
+    Declared
+        The value of each key. Of a section, the keys that control only how it is computed are left out, and so are new
+        keys with which it is computed as before.
 
     Examples
     --------
     >>> declare(Settings(), "seed", "embedding.crop", "stretch")["seed"]
     1
     """
-    return {key: _content(settings, key) for key in keys}
+    return Declared({key: _content(settings, key) for key in keys})
+
+
+class Declared(dict[str, Any]):
+    """The settings that a rule declares, by key.
+
+    Snakemake compares the text of two of them. It leaves out a section with nothing in it: a section that a release has
+    added and that changes no result.
+    """
+
+    def __repr__(self) -> str:
+        """Return the text that Snakemake compares."""
+        return repr({key: value for key, value in self.items() if value != {}})
 
 
 def _content(settings: Settings, key: str) -> Any:

@@ -179,5 +179,5 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
 
 def config_digest(*sections: Any) -> str:
     """Digest configuration values, to identify the configuration that made a file."""
-    plain = [section.model_dump(mode="json") if isinstance(section, BaseModel) else section for section in sections]
+    plain = [section.content() if isinstance(section, Section) else section for section in sections]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
