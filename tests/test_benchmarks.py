@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "conversion": ("--objects 16 --size 16 --shard-size 4 --workers 1 --rounds 1", "of plain"),
     "download": ("--objects 20 --chunk 5 --pixels 16 --connections 2 --rounds 1", "download"),
+    "growth": ("24 6 --per-file 10", "jobs, grown"),
     "index": ("3000 --dimensions 16 --queries 20", "recall@10"),
     "index_memory": ("20000 --dimensions 16 --kind IVF16,PQ8x4fs --shards-per-part 8", "join"),
     "patches": ("--side 300 --objects 3", "galaxies per plain"),

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tidalkin.catalog.plan import Plan
-from tidalkin.config import Settings, load_settings
+from tidalkin.catalog.plan import Plan, chunks_of_shard, shard_digests
+from tidalkin.config import Images, Settings, load_settings
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.catalog import write_chunks, write_run_catalog
 from tidalkin.sources.plan import plan_run, planned_objects
@@ -183,3 +183,51 @@ def test_planning_a_run_whose_catalog_is_known_imports_nothing_that_reads_tables
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def shards_that_differ(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {shard for shard in after if after[shard] != before.get(shard)}
+
+
+def digests_of(table: Path, folder: Path, versions: tuple[int, int] = (1, 1), **sections: dict) -> dict[str, str]:
+    """Digest the shards of 8 galaxies of a table with chunks of 10."""
+    settings = load_settings(from_file(table).model_dump() | {"images": {"shard_size": 8, "chunk_size": 8}} | sections)
+    return shard_digests(settings, plan_run(settings, table, folder / "absent"), versions)
+
+
+def test_a_grown_table_changes_only_the_shards_whose_chunks_grew(tmp_path):
+    table = tmp_path / "table.csv"
+    write_table(table, 25)
+    before = digests_of(table, tmp_path)
+    write_table(table, 34)
+    after = digests_of(table, tmp_path)
+    assert list(after) == ["00000", "00001", "00002", "00003", "00004"]
+    assert shards_that_differ(before, after) == {"00002", "00003", "00004"}
+
+
+def test_a_shard_differs_where_anything_that_decides_its_vectors_does(tmp_path):
+    table = tmp_path / "table.csv"
+    write_table(table, 25)
+    before = digests_of(table, tmp_path)
+    for changed in (
+        digests_of(table, tmp_path, (2, 1)),
+        digests_of(table, tmp_path, (1, 2)),
+        digests_of(table, tmp_path, embedding={"dimensions": 4}),
+        digests_of(table, tmp_path, images={"shard_size": 8, "chunk_size": 8, "bad_mask_planes": []}),
+    ):
+        assert shards_that_differ(before, changed) == set(before)
+    assert digests_of(table, tmp_path, compute={"embed_batch_size": 3}) == before
+    write_table(table, 25, psf_fwhm_i=[0.6 + (row == 15) for row in range(25)])
+    seen = digests_of(table, tmp_path)
+    write_table(table, 25, psf_fwhm_i=[0.6 + (row == 16) for row in range(25)])
+    assert shards_that_differ(seen, digests_of(table, tmp_path)) == {"00001", "00002"}
+
+
+def test_a_shard_names_the_chunks_that_hold_its_galaxies(tmp_path):
+    settings = simulated(25)
+    plan = plan_run(settings, None, tmp_path / "absent")
+    settings = settings.model_copy(update={"images": Images(shard_size=8, chunk_size=8)})
+    names = [
+        [int(chunk[:5]) for chunk in chunks_of_shard(settings, plan, shard)] for shard in ("00000", "00001", "00003")
+    ]
+    assert names == [[0], [0, 1], [2]]

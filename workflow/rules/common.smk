@@ -5,8 +5,9 @@ from functools import cache
 from snakemake.logging import logger
 
 from tidalkin.catalog.partition import parts_of, shard_names
-from tidalkin.catalog.plan import made_from
+from tidalkin.catalog.plan import chunks_of_shard, made_from, shard_digests
 from tidalkin.config import declare
+from tidalkin.embedding.record import VectorRecord
 from tidalkin.injection.stamp_files import stamps_digest
 from tidalkin.search.check import check_queries, cutout_files
 from tidalkin.sources.plan import plan_run, planned_objects
@@ -105,6 +106,36 @@ def ledgers(wildcards):
 
 def shards(wildcards):
     return shard_names(plan(wildcards).galaxies, settings.images.shard_size)
+
+
+@cache
+def digests_of_shards(planned):
+    return shard_digests(settings, planned, [VERSIONS["convert"], VERSIONS["embed"]])
+
+
+def shard_digest(wildcards):
+    """Digest of what decides a shard's vectors, apart from the encoder, the whitening and what was received."""
+    return digests_of_shards(plan(wildcards))[wildcards.shard]
+
+
+def ledgers_of_shard(wildcards):
+    chunks = chunks_of_shard(settings, plan(wildcards), wildcards.shard)
+    return [f"{RESULTS}/cutouts/{chunk}.ledger.parquet" for chunk in chunks]
+
+
+def images_of_shard(wildcards):
+    """The images, whose time does not matter to a shard with a record that its vectors stay the same."""
+    images = f"{RESULTS}/images.json"
+    if not (workflow.is_main_process and settings.reuse.encoder and settings.reuse.whitening):
+        return images
+    made = VectorRecord.of(
+        shard_digest(wildcards),
+        f"{RESULTS}/encoder/encoder.pt",
+        f"{RESULTS}/whitening.npz",
+        ledgers_of_shard(wildcards),
+    )
+    is_kept = made is not None and made.is_at(f"{RESULTS}/embeddings/{wildcards.shard}.json")
+    return ancient(images) if is_kept else images
 
 
 def vector_files(shards):

@@ -48,9 +48,11 @@ else:
             "../scripts/whiten.py"
 
 
+# The ledgers stand for the cutouts of the shard: they change where failed ones are asked for again.
 rule embed:
     input:
-        images=f"{RESULTS}/images.json",
+        images=images_of_shard,
+        ledgers=ledgers_of_shard,
         encoder=f"{RESULTS}/encoder/encoder.pt",
         whitening=f"{RESULTS}/whitening.npz",
     output:
@@ -58,6 +60,7 @@ rule embed:
         **({"debris_maps": f"{RESULTS}/embeddings/{{shard}}.debris_map.npy"} if settings.injection.enabled else {}),
         vectors=f"{RESULTS}/embeddings/{{shard}}.npy",
         ids=f"{RESULTS}/embeddings/{{shard}}.ids.npy",
+        record=f"{RESULTS}/embeddings/{{shard}}.json",
     log:
         f"{RESULTS}/logs/embed/{{shard}}.log",
     benchmark:
@@ -71,6 +74,7 @@ rule embed:
         gpu=min(settings.compute.gpus, 1),
     params:
         version=VERSIONS["embed"],
+        shard=shard_digest,
         settings=uses("embedding"),
     script:
         "../scripts/embed.py"

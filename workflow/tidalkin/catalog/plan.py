@@ -10,15 +10,16 @@ are therefore imported only where a table must be read.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidalkin.catalog.partition import chunk_names
+from tidalkin.catalog.partition import chunk_names, shard_names
 from tidalkin.config import Settings, config_digest
 from tidalkin.errors import TidalkinError
 
-DIGESTS = b"tidalkin_digests"
+DIGESTS = b"tidalkin_chunk_digests"
 MADE_FROM = b"tidalkin_made_from"
 """Keys of the checked catalog's metadata."""
 
@@ -33,8 +34,8 @@ class CatalogDigests:
     galaxies: int
     chunks: tuple[str, ...]
     """For each chunk, a digest of the columns used to request its cutouts."""
-    objects: str
-    """Digest of the columns that the conversion reads, for all galaxies."""
+    objects: tuple[str, ...]
+    """For each chunk, a digest of the columns that the conversion reads."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Plan:
     galaxies: int
     chunks: tuple[str, ...]
     """Names, in the order of the catalog: a number and a digest, like `00003-5f0c1a92be`."""
-    objects: str
-    """Digest of the catalog columns that the conversion reads."""
+    objects: tuple[str, ...]
+    """For each chunk, a digest of the catalog columns that the conversion reads."""
 
     @property
     def digest(self) -> str:
@@ -76,6 +77,45 @@ def plan_chunks(settings: Settings, digests: CatalogDigests) -> Plan:
     return Plan(digests.galaxies, tuple(names), digests.objects)
 
 
+def shard_digests(settings: Settings, plan: Plan, versions: Sequence[int]) -> dict[str, str]:
+    """Digest what decides the images and the vectors of each shard.
+
+    The encoder and the whitening, which also decide the vectors, are left out.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration of the run.
+    plan : Plan
+        Its galaxies and chunks.
+    versions : sequence of int
+        Versions of the code that makes images and vectors.
+
+    Returns
+    -------
+    dict
+        By the name of the shard. Appended rows change the digests of the last shards alone.
+    """
+    size = settings.images.shard_size
+    made_with = config_digest([*versions], settings.images, settings.embedding)
+    digests = {}
+    for i, shard in enumerate(shard_names(plan.galaxies, size)):
+        chunks = _chunks_of_shard(settings, plan, i)
+        rows = [i * size, min((i + 1) * size, plan.galaxies)]
+        digests[shard] = config_digest(made_with, rows, plan.chunks[chunks], plan.objects[chunks])
+    return digests
+
+
+def chunks_of_shard(settings: Settings, plan: Plan, shard: str) -> tuple[str, ...]:
+    """Name the chunks that hold the galaxies of a shard."""
+    return plan.chunks[_chunks_of_shard(settings, plan, int(shard))]
+
+
+def _chunks_of_shard(settings: Settings, plan: Plan, shard: int) -> slice:
+    size, per_chunk = settings.images.shard_size, settings.catalog.chunk_size
+    return slice(shard * size // per_chunk, -(-min((shard + 1) * size, plan.galaxies) // per_chunk))
+
+
 def made_from(settings: Settings, table: str | Path) -> str:
     """Digest everything that determines a catalog and its division into chunks.
 
@@ -103,4 +143,4 @@ def simulated_digests(settings: Settings) -> CatalogDigests:
     galaxies, size = settings.cutouts.simulated.galaxies, settings.catalog.chunk_size
     ranges = [(i * size, min((i + 1) * size, galaxies)) for i in range(len(chunk_names(galaxies, size)))]
     survey = config_digest(settings.cutouts.simulated, settings.seed)
-    return CatalogDigests(galaxies, tuple(config_digest(one) for one in ranges), survey)
+    return CatalogDigests(galaxies, tuple(config_digest(one) for one in ranges), (survey,) * len(ranges))

@@ -137,7 +137,8 @@ def _chunks(settings: Settings, catalog: pd.DataFrame) -> dict[str, pd.DataFrame
 
 def _digests(settings: Settings, catalog: pd.DataFrame) -> CatalogDigests:
     chunks = tuple(_rows_digest(rows) for rows in _chunks(settings, catalog).values())
-    return CatalogDigests(len(catalog), chunks, _rows_digest(catalog[conversion_columns(catalog)]))
+    parts = split_catalog(catalog, settings.catalog.chunk_size, conversion_columns(catalog))
+    return CatalogDigests(len(catalog), chunks, tuple(_rows_digest(rows) for rows in parts.values()))
 
 
 def _rows_digest(rows: pd.DataFrame) -> str:

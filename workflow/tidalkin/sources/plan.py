@@ -43,7 +43,8 @@ def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) 
     metadata = _current_metadata(settings, table, catalog)
     if metadata is not None:
         values = json.loads(metadata[DIGESTS])
-        return plan_chunks(settings, CatalogDigests(values["galaxies"], tuple(values["chunks"]), values["objects"]))
+        digests = CatalogDigests(values["galaxies"], tuple(values["chunks"]), tuple(values["objects"]))
+        return plan_chunks(settings, digests)
     from tidalkin.sources.catalog import digest_table
 
     return plan_chunks(settings, digest_table(settings, table))
