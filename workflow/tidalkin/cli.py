@@ -1,4 +1,4 @@
-"""The command line: search a run, watch a download, and retry what failed.
+"""The command line: search runs, and look after their downloads.
 
 Only what every command needs is imported at the top, so that a search by id is fast.
 """
@@ -231,6 +231,32 @@ def retry_failed(
             "and retry later"
         )
     print("nothing failed this time: run snakemake as usual to update everything that depends on these cutouts")
+
+
+@app.command()
+def clean(
+    run: Annotated[Path, typer.Argument(help="Results of a run, like results/hsc_pdr3.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove the files. Without it, they are only listed.")] = False,
+) -> None:
+    """List or remove cutouts and vectors that a run no longer uses.
+
+    They stay when the catalog or the bands change, so that nothing is downloaded if the change is taken back.
+    """
+    from tidalkin.download.leftovers import leftovers, remove, size_bytes
+
+    paths = leftovers(run)
+    if not paths:
+        print(f"nothing to remove in {run}")
+        return
+    size = sum(map(size_bytes, paths)) / 1e6
+    for path in paths:
+        print(path)
+    if not yes:
+        print(f"{len(paths)} files and folders with {size:.1f} MB: add --yes to remove them")
+        return
+    for path in paths:
+        remove(path)
+    print(f"removed {len(paths)} files and folders with {size:.1f} MB")
 
 
 def _chunks_to_retry(run: Path) -> list[str]:
