@@ -72,6 +72,29 @@ def test_a_copy_has_nothing_to_do(run, snakemake):
     assert jobs(snakemake(run, "-n", *UP_TO_IMAGES, config=SMALL)) == set()
 
 
+def test_a_copy_by_rsync_has_nothing_to_do(drawn, tmp_path, snakemake):
+    if not shutil.which("rsync"):
+        pytest.skip("no rsync on this machine")
+    subprocess.run(["rsync", "-a", f"{drawn}/", str(tmp_path / "copy")], check=True)
+    assert jobs(snakemake(tmp_path / "copy", "-n", *UP_TO_IMAGES, config=SMALL)) == set()
+
+
+def test_results_moved_into_a_fresh_clone_with_other_docs_and_comments_have_nothing_to_do(drawn, root, tmp_path):
+    clone = tmp_path / "clone"
+    for name in ("workflow", "profiles", "config"):
+        shutil.copytree(root / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "Snakefile", clone)
+    for name in ("results", ".snakemake", "config.json"):
+        copy = shutil.copytree if (drawn / name).is_dir() else shutil.copy
+        copy(drawn / name, clone / name)
+    for path in [clone / "Snakefile", *clone.rglob("*.smk"), *clone.rglob("*.py")]:
+        path.write_text(path.read_text() + "# A comment of a later commit.\n")
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--configfile", "config.json", *UP_TO_IMAGES]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert jobs(done) == set()
+
+
 @pytest.mark.parametrize(
     "change",
     [{"cutouts": {"simulated": {"galaxies": 24, "tidal_fraction": 0.9}}}, {"seed": 2}],
