@@ -24,6 +24,7 @@ AFTER_CATALOG = {"rank", "search", "evaluate"} | BASELINES
 EMBED = {"embed", "index", "rank", "search", "evaluate"}
 WHITEN = {"whiten"} | EMBED
 TRAIN = {"train"} | WHITEN
+PAINT = BASELINES | TRAIN
 VIEWS = {"views", "baseline_random"} | TRAIN
 CONVERT = {"convert", "views"} | BASELINES | TRAIN
 FETCH = {"chunks", "fetch"} | CONVERT
@@ -133,19 +134,28 @@ CHANGES: dict[str, Change] = {
     "training.minimum_good_fraction": Change(0.4, TRAIN),
     "training.shuffle_window": Change(64, TRAIN),
     "training.collapse_below": Change(0.01, TRAIN),
-    "injection.fraction": Change(0.4, TRAIN),
-    "injection.surface_brightness": Change([24.0, 26.0], TRAIN),
-    "injection.color": Change(0.5, TRAIN),
-    "injection.color_scatter": Change(0.2, TRAIN),
-    "injection.clouds": Change(2.0, TRAIN),
-    "injection.filaments": Change(2.0, TRAIN),
-    "injection.edges": Change(2.0, TRAIN),
-    "injection.distance_arcsec": Change([1.0, 4.0], TRAIN),
-    "injection.extent_arcsec": Change([1.0, 3.0], TRAIN),
-    "injection.inner_radius_arcsec": Change([0.5, 2.0], TRAIN),
-    "injection.outer_radius_arcsec": Change(8.0, TRAIN),
-    "injection.head_weight": Change(2.0, TRAIN),
-    "injection.map_weight": Change(2.0, TRAIN),
+    "injection.fraction": Change(0.4, PAINT),
+    "injection.surface_brightness": Change([24.0, 26.0], PAINT),
+    "injection.color": Change(0.5, PAINT),
+    "injection.color_scatter": Change(0.2, PAINT),
+    "injection.clouds": Change(2.0, PAINT),
+    "injection.filaments": Change(2.0, PAINT),
+    "injection.edges": Change(2.0, PAINT),
+    "injection.distance_arcsec": Change([1.0, 4.0], PAINT),
+    "injection.extent_arcsec": Change([1.0, 3.0], PAINT),
+    "injection.inner_radius_arcsec": Change([0.5, 2.0], PAINT),
+    "injection.outer_radius_arcsec": Change(8.0, PAINT),
+    "injection.head_weight": Change(2.0, PAINT),
+    "injection.map_weight": Change(2.0, PAINT),
+    "injection.scale_with_size": Change(True, PAINT),
+    "injection.stamps.folder": Change("stamps", PAINT, note="and with other files in the folder"),
+    "injection.stamps.number": Change(2.0, PAINT),
+    "injection.stamps.pixel_scale_arcsec": Change(0.2, PAINT),
+    "injection.nuisances.companions": Change(0.1, PAINT),
+    "injection.nuisances.stars": Change(0.1, PAINT),
+    "injection.nuisances.gradients": Change(0.1, PAINT),
+    "injection.nuisances.over_subtraction": Change(0.1, PAINT),
+    "injection.nuisances.correlated_noise": Change(0.1, PAINT),
     "reuse.encoder": Change("encoder.pt", {"reuse_encoder"} | WHITEN),
     "reuse.whitening": Change(
         "whitening.npz", {"reuse_encoder", "reuse_whitening"} | EMBED, {"reuse.encoder": "encoder.pt"}
@@ -170,6 +180,7 @@ CHANGES: dict[str, Change] = {
     "evaluation.set_size": Change(3, {"evaluate"}),
     "evaluation.repeats": Change(3, {"evaluate"}),
     "evaluation.precision_at": Change(5, {"evaluate"}),
+    "evaluation.prevalence": Change(0.1, {"evaluate"}),
     "evaluation.sample": Change(40, BASELINES | {"evaluate"}),
     "explorer.positive": Change("feature", set()),
     "explorer.negative": Change("plain", set()),

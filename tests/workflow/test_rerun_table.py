@@ -33,6 +33,8 @@ def finished(tmp_path_factory, snakemake) -> Path:
     shutil.copy(results / "encoder" / "encoder.pt", folder)
     shutil.copy(results / "whitening.npz", folder)
     pd.read_parquet(results / "catalog.parquet").to_csv(folder / "catalog.csv", index=False)
+    (folder / "stamps").mkdir()
+    (folder / "stamps" / "one.fits").write_bytes(b"read by no plan")
     return folder
 
 
