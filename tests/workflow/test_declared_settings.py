@@ -73,7 +73,7 @@ def test_no_script_reads_the_configuration_past_its_rule():
 SETTINGS = load_settings(
     {
         "seed": 3,
-        "embedding": {"crop": 64, "dimensions": 12},
+        "embedding": {"crop": 63, "dimensions": 12},
         "search": {"k": 5, "queries": {"one": {"like": [1]}, "two": {"like": [2]}}},
         "index": {"shards_per_part": 16},
         "compute": {"device": "cpu"},
