@@ -15,13 +15,13 @@ from tidalkin.config import Section, Settings
 
 STAGES = (
     *("catalog", "chunks", "fetch", "convert", "views", "train", "reuse_encoder", "whiten", "reuse_whitening", "embed"),
-    *("index", "rank", "search", "baseline_random", "baseline_pca", "baseline_morphology", "evaluate"),
+    *("index", "rank", "search", "baseline_random", "baseline_pca", "baseline_morphology", "evaluate", "completeness"),
 )
 """Rules of the workflow, in the order of the data."""
 
 BASELINES = {"baseline_random", "baseline_pca", "baseline_morphology"}
 AFTER_CATALOG = {"rank", "search", "evaluate"} | BASELINES
-EMBED = {"embed", "index", "rank", "search", "evaluate"}
+EMBED = {"embed", "index", "rank", "search", "evaluate", "completeness"}
 WHITEN = {"whiten"} | EMBED
 TRAIN = {"train"} | WHITEN
 PAINT = BASELINES | TRAIN
@@ -58,6 +58,12 @@ CHANGES: dict[str, Change] = {
     "catalog.query": Change("query.sql", set(), note="the content of the file decides, see below"),
     "catalog.rerun": Change("pdr2", {"catalog"} | AFTER_CATALOG, note="with `hsc_sql`, the query and all that follows"),
     "catalog.columns": Change({"object_id": "id"}, {"catalog"} | AFTER_CATALOG),
+    "catalog.label_from": Change(
+        {"none": "dec < 90"},
+        CATALOG,
+        {"catalog.source": "file", "catalog.path": "catalog.csv", "cutouts.source": "folder"},
+        note="as a new table; with the same table, `catalog` and what reads the labels",
+    ),
     "catalog.chunk_size": Change(18, CATALOG),
     "catalog.server.url": Change("https://example.org/api", set()),
     "catalog.server.maximum_rows": Change(10, set()),
@@ -182,6 +188,12 @@ CHANGES: dict[str, Change] = {
     "evaluation.precision_at": Change(5, {"evaluate"}),
     "evaluation.prevalence": Change(0.1, {"evaluate"}),
     "evaluation.sample": Change(40, BASELINES | {"evaluate"}),
+    "completeness.enabled": Change(False, set()),
+    "completeness.galaxies": Change(10, {"completeness"}),
+    "completeness.kinds": Change(["stream"], {"completeness"}),
+    "completeness.surface_brightness": Change([24.0, 26.0], {"completeness"}),
+    "completeness.color": Change(0.5, {"completeness"}),
+    "completeness.color_scatter": Change(0.1, {"completeness"}),
     "explorer.positive": Change("feature", set()),
     "explorer.negative": Change("plain", set()),
     "explorer.unsure": Change("perhaps", set()),
