@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion, zoom
 
 from tidalkin.errors import TidalkinError
+from tidalkin.explorer.single_images import SingleImages
 from tidalkin.explorer.survey import Survey
 from tidalkin.figures.mosaic import CONTOUR_COLORS, CONTOUR_LEVELS, SOFTENING_SIGMA, rgb
 from tidalkin.index.vectors import Rows
@@ -39,6 +40,8 @@ class Pictures:
 
     def __init__(self, survey: Survey) -> None:
         self._survey = survey
+        self._images = SingleImages(survey.store)
+        self._sky_sigma = np.asarray(survey.store.sky_sigma)
         self._read = lru_cache(IMAGES_KEPT)(self._read_image)
         self._pool = ThreadPoolExecutor(THREADS)
         self.size = survey.store.size
@@ -53,8 +56,7 @@ class Pictures:
         return sorted(self._survey.files.embeddings.glob("*.debris_map.npy"))
 
     def _read_image(self, row: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        store = self._survey.store
-        return np.asarray(store.flux[row]), np.asarray(store.sky_sigma[row])
+        return self._images.read(row), self._sky_sigma[row]
 
     def picture(self, row: int, bands: Sequence[str], stretch: float) -> npt.NDArray[np.uint8]:
         """Draw one galaxy, (y, x, 3), north up.
