@@ -92,6 +92,7 @@ rule all:
         training_pictures(),
         f"{RESULTS}/index/report.json",
         ranking(),
+        f"{RESULTS}/map.parquet",
         mosaics(),
         evaluation(),
         completeness(),

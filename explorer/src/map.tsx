@@ -1,5 +1,173 @@
-import type { Place } from "./place";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Galaxy } from "./api";
+import { get } from "./api";
+import { LookControls } from "./controls";
+import { Details } from "./details";
+import { Grid, lookFrom } from "./grid";
+import { useFetched, useKey, useShared } from "./hooks";
+import { askOf, changed, go, lookOf, type Place } from "./place";
+import { drawPoints, type View } from "./points";
 
-export function MapView(_: Place) {
-  return <div class="view" />;
+type Point = [number, number];
+const SMALLEST_STEP = 0.004; // of the map's side, between two corners of a selection
+
+/** All galaxies on a plane, look-alikes near each other; a line drawn around some selects them. */
+export function MapView({ params }: Place) {
+  const { meta, progress } = useShared();
+  const by = params.get("by") ?? meta.map_colours[0] ?? "";
+  const look = lookFrom(params);
+  const polygon = params.getAll("polygon").map(Number);
+  const ask = changed(askOf(params), { start: "lasso" });
+  const path = polygon.length >= 6 ? `api/galaxies?${ask}` : null;
+  const { value, error } = useFetched<{ galaxies: Galaxy[]; total: number }>(path, progress?.version);
+  const [shown, setShown] = useState<string | null>(null);
+  const select = (corners: Point[]) =>
+    go("map", changed(params, { start: "lasso", polygon: corners.flat().map((one) => one.toFixed(4)) }));
+  const point = async ([x, y]: Point) => setShown((await get<{ id: string }>(`api/map/nearest?x=${x}&y=${y}`)).id);
+  useKey((key) => {
+    if (key === "m" && meta.has_maps) go("map", changed(params, { map: params.has("map") ? null : "1" }), true);
+  });
+  return (
+    <div class="view">
+      <div class="bar">
+        <label>
+          colour
+          <select value={by} onChange={(event) => go("map", changed(params, { by: event.currentTarget.value }), true)}>
+            {meta.map_colours.map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        <span class="hint">drag: select; click: show a galaxy; wheel: zoom; shift-drag: move</span>
+      </div>
+      <div class="columns-of-view">
+        <Details id={shown ?? value?.galaxies[0]?.id ?? null} look={look} />
+        <section class="list">
+          <Plane by={by} polygon={polygon} onSelect={select} onPoint={(place) => void point(place)} />
+          {path && <LookControls tab="map" params={params} />}
+          <p class="heading">
+            {error ? (
+              <span class="fault">{error.message}</span>
+            ) : value ? (
+              `${value.galaxies.length} of ${value.total.toLocaleString("en")} selected galaxies`
+            ) : (
+              " "
+            )}
+          </p>
+          {path && value && (
+            <Grid
+              galaxies={value.galaxies}
+              look={look}
+              onPick={(galaxy) => go("search", changed(lookOf(params), { start: "similar", like: galaxy.id }))}
+              onHover={(galaxy) => setShown(galaxy.id)}
+            />
+          )}
+        </section>
+      </div>
+    </div>
+  );
+}
+
+interface PlaneProps {
+  by: string;
+  polygon: number[];
+  onSelect: (corners: Point[]) => void;
+  onPoint: (place: Point) => void;
+}
+
+/** The points, drawn with WebGL; where there is none, a picture of their density from the server. */
+function Plane({ by, polygon, onSelect, onPoint }: PlaneProps) {
+  const { fail } = useShared();
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const frame = useRef<HTMLDivElement>(null);
+  const draw = useRef<((view: View) => void) | null>(null);
+  const [hasWebGL, setHasWebGL] = useState(true);
+  const [view, setView] = useState<View>({ x: 0, y: 0, zoom: 1 });
+  const [line, setLine] = useState<Point[]>([]);
+  const moving = useRef<Point | null>(null);
+
+  useEffect(() => {
+    let wanted = true;
+    const bytes = (path: string) =>
+      fetch(path).then((response) => (response.ok ? response.arrayBuffer() : Promise.reject(new Error("the map cannot be read"))));
+    Promise.all([bytes("api/map/points"), bytes(`api/map/colours?by=${encodeURIComponent(by)}`)])
+      .then(([places, shades]) => {
+        if (!wanted || !canvas.current) return;
+        canvas.current.width = canvas.current.clientWidth * devicePixelRatio;
+        canvas.current.height = canvas.current.clientHeight * devicePixelRatio;
+        draw.current = drawPoints(canvas.current, new Uint16Array(places), new Uint8Array(shades));
+        setHasWebGL(draw.current !== null);
+        draw.current?.(view);
+      })
+      .catch(fail);
+    return () => {
+      wanted = false;
+    };
+  }, [by]);
+  useEffect(() => {
+    const request = requestAnimationFrame(() => draw.current?.(view));
+    return () => cancelAnimationFrame(request);
+  }, [view]);
+
+  const placeOf = (event: MouseEvent): Point => {
+    const box = frame.current!.getBoundingClientRect();
+    const [x, y] = [(event.clientX - box.left) / box.width, 1 - (event.clientY - box.top) / box.height];
+    return [view.x + x / view.zoom, view.y + y / view.zoom];
+  };
+  const down = (event: PointerEvent) => {
+    if (event.button !== 0) return;
+    frame.current!.setPointerCapture(event.pointerId);
+    if (event.shiftKey) moving.current = placeOf(event);
+    else setLine([placeOf(event)]);
+  };
+  const move = (event: PointerEvent) => {
+    const place = placeOf(event);
+    if (moving.current) {
+      const [x, y] = moving.current;
+      setView({ ...view, x: view.x + x - place[0], y: view.y + y - place[1] });
+      return;
+    }
+    const last = line[line.length - 1];
+    if (last && Math.hypot(place[0] - last[0], place[1] - last[1]) > SMALLEST_STEP / view.zoom) setLine([...line, place]);
+  };
+  const up = () => {
+    if (line.length > 2) onSelect(line);
+    else if (line[0] && !moving.current) onPoint(line[0]);
+    moving.current = null;
+    setLine([]);
+  };
+  const wheel = (event: WheelEvent) => {
+    event.preventDefault();
+    if (!hasWebGL) return;
+    const [x, y] = placeOf(event);
+    const zoom = Math.min(200, Math.max(1, view.zoom * Math.exp(-event.deltaY / 400)));
+    const kept = view.zoom / zoom;
+    setView(zoom === 1 ? { x: 0, y: 0, zoom } : { x: x - (x - view.x) * kept, y: y - (y - view.y) * kept, zoom });
+  };
+  const onScreen = ([x, y]: Point) => `${(x - view.x) * view.zoom * 100},${(1 - (y - view.y) * view.zoom) * 100}`;
+  const corners: Point[] = [];
+  for (let place = 0; place + 1 < polygon.length; place += 2) corners.push([polygon[place]!, polygon[place + 1]!]);
+  return (
+    <div
+      class={`map ${hasWebGL ? "webgl" : "picture-only"}`}
+      ref={frame}
+      onPointerDown={down}
+      onPointerMove={move}
+      onPointerUp={up}
+      onWheel={wheel}
+    >
+      {hasWebGL ? (
+        <canvas ref={canvas} />
+      ) : (
+        <img src={`api/map/density.png?by=${encodeURIComponent(by)}`} alt="density of galaxies" draggable={false} />
+      )}
+      <svg viewBox="0 0 100 100" preserveAspectRatio="none">
+        {line.length > 0 ? (
+          <polyline points={line.map(onScreen).join(" ")} />
+        ) : (
+          <polygon points={corners.map(onScreen).join(" ")} />
+        )}
+      </svg>
+    </div>
+  );
 }

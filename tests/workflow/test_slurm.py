@@ -88,7 +88,7 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
 
     first = logged_jobs(tmp_path)
     stages = {name.split("/")[0].removesuffix(".log") for name in first}
-    every_stage = {"catalog", "fetch", "convert", "views", "train", "whiten", "embed", "rank", "index", "search"}
+    every_stage = {"catalog", "fetch", "convert", "views", "train", "whiten", "embed", "rank", "map", "index", "search"}
     assert every_stage | {"completeness"} <= stages
     finished = cluster.finished_jobs()
     assert finished[killed] == "CANCELLED"

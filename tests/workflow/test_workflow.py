@@ -21,7 +21,7 @@ def finished_run(tmp_path_factory, snakemake) -> Path:
 
 
 BASELINES = {"baseline_random", "baseline_pca", "baseline_morphology"}
-AFTER_EMBEDDING = {"index", "rank", "search", "completeness", "evaluate"}
+AFTER_EMBEDDING = {"index", "rank", "map", "search", "completeness", "evaluate"}
 AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
 
 

@@ -35,6 +35,7 @@ VERSIONS = {
     "index": 1,
     "search": 2,
     "rank": 2,
+    "map": 1,
     "views": 1,
     "reuse_encoder": 1,
     "train": 1,

@@ -78,3 +78,26 @@ rule rank:
         version=VERSIONS["rank"],
     script:
         "../scripts/rank.py"
+
+
+# The map of the explorer: every galaxy on a plane, near its look-alikes.
+rule map:
+    input:
+        vectors=vectors,
+        ids=vector_ids,
+    output:
+        f"{RESULTS}/map.parquet",
+    log:
+        f"{RESULTS}/logs/map.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/map.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(4000),
+        runtime=120,
+    params:
+        version=VERSIONS["map"],
+        settings=uses("explorer.projection", "seed"),
+    script:
+        "../scripts/map.py"

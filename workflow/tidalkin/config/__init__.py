@@ -3,8 +3,7 @@
 Bad values are refused here and nowhere else. The Snakefile calls `load_settings` before it plans anything. A rule
 declares the keys that decide its output, and its script gets these and no others (`tidalkin.config.declared`).
 
-Sections up to `evaluation` hold what changes results. `explorer` and `compute` hold what does not: labels, devices,
-workers and memory.
+Sections up to `explorer` hold what changes results. `compute` holds what does not: devices, workers and memory.
 """
 
 from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section

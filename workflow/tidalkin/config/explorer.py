@@ -1,8 +1,8 @@
-"""Configuration of the explorer: the labels that people give."""
+"""Configuration of the explorer: the labels that people give, and the map."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from tidalkin.config.base import Section
 
 
 class Explorer(Section):
-    """The labels that people give in the explorer."""
+    """The labels that people give in the explorer, and its map."""
 
     HOW: ClassVar[frozenset[str]] = frozenset({"positive", "negative", "unsure", "kinds"})
 
@@ -19,6 +19,10 @@ class Explorer(Section):
     unsure: str = Field("unsure", min_length=1, description="Label that no ranking learns from.")
     kinds: tuple[str, ...] = Field(
         ("stream", "shell", "tail"), description="Labels of kinds of features. Each counts as positive."
+    )
+
+    projection: Literal["pca", "umap"] = Field(
+        "pca", description="How the map places galaxies; `umap` needs the package umap-learn."
     )
 
     @model_validator(mode="after")

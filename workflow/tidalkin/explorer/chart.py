@@ -1,0 +1,146 @@
+"""The map of a run for the page: points, colours, a density picture and selections."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from matplotlib import colormaps
+from matplotlib.path import Path as Outline
+from PIL import Image
+
+from tidalkin.errors import TidalkinError, first_line
+from tidalkin.explorer.survey import Survey
+from tidalkin.index.vectors import Rows
+
+MOST_DRAWN = 2_000_000
+DENSITY_SIZE = (600, 800)
+COLOUR_MAP = "viridis"
+DIMMEST = 0.25
+"""Brightness of a cell with a single galaxy, where the fullest cell has 1."""
+EDGE_PERCENTILES = (1, 99)
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Chart:
+    """The map of a survey.
+
+    Parameters
+    ----------
+    survey : Survey
+        The run.
+    """
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self._file: Path = survey.path / "map.parquet"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the run has a map."""
+        return self._file.exists()
+
+    @cached_property
+    def _placed(self) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """The catalog rows on the map, and their places (row, 2)."""
+        try:
+            table = pq.read_table(self._file)
+        except (OSError, pa.ArrowException) as error:
+            raise TidalkinError(
+                f"{self._file}: cannot be read ({first_line(error)}): make it with `snakemake --forcerun map`"
+            ) from None
+        rows = self._survey.rows_of(np.asarray(table["object_id"], np.int64))
+        return rows, np.column_stack([np.asarray(table["x"]), np.asarray(table["y"])]).astype(np.float32)
+
+    @cached_property
+    def _drawn(self) -> Rows:
+        """The points that are drawn: all, or a random part of many."""
+        n = len(self._placed[0])
+        if n <= MOST_DRAWN:
+            return np.arange(n)
+        return np.sort(np.random.default_rng(1).choice(n, MOST_DRAWN, replace=False))
+
+    def points(self) -> bytes:
+        """Return x and y of the drawn points, as pairs of little-endian 16-bit integers."""
+        places = self._placed[1][self._drawn]
+        return (places * 65535).round().astype("<u2").tobytes()
+
+    @property
+    def colour_names(self) -> list[str]:
+        """The names of what points can be coloured by."""
+        scores = ["debris score"] if self._survey.has_scores else []
+        labels = ["label"] if any(self._survey.labels) else []
+        return [*scores, *labels, *self._survey.columns]
+
+    def colours(self, name: str) -> bytes:
+        """Return one byte for each drawn point: 0 where unknown, else 1 to 255.
+
+        Raises
+        ------
+        TidalkinError
+            If there is no such column.
+        """
+        return self._shades(name)[self._drawn].tobytes()
+
+    def _shades(self, name: str) -> Bytes:
+        rows = self._placed[0]
+        if name == "label":
+            labels = sorted({label for label in self._survey.labels if label})
+            shade = {label: 1 + 254 * place // max(len(labels) - 1, 1) for place, label in enumerate(labels)}
+            return np.array([shade.get(self._survey.labels[row], 0) for row in rows.tolist()], np.uint8)
+        values = self._survey.score[rows] if name == "debris score" else self._survey.column(name)[rows]
+        known = np.isfinite(values)
+        if not known.any():
+            return np.zeros(len(rows), np.uint8)
+        low, high = np.percentile(values[known], EDGE_PERCENTILES)
+        share = ((values - low) / max(float(high - low), np.finfo(np.float32).tiny)).clip(0, 1)
+        return np.where(known, 1 + 254 * np.nan_to_num(share), 0).astype(np.uint8)
+
+    def density(self, name: str) -> bytes:
+        """Draw the density of galaxies, coloured by a column's mean, as PNG."""
+        places, shades = self._placed[1], self._shades(name).astype(np.float64)
+        height, width = DENSITY_SIZE
+        cell = (places[:, 1] * (height - 1)).astype(int) * width + (places[:, 0] * (width - 1)).astype(int)
+        count = np.bincount(cell, minlength=height * width)
+        mean = np.bincount(cell, shades, height * width) / np.maximum(count, 1)
+        bright = np.where(count > 0, DIMMEST + (1 - DIMMEST) * np.log1p(count) / np.log1p(max(count.max(), 2)), 0)
+        colours = colormaps[COLOUR_MAP](mean / 255)[:, :3] * bright.clip(0, 1)[:, None]
+        picture = (255 * colours).round().astype(np.uint8).reshape(height, width, 3)[::-1]
+        with io.BytesIO() as buffer:
+            Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG")
+            return buffer.getvalue()
+
+    def inside(self, polygon: Sequence[float]) -> Rows:
+        """Return the catalog rows inside a polygon, the highest debris score first.
+
+        Parameters
+        ----------
+        polygon : sequence of float
+            x and y of the corners, in turn, from 0 to 1.
+
+        Raises
+        ------
+        TidalkinError
+            If it has fewer than three corners.
+        """
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise TidalkinError("the selection has fewer than three corners: draw around some galaxies")
+        corners = np.reshape(polygon, (-1, 2))
+        rows, places = self._placed
+        near = ((places >= corners.min(axis=0)) & (places <= corners.max(axis=0))).all(axis=1)
+        near_places = np.flatnonzero(near)
+        chosen = rows[near_places[Outline(corners).contains_points(places[near_places])]]
+        order = np.argsort(-np.nan_to_num(self._survey.score[chosen], nan=-np.inf), kind="stable")
+        return chosen[order]
+
+    def nearest(self, x: float, y: float) -> int:
+        """Return the catalog row nearest to a place of the map."""
+        rows, places = self._placed
+        return int(rows[np.argmin(((places - (x, y)) ** 2).sum(axis=1))])
