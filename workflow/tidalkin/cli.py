@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
-from tidalkin.run import absolute_path, explorer_settings, load_run_settings, make_query, open_run
+from tidalkin.run import absolute_path, load_run_settings, make_query, open_run
 
 if TYPE_CHECKING:
     from tidalkin.search.query import SearchResult
@@ -124,11 +124,64 @@ def explore(
     configfile: Annotated[Path | None, typer.Option(help="Configuration of the run.")] = None,
 ) -> None:
     """Search, judge, rank and map a run in the browser."""
-    folder = open_run(run or newest_run(RESULTS)).paths[0]
-    settings = explorer_settings(folder, configfile)
+    opened = open_run(run or newest_run(RESULTS), configfile)
     from tidalkin.explorer.serve import serve
 
-    serve(folder, settings, host=host, port=port, who=who or getpass.getuser(), open_browser=browser)
+    settings = opened.explorer_settings
+    serve(opened.paths[0], settings, host=host, port=port, who=who or getpass.getuser(), open_browser=browser)
+
+
+labels_app = typer.Typer(help="Exchange the labels that people gave in the explorer.", no_args_is_help=True)
+app.add_typer(labels_app, name="labels")
+Format = Annotated[
+    Literal["csv", "votable", "zooniverse", "labelstudio", "astronomaly"],
+    typer.Option("--format", help="Format of the file."),
+]
+RunOption = Annotated[Path | None, typer.Option(help="Results of a run [default: the newest below results/].")]
+ConfigOption = Annotated[Path | None, typer.Option(help="Configuration the run was made with.")]
+
+
+@labels_app.command("export")
+def export_labels(
+    output: Annotated[Path, typer.Argument(help="The file to write.")],
+    kind: Format = "csv",
+    run: RunOption = None,
+    configfile: ConfigOption = None,
+) -> None:
+    """Write the labels of a run to a file.
+
+    A CSV file is a catalog with a label, which the pipeline and `tidalkin rank --labels` read.
+    """
+    from tidalkin.atomic import atomic_path, disk_errors
+    from tidalkin.explorer.exchange import export_labels
+
+    opened = open_run(run or newest_run(RESULTS), configfile)
+    content = export_labels(opened.labels, opened.verdicts(), kind, opened.explorer_settings.explorer)
+    with disk_errors(output), atomic_path(output) as partial:
+        partial.write_bytes(content)
+    print(f"written: {output}, {len(opened.labels)} labelled galaxies")
+
+
+@labels_app.command("import")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="The file to read.")],
+    kind: Format = "csv",
+    run: RunOption = None,
+    who: Annotated[str, typer.Option(help="The person, where the file names none [default: the login name].")] = "",
+    configfile: ConfigOption = None,
+) -> None:
+    """Add the labels of a file to a run.
+
+    To import a file twice adds nothing.
+    """
+    from tidalkin.explorer.exchange import import_labels
+
+    opened = open_run(run or newest_run(RESULTS), configfile)
+    settings = opened.explorer_settings
+    ids = opened.catalog["object_id"].tolist()
+    negative = settings.evaluation.negative_label
+    added = import_labels(file, kind, opened.label_book(), ids, settings.explorer, negative, who or getpass.getuser())
+    print(f"added: {added} labels to {opened.paths[0]}")
 
 
 @app.command()

@@ -26,10 +26,12 @@ from tidalkin.errors import TidalkinError, first_line
 from tidalkin.search.files import RunFiles, names_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from astropy.nddata import NDData
     from astropy.table import Row, Table
     from matplotlib.figure import Figure
 
+    from tidalkin.explorer.labels import LabelBook, Verdict
     from tidalkin.figures.mosaic import Panel
     from tidalkin.search.outside import CutoutSettings
     from tidalkin.search.query import SearchResult
@@ -100,6 +102,34 @@ class Run:
         """The configuration of the first run."""
         configfile = self.configfile or absolute_path(self.paths[0]).parents[1] / "config" / "config.yaml"
         return load_run_settings(configfile, self.paths[0])
+
+    @property
+    def explorer_settings(self) -> config.Settings:
+        """The configuration of the first run; its defaults where no file configures it."""
+        return explorer_settings(self.paths[0], self.configfile)
+
+    def label_book(self) -> LabelBook:
+        """Open the labels that people gave to galaxies of the first run."""
+        from tidalkin.explorer.labels import LabelBook
+
+        book = LabelBook(self.paths[0] / "labels")
+        book.refresh()
+        return book
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the joint judgement of all people on each galaxy of the first run."""
+        from tidalkin.explorer.labels import verdicts
+
+        return verdicts(self.label_book().current(), self.explorer_settings.explorer)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The labels that people gave in the explorer, one row per galaxy; see `tidalkin.explorer.exchange`."""
+        from tidalkin.explorer.exchange import label_table
+
+        settings = self.explorer_settings
+        catalog = self.catalog["object_id", "ra", "dec"].to_pandas()
+        return label_table(self.verdicts(), catalog, settings.evaluation.negative_label, settings.explorer)
 
     @cached_property
     def catalog(self) -> Table:
@@ -203,13 +233,14 @@ class Run:
             query, self.files, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight, cutouts=cutouts
         )
 
-    def rank(self, labels: str | Path | Mapping[int, bool], negative_label: str = "none") -> Table:
+    def rank(self, labels: str | Path | Mapping[int, bool] | None = None, negative_label: str = "none") -> Table:
         """Rank the whole survey by what is learned from judged galaxies.
 
         Parameters
         ----------
-        labels : path or mapping of int to bool
-            A CSV file with the columns ``object_id`` and ``label``, or whether each judged galaxy is wanted.
+        labels : path or mapping of int to bool, optional
+            A CSV file with the columns ``object_id`` and ``label``, or whether each judged galaxy is wanted. By default
+            the labels that people gave in the explorer.
         negative_label : str
             The label in that file of galaxies that are not wanted.
 
@@ -235,6 +266,8 @@ class Run:
 
         if len(self.files) > 1:
             raise TidalkinError(f"{len(self.files)} runs are open, but labels rank one: open one run")
+        if labels is None:
+            labels = {one.object_id: one.is_positive for one in self.verdicts() if one.is_positive is not None}
         judged = labels if isinstance(labels, Mapping) else read_labels(labels, negative_label)
         table = Table.from_pandas(rank_by_labels(judged, self.files[0]))
         table["ra"].unit = table["dec"].unit = "deg"
