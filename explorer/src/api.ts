@@ -30,7 +30,7 @@ export interface Galaxy {
   score?: number;
   percentile?: number;
   similarity?: number;
-  probability?: number;
+  probability?: number | null;
   strategy?: string;
   rank?: number;
 }
@@ -64,7 +64,7 @@ export interface Mark {
   label: string;
   strategy?: string;
   rank?: number;
-  probability?: number;
+  probability?: number | null;
   milliseconds?: number;
 }
 

@@ -121,8 +121,8 @@ export function LookControls({ tab, params, withWeight = false }: Props & { with
           <input
             type="range"
             min="0"
-            max="32"
-            step="1"
+            max={4 * (meta.debris_weight || 1)}
+            step={(meta.debris_weight || 1) / 4}
             value={params.get("debris_weight") ?? meta.debris_weight}
             onChange={(event) => set("debris_weight", event.currentTarget.value)}
           />

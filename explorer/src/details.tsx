@@ -34,7 +34,7 @@ export function Large({ id, look }: { id: string | null; look: Look }) {
   return (
     <div class="large" data-id={id}>
       {layers[1] && <span style={layers[1]} />}
-      {layers[0] && <span style={layers[0]} />}
+      {layers[1] && layers[0] && <span style={layers[0]} />}
     </div>
   );
 }

@@ -62,7 +62,7 @@ function Sheet({ galaxies, look, roles, judging, onPick, onHover }: GridProps) {
       {galaxies.map((galaxy, place) => {
         const x = ((place % columns) / (columns - 1)) * 100;
         const y = rows > 1 ? (Math.floor(place / columns) / (rows - 1)) * 100 : 0;
-        const layers = [map, picture].filter(Boolean).map((url) => `url("${url}")`);
+        const layers = (picture ? [map, picture] : []).filter(Boolean).map((url) => `url("${url}")`);
         const style = {
           backgroundImage: layers.join(", ") || "none",
           backgroundSize: `${columns * 100}% ${rows * 100}%`,

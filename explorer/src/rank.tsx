@@ -28,7 +28,7 @@ export function Rank({ params }: Place) {
             {error ? (
               <span class="fault">{error.message}</span>
             ) : value ? (
-              `the ${value.galaxies.length} most likely of ${value.total.toLocaleString("en")} galaxies, with the probability`
+              `the ${value.galaxies.length} most likely of ${value.total.toLocaleString("en")} galaxies${withProbability(value.galaxies)}`
             ) : (
               " "
             )}{" "}
@@ -46,6 +46,10 @@ export function Rank({ params }: Place) {
       </div>
     </div>
   );
+}
+
+function withProbability(galaxies: Galaxy[]): string {
+  return galaxies[0]?.probability === undefined ? "; five positive and five negative labels give probabilities" : ", with the probability";
 }
 
 function Audit() {

@@ -11,8 +11,8 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 from PIL import Image
 
-from servers.explorer import explorer_process
-from surveys.small_run import SIZE, find, write_outside
+from servers.explorer import explorer_process, one_file
+from surveys.small_run import SIZE, find
 from tidalkin.search.files import RunFiles
 
 
@@ -144,22 +144,6 @@ def test_an_uploaded_galaxy_finds_itself(client, explored_run, tmp_path):
     assert found[0]["id"] == "1007"
     assert found[0]["similarity"] == pytest.approx(1, abs=1e-3)
     assert get(client, "upload.png", upload=digest).content.startswith(b"\x89PNG")
-
-
-def one_file(run, folder, object_id):
-    """Write a galaxy of the run as one FITS file with an HDU per band."""
-    from astropy.io import fits
-
-    template = write_outside(RunFiles.of(run), folder, object_id)
-    hdus = [fits.PrimaryHDU()]
-    for band in "gri":
-        with fits.open(template.format(band=band)) as opened:
-            image = next(hdu for hdu in opened if hdu.data is not None)
-            header = opened[0].header + image.header
-            hdus.append(fits.ImageHDU(image.data.copy(), header, name=band.upper()))
-    buffer = io.BytesIO()
-    fits.HDUList(hdus).writeto(buffer)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("content", [b"", b"no FITS file", b"SIMPLE  =                    T" + b" " * 5000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -14,13 +15,15 @@ import httpx
 import numpy as np
 import pandas as pd
 import uvicorn
+from astropy.io import fits
 
-from surveys.small_run import CUTOUTS, write_encoded_run
+from surveys.small_run import CUTOUTS, write_encoded_run, write_outside
 from tidalkin.catalog.read import write_catalog
 from tidalkin.config import Settings
 from tidalkin.explorer.guard import Guard
 from tidalkin.explorer.server import Explorer, create_app
 from tidalkin.explorer.survey import Survey
+from tidalkin.search.files import RunFiles
 
 TOKEN = "the token of the tests"
 HUGE_ID = 2**60 + 1
@@ -89,3 +92,17 @@ def explorer_process(run, *options):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def one_file(run, folder, object_id):
+    """Write a galaxy of the run as one FITS file with an HDU per band."""
+    template = write_outside(RunFiles.of(run), folder, object_id)
+    hdus = [fits.PrimaryHDU()]
+    for band in "gri":
+        with fits.open(template.format(band=band)) as opened:
+            image = next(hdu for hdu in opened if hdu.data is not None)
+            header = opened[0].header + image.header
+            hdus.append(fits.ImageHDU(image.data.copy(), header, name=band.upper()))
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return buffer.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tidalkin import config
 from tidalkin.errors import TidalkinError
-from tidalkin.explorer.labels import LabelBook, verdicts
+from tidalkin.explorer.chart import Chart
+from tidalkin.explorer.labels import Verdict
+from tidalkin.explorer.rank import Ranker
 from tidalkin.explorer.survey import Survey
 from tidalkin.index.vectors import Rows, Vectors
 
@@ -50,8 +52,30 @@ class Found:
     probability: npt.NDArray[np.float32] | None = None
 
 
-def answer(ask: Ask, survey: Survey, book: LabelBook, uploads: Mapping[str, Vectors], labels: config.Explorer) -> Found:
+def answer(
+    ask: Ask,
+    survey: Survey,
+    ranker: Ranker,
+    chart: Chart,
+    judged: Sequence[Verdict],
+    uploads: Mapping[str, Vectors],
+) -> Found:
     """Find the galaxies of a request.
+
+    Parameters
+    ----------
+    ask : Ask
+        The request.
+    survey : Survey
+        The run.
+    ranker : Ranker
+        Ranks the run from ``judged``.
+    chart : Chart
+        The map of the run.
+    judged : sequence of Verdict
+        All verdicts.
+    uploads : mapping of str to (dimension,) float32
+        The vectors of uploaded images, by digest.
 
     Raises
     ------
@@ -62,21 +86,24 @@ def answer(ask: Ask, survey: Survey, book: LabelBook, uploads: Mapping[str, Vect
         return _similar(ask, survey, uploads)
     if ask.start == "random":
         return Found(survey.random(ask.seed, ask.k), len(survey.index.ids))
-    rows = _all_rows(ask, survey, book, labels)
-    return Found(rows[ask.offset : ask.offset + ask.k], len(rows))
+    part = slice(ask.offset, ask.offset + ask.k)
+    if ask.start == "rank":
+        ranking = ranker.rank(judged)
+        probability = None if ranking.probability is None else ranking.probability[part]
+        return Found(ranking.rows[part], len(ranking.rows), probability=probability)
+    rows = chart.inside(ask.polygon) if ask.start == "lasso" else _all_rows(ask, survey, judged)
+    return Found(rows[part], len(rows))
 
 
-def _all_rows(ask: Ask, survey: Survey, book: LabelBook, labels: config.Explorer) -> Rows:
+def _all_rows(ask: Ask, survey: Survey, judged: Sequence[Verdict]) -> Rows:
     """Return every row of a list that is cut into pages."""
     if ask.start == "unusual":
         return survey.by_unusualness
     if ask.start == "labels":
-        return _labelled(ask.label, survey, book, labels)
+        return _labelled(ask.label, survey, judged)
     if ask.start == "ranking" and survey.has_scores:
         return survey.by_score
-    if ask.start == "ranking":
-        return np.arange(len(survey.ids))
-    raise TidalkinError(f"a list of {ask.start} is not available for this run: start from another one")
+    return np.arange(len(survey.ids))
 
 
 def _similar(ask: Ask, survey: Survey, uploads: Mapping[str, Vectors]) -> Found:
@@ -94,11 +121,11 @@ def _similar(ask: Ask, survey: Survey, uploads: Mapping[str, Vectors]) -> Found:
     return Found(rows, len(survey.index.ids), similarity)
 
 
-def _labelled(label: str, survey: Survey, book: LabelBook, labels: config.Explorer) -> Rows:
-    """Return the judged galaxies, newest last; of one label, or those on which people disagree."""
+def _labelled(label: str, survey: Survey, judged: Sequence[Verdict]) -> Rows:
+    """Return the judged galaxies: all, those of one label, or those in dispute."""
     chosen = [
         verdict.object_id
-        for verdict in verdicts(book.current(), labels)
+        for verdict in judged
         if not label or (verdict.disagreement if label == "disagreement" else verdict.label == label)
     ]
     return survey.rows_of(np.array(chosen, np.int64))

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -253,11 +253,3 @@ def _parse(line: bytes) -> Mark | None:
         return Mark(**{**known, "object_id": int(known["object_id"])})
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def merge_marks(book: LabelBook, marks: Iterable[Mark]) -> Iterator[Mark]:
-    """Append marks of another file to a book, and yield those that are new."""
-    known = {mark.uuid for mark in book.all_marks()}
-    for mark in marks:
-        if mark.uuid not in known:
-            yield book.append(mark)

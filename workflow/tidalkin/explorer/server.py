@@ -26,10 +26,12 @@ from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
 from tidalkin.explorer.ask import Ask, Found, ObjectId, answer
 from tidalkin.explorer.audit import audit
+from tidalkin.explorer.chart import Chart
 from tidalkin.explorer.export import MEDIA_TYPES, encode, links, table_of
 from tidalkin.explorer.labels import LabelBook, Mark, Verdict, new_mark, verdicts
 from tidalkin.explorer.pictures import SHEET_COLUMNS, Pictures
 from tidalkin.explorer.positions import locate
+from tidalkin.explorer.rank import Offer, Ranker, offers
 from tidalkin.explorer.survey import Survey, load_uploaded
 from tidalkin.search.outside import OutsideGalaxy
 
@@ -85,6 +87,8 @@ class Explorer:
         self.book = LabelBook(survey.path / "labels")
         self.book.refresh()
         self.pictures = Pictures(survey)
+        self.ranker = Ranker(survey)
+        self.chart = Chart(survey)
         self.uploads: dict[str, OutsideGalaxy] = {}
         self._upload_lock = threading.Lock()
 
@@ -102,7 +106,14 @@ class Explorer:
     def find(self, ask: Ask) -> Found:
         """Answer a request for galaxies."""
         vectors = {digest: galaxy.vector for digest, galaxy in self.uploads.items()}
-        return answer(ask, self.survey, self.book, vectors, self.labels)
+        return answer(ask, self.survey, self.ranker, self.chart, self.verdicts(), vectors)
+
+    def offers(self, k: int) -> list[Offer]:
+        """Choose the galaxies that this person judges next."""
+        current = self.book.current()
+        own = [object_id for object_id, marks in current.items() if self.who in marks]
+        ranking = self.ranker.rank(self.verdicts())
+        return offers(ranking, self.survey.rows_of(own), self.survey, k, seed=self.book.version)
 
     def upload(self, content: bytes) -> str:
         """Embed a FITS file, keep it for this session, and return its digest."""
@@ -180,6 +191,7 @@ def create_app(explorer: Explorer) -> FastAPI:
     _add_lists(app, explorer)
     _add_galaxies(app, explorer)
     _add_pictures(app, explorer)
+    _add_map(app, explorer)
     _add_labels(app, explorer)
     app.mount("/", StaticFiles(directory=PAGE, html=True, check_dir=False))
     return app
@@ -204,8 +216,8 @@ def _add_lists(app: FastAPI, explorer: Explorer) -> None:
             "sheet_columns": SHEET_COLUMNS,
             "has_scores": survey.has_scores,
             "has_maps": explorer.pictures.has_maps,
-            "has_sky_map": False,
-            "map_colours": [],
+            "has_sky_map": explorer.chart.exists,
+            "map_colours": explorer.chart.colour_names,
             "labels": labels.labels,
             "positives": labels.positives,
             "negative": labels.negative,
@@ -220,6 +232,16 @@ def _add_lists(app: FastAPI, explorer: Explorer) -> None:
         """List the galaxies of a request."""
         found = explorer.find(ask)
         return {"galaxies": explorer.galaxies(found), "total": found.total}
+
+    @app.get("/api/offers")
+    def next_galaxies(k: Annotated[int, Query(ge=3, le=MOST_THUMBNAILS)] = 20) -> dict[str, Any]:
+        """List the galaxies to judge next, with how each was chosen."""
+        chosen = explorer.offers(k)
+        rows = np.array([offer.row for offer in chosen], np.int64)
+        described = explorer.galaxies(Found(rows, len(rows)))
+        for galaxy, offer in zip(described, chosen, strict=True):
+            galaxy |= {"strategy": offer.strategy, "rank": offer.rank, "probability": offer.probability}
+        return {"galaxies": described, "total": len(survey.index.ids)}
 
     @app.get("/api/export.{kind}")
     def export(kind: str, ask: Annotated[Ask, Query()]) -> Response:
@@ -309,6 +331,32 @@ def _picture(request: Request, explorer: Explorer, media_type: str, draw: Any) -
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(draw(), media_type=media_type, headers=headers)
+
+
+def _add_map(app: FastAPI, explorer: Explorer) -> None:
+    """Add the points of the map, their colours, and a picture for browsers without WebGL."""
+    chart = explorer.chart
+    kept = {"Cache-Control": FOREVER}
+
+    @app.get("/api/map/points")
+    def points() -> Response:
+        """Give the places of the points."""
+        return Response(chart.points(), media_type="application/octet-stream", headers=kept)
+
+    @app.get("/api/map/colours")
+    def colours(by: str) -> Response:
+        """Give one byte for each point."""
+        return Response(chart.colours(by), media_type="application/octet-stream", headers=kept)
+
+    @app.get("/api/map/density.png")
+    def density(by: str) -> Response:
+        """Draw the density of galaxies."""
+        return Response(chart.density(by), media_type="image/png", headers=kept)
+
+    @app.get("/api/map/nearest")
+    def nearest(x: float, y: float) -> dict[str, str]:
+        """Name the galaxy nearest to a place of the map."""
+        return {"id": str(explorer.survey.ids[chart.nearest(x, y)])}
 
 
 def _add_labels(app: FastAPI, explorer: Explorer) -> None:

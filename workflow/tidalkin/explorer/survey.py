@@ -51,6 +51,8 @@ class Survey:
         The debris score; NaN where there is none.
     vector_rows : (row,) int64
         Row of the index, or -1 for a galaxy without a vector.
+    catalog_rows : (vector,) int64
+        Row of the catalog of each row of the index.
 
     Raises
     ------
@@ -71,8 +73,8 @@ class Survey:
         self.labels = self._texts(catalog)
         self._by_id = np.argsort(self.ids, kind="stable")
         self.vector_rows = np.full(len(self.ids), -1, np.int64)
-        self._catalog_rows = self.rows_of(self.index.ids)
-        self.vector_rows[self._catalog_rows] = np.arange(len(self.index.ids))
+        self.catalog_rows = self.rows_of(self.index.ids)
+        self.vector_rows[self.catalog_rows] = np.arange(len(self.index.ids))
         self.score = self._read_scores()
         self._check_images()
 
@@ -195,7 +197,7 @@ class Survey:
         towards = direction(examples, self.vectors_of(unlike), weight)
         exclude = self.vector_rows[np.concatenate([like, unlike])].tolist()
         found, similarity = self.index.most_similar(towards, k, exclude)
-        return self._catalog_rows[found], similarity
+        return self.catalog_rows[found], similarity
 
     def similarity_to(self, row: int, others: Rows) -> npt.NDArray[np.float32]:
         """Return the cosine similarities of one galaxy to others, (other,)."""
@@ -212,7 +214,7 @@ class Survey:
     def random(self, seed: int, k: int) -> Rows:
         """Draw galaxies that have a vector."""
         random = np.random.default_rng(seed)
-        rows: Rows = random.choice(self._catalog_rows, min(k, len(self._catalog_rows)), replace=False)
+        rows: Rows = random.choice(self.catalog_rows, min(k, len(self.catalog_rows)), replace=False)
         return rows
 
     @cached_property
@@ -228,7 +230,7 @@ class Survey:
             # A reference is most like itself, so that the nearest is left out.
             ordered = np.partition(block, -nearest - 1, axis=1)
             likeness[first : first + BLOCK_ROWS] = ordered[:, -nearest - 1]
-        return self._catalog_rows[np.argsort(likeness, kind="stable")]
+        return self.catalog_rows[np.argsort(likeness, kind="stable")]
 
     def describe(self, row: int) -> dict[str, Any]:
         """Read all catalog columns of one galaxy, as plain values."""

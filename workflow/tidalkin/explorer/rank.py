@@ -1,0 +1,164 @@
+"""Rank the whole survey from the marks, and choose the galaxies to judge next."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from tidalkin.explorer.labels import Verdict
+from tidalkin.explorer.survey import Survey
+from tidalkin.index.vectors import Rows, Vectors
+from tidalkin.search.direction import has_debris_score
+from tidalkin.search.judged import scores
+from tidalkin.search.probe import LEAST_OF_EACH, fit_probe
+
+UNCERTAIN_SHARE = 0.1
+RANDOM_SHARE = 0.1
+"""Share of the offers that are drawn at random. Only these tell the prevalence without bias."""
+NEAR_DUPLICATE = 0.9
+"""Cosine similarity from which two offers are too alike to judge both."""
+UNCERTAIN_QUANTILE = 0.9
+"""Where the uncertain galaxies are sought while there are too few marks for probabilities."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scores of all galaxies that have a vector."""
+
+    rows: Rows
+    """Catalog rows, best first."""
+    scores: npt.NDArray[np.float32]
+    """Their scores, in this order."""
+    probability: npt.NDArray[np.float32] | None
+    """Their probabilities of being positive; None with fewer than five marks of each kind."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A galaxy to judge next."""
+
+    row: int
+    strategy: str
+    """likely, uncertain or random."""
+    rank: int
+    probability: float | None
+
+
+class Ranker:
+    """Ranks a survey from verdicts, and keeps the last ranking.
+
+    Parameters
+    ----------
+    survey : Survey
+        The run.
+    """
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self._has_debris_score = has_debris_score(survey.index, survey.files)
+        self._lock = threading.Lock()
+        self._judged: tuple[tuple[int, bool], ...] | None = None
+        self._ranking: Ranking | None = None
+
+    def rank(self, verdicts: Sequence[Verdict]) -> Ranking:
+        """Rank the survey by the verdicts on which people agree.
+
+        Raises
+        ------
+        TidalkinError
+            If there is neither a positive verdict nor a debris score.
+        """
+        judged = tuple(
+            (verdict.object_id, verdict.is_positive) for verdict in verdicts if verdict.is_positive is not None
+        )
+        with self._lock:
+            if self._ranking is None or judged != self._judged:
+                self._ranking = self._fit(judged)
+                self._judged = judged
+            return self._ranking
+
+    def _fit(self, judged: tuple[tuple[int, bool], ...]) -> Ranking:
+        survey = self._survey
+        rows = survey.rows_of([object_id for object_id, _ in judged])
+        is_positive = np.array([positive for _, positive in judged], bool)
+        has_vector = survey.vector_rows[rows] >= 0
+        positive, negative = (survey.vectors_of(rows[has_vector & kind]) for kind in (is_positive, ~is_positive))
+        probe = fit_probe(positive, negative, has_debris_score=self._has_debris_score)
+        score = scores(probe, survey.index)
+        order = np.argsort(-score, kind="stable")
+        score = score[order]
+        is_logistic = min(len(positive), len(negative)) >= LEAST_OF_EACH
+        return Ranking(survey.catalog_rows[order], score, expit(score) if is_logistic else None)
+
+
+def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) -> list[Offer]:
+    """Choose the galaxies to judge next.
+
+    80 % are likely, 10 % uncertain and 10 % drawn at random.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        The current ranking.
+    judged : (galaxy,) int64
+        Catalog rows not to offer.
+    survey : Survey
+        The run.
+    k : int
+        Number of offers.
+    seed : int
+        Seed of the random offers and of the order.
+
+    Returns
+    -------
+    list of Offer
+        At most ``k``, in random order, so that their order tells nothing.
+    """
+    random = np.random.default_rng(seed)
+    places = np.flatnonzero(~np.isin(ranking.rows, judged))
+    n_random = min(len(places), max(1, round(RANDOM_SHARE * k)))
+    n_uncertain = max(1, round(UNCERTAIN_SHARE * k))
+    # The random ones are drawn first, from all, so that their share of positives is that of the survey.
+    drawn = random.choice(places, n_random, replace=False) if len(places) else places
+    places = np.setdiff1d(places, drawn)
+    likely = _distinct(places, ranking, survey, k - n_random - n_uncertain)
+    left = np.setdiff1d(places, likely)
+    uncertain = left[np.argsort(np.abs(ranking.scores[left] - _boundary(ranking)), kind="stable")[:n_uncertain]]
+    chosen = [
+        *((int(place), "likely") for place in likely),
+        *((int(place), "uncertain") for place in uncertain),
+        *((int(place), "random") for place in drawn),
+    ]
+    shuffled = [chosen[number] for number in random.permutation(len(chosen))]
+    return [_offer(place, strategy, ranking) for place, strategy in shuffled]
+
+
+def _boundary(ranking: Ranking) -> float:
+    """Return the score of the galaxies that are as likely positive as not."""
+    if ranking.probability is not None:
+        return 0.0
+    return float(np.quantile(ranking.scores, UNCERTAIN_QUANTILE))
+
+
+def _distinct(places: Rows, ranking: Ranking, survey: Survey, count: int) -> Rows:
+    """Return the first places whose galaxies are not near-duplicates of each other."""
+    chosen: list[int] = []
+    vectors: list[Vectors] = []
+    for place in places.tolist():
+        if len(chosen) >= count:
+            break
+        vector = survey.vectors_of(ranking.rows[[place]])[0]
+        if not vectors or float(np.max(np.array(vectors) @ vector)) < NEAR_DUPLICATE:
+            chosen.append(place)
+            vectors.append(vector)
+    return np.array(chosen, np.int64)
+
+
+def _offer(place: int, strategy: str, ranking: Ranking) -> Offer:
+    probability = None if ranking.probability is None else float(ranking.probability[place])
+    return Offer(int(ranking.rows[place]), strategy, place + 1, probability)
