@@ -1,0 +1,233 @@
+"""The page in a real browser: Debian's Chromium, driven by Playwright."""
+
+import os
+import re
+import shutil
+
+import pytest
+
+from servers.explorer import explorer_process, one_file
+from tidalkin.explorer.labels import LabelBook
+from tidalkin.explorer.projection import write_map
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+SECONDS = 60_000
+"""Milliseconds that the page has for each step: a busy machine is not a fault."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install Debian's package chromium, or name one in CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1300, "height": 850})
+    context.set_default_timeout(SECONDS)
+    page = context.new_page()
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: faults.append(request.url) if not is_local(request.url) else None)
+    yield page
+    context.close()
+    assert not faults
+
+
+def is_local(address):
+    return re.match(r"(http://localhost:|data:|blob:)", address) is not None
+
+
+@pytest.fixture
+def link(run_to_judge):
+    with explorer_process(run_to_judge) as (_, link):
+        yield link
+
+
+def tiles(page):
+    page.wait_for_selector(".list:not(.busy) .tile")
+    return page.eval_on_selector_all(".tile", "tiles => tiles.map(tile => tile.dataset.id)")
+
+
+def find(page, text):
+    page.fill("input[name=find]", text)
+    page.press("input[name=find]", "Enter")
+    page.wait_for_function("() => location.hash.includes('start=similar')")
+    page.wait_for_selector(".example.like")
+
+
+def test_a_search_by_id_goes_on_by_clicks_and_back_and_its_address_shows_the_same(page, link):
+    page.goto(link)
+    assert "token" not in page.url
+    assert len(tiles(page)) == 48
+    find(page, "1007")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most similar')")
+    first = tiles(page)
+    assert "1007" not in first
+    page.click(f".tile[data-id='{first[0]}']", modifiers=["Shift"])
+    page.wait_for_function("() => document.querySelectorAll('.example.like').length === 2")
+    page.click(f".tile[data-id='{first[1]}']", modifiers=["Alt"])
+    page.wait_for_selector(".example.unlike")
+    page.wait_for_selector(f".tile[data-id='{first[1]}']", state="detached")
+    shown = tiles(page)
+    assert not {first[0], first[1]} & set(shown)
+    second = page.context.new_page()
+    second.goto(page.url)
+    assert tiles(second) == shown
+    page.go_back()
+    page.wait_for_selector(".example.unlike", state="detached")
+    page.click(f".tile[data-id='{first[2]}']")
+    page.wait_for_function(f"() => location.hash.includes('like={first[2]}')")
+
+
+def test_a_position_is_found_with_its_distance(page, link):
+    page.goto(link)
+    find(page, "10:00:00 -02:00:01")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('1.00 arcsec')")
+
+
+def test_what_cannot_be_found_is_said_in_a_sentence(page, link):
+    page.goto(link)
+    page.fill("input[name=find]", "77")
+    page.press("input[name=find]", "Enter")
+    assert "object 77 is not in" in page.text_content(".banner")
+
+
+def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
+    with explorer_process(run_to_judge, "--port", "0") as (process, link):
+        base = link.split("/?")[0]
+        page.goto(link)
+        page.goto(f"{base}/#judge?start=ranking&k=24")
+        for number in range(20):
+            page.wait_for_function(f"() => document.querySelector('.heading').textContent.startsWith('{number} of 24')")
+            page.keyboard.press("tn"[number % 2])
+            if number == 9:
+                page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('10 of 24')")
+                page.reload()
+        page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('20 of 24')")
+        process.kill()
+        process.wait()
+    port = base.rsplit(":", 1)[1]
+    with explorer_process(run_to_judge, "--port", port) as (_, link):
+        page.goto(link)
+        page.goto(f"{base}/#judge?start=ranking&k=24")
+        page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('20 of 24')")
+    book = LabelBook(run_to_judge / "labels")
+    book.refresh()
+    assert len(book.all_marks()) == len(book.current()) == 20
+    assert all(mark.milliseconds is not None for mark in book.all_marks())
+
+
+def test_undo_takes_the_last_mark_back(page, link, run_to_judge):
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=24")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('0 of 24')")
+    page.keyboard.press("s")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('1 of 24')")
+    page.keyboard.press("z")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('0 of 24')")
+    book = LabelBook(run_to_judge / "labels")
+    book.refresh()
+    assert book.current() == {}
+
+
+def test_two_pages_see_each_others_marks(page, link):
+    page.goto(link)
+    first = tiles(page)[0]
+    second = page.context.new_page()
+    second.goto(page.url)
+    tiles(second)
+    page.hover(f".tile[data-id='{first}']")
+    page.keyboard.press("h")
+    second.wait_for_selector(f".tile[data-id='{first}'] .mark.yes")
+    assert second.text_content(f".tile[data-id='{first}'] .mark") == "shell"
+
+
+def test_a_fits_file_is_uploaded_and_a_broken_one_refused(page, link, explored_run, tmp_path):
+    page.goto(link)
+    page.set_input_files("input[name=upload]", {"name": "x.fits", "mimeType": "", "buffer": b"no FITS file"})
+    assert "upload" in page.text_content(".banner")
+    content = one_file(explored_run, tmp_path, 1007)
+    page.set_input_files("input[name=upload]", {"name": "x.fits", "mimeType": "", "buffer": content})
+    page.wait_for_selector(".example.like img")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most similar')")
+    assert tiles(page)[0] == "1007"
+
+
+def test_html_in_a_catalog_is_shown_as_text(page, link):
+    page.goto(link)
+    page.hover(f".tile[data-id='{tiles(page)[0]}']")
+    page.wait_for_selector(".facts .columns")
+    assert "<script>document.title" in page.text_content(".facts .columns")
+    assert page.title() == "small · tidalkin"
+
+
+def test_nothing_moves_while_pictures_load(page, link):
+    page.goto(link)
+    ids = tiles(page)
+    where = "id => JSON.stringify(document.querySelector(`.tile[data-id='${id}']`).getBoundingClientRect())"
+    before = page.evaluate(where, ids[9])
+    page.wait_for_function("() => document.querySelector('.tile .picture').style.backgroundImage !== 'none'")
+    page.wait_for_selector(".facts")
+    assert page.evaluate(where, ids[9]) == before
+
+
+def draw_around_all(page):
+    box = page.locator(".map").bounding_box()
+    left, top, right, bottom = (
+        box["x"] + 4,
+        box["y"] + 4,
+        box["x"] + box["width"] - 4,
+        box["y"] + box["height"] - 4,
+    )
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom)):
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("webgl", [True, False])
+def test_a_line_on_the_map_selects_galaxies_with_and_without_webgl(browser, run_to_judge, webgl):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
+    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+    context.set_default_timeout(SECONDS)
+    if not webgl:
+        context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page = context.new_page()
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.goto(f"{link.split('/?')[0]}/#map")
+        page.wait_for_selector(".map canvas" if webgl else ".map img")
+        page.wait_for_function(
+            "() => !document.querySelector('.map img') || document.querySelector('.map img').complete"
+        )
+        draw_around_all(page)
+        page.wait_for_function("() => location.hash.includes('polygon=')")
+        assert len(tiles(page)) > 40
+        address = page.url
+        second = context.new_page()
+        second.goto(address)
+        assert tiles(second) == tiles(page)
+    context.close()
+
+
+def test_offers_are_judged_and_change_the_ranking(page, link):
+    page.goto(link)
+    base = link.split("/?")[0]
+    page.goto(f"{base}/#judge?k=12")
+    for number in range(12):
+        page.wait_for_function(f"() => document.querySelector('.heading').textContent.startsWith('{number} of 12')")
+        page.keyboard.press("tn"[number % 2])
+    page.click("text=See the ranking")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most likely of')")
+    assert "%" in page.text_content(".estimate b")
+    assert len(tiles(page)) == 48
