@@ -282,7 +282,8 @@ def load_uploaded(content: bytes, folder: Path, survey: Survey, settings: config
     Raises
     ------
     TidalkinError
-        If the file cannot be read, lacks a band, or has too few good pixels.
+        If the file cannot be read, lacks a band, or has too few good pixels, or the pipeline's requirements are not
+        installed.
     """
     from tidalkin.search.outside import CutoutSettings, read_outside_galaxy
 
@@ -293,3 +294,8 @@ def load_uploaded(content: bytes, folder: Path, survey: Survey, settings: config
         return read_outside_galaxy(str(file), survey.files, cutouts)
     except TidalkinError as error:
         raise TidalkinError(str(error).replace(str(file), "of the upload")) from None
+    except ModuleNotFoundError as error:
+        raise TidalkinError(
+            f"an upload needs the package {error.name}, which is not installed: in a clone of tidalkin, install the "
+            "requirements of the pipeline with `pip install '.[pipeline]'`"
+        ) from None
