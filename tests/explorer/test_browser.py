@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from servers.explorer import explorer_process, one_file
-from tidalkin.explorer.labels import LabelBook
+from tidalkin.explorer.labels import LabelBook, new_mark
 from tidalkin.explorer.projection import write_map
 
 pytestmark = pytest.mark.slow
@@ -220,7 +220,9 @@ def test_a_line_on_the_map_selects_galaxies_with_and_without_webgl(browser, run_
     context.close()
 
 
-def test_offers_are_judged_and_change_the_ranking(page, link):
+def test_offers_are_judged_and_change_the_ranking(page, link, run_to_judge):
+    book = LabelBook(run_to_judge / "labels")
+    book.append(new_mark(1000, "tidal", "bob"))
     page.goto(link)
     base = link.split("/?")[0]
     page.goto(f"{base}/#judge?k=12")
