@@ -15,13 +15,14 @@ from tidalkin.config import Section, Settings
 
 STAGES = (
     *("catalog", "chunks", "fetch", "convert", "views", "train", "reuse_encoder", "whiten", "reuse_whitening", "embed"),
-    *("index", "rank", "search", "baseline_random", "baseline_pca", "baseline_morphology", "evaluate", "completeness"),
+    *("index", "rank", "map", "search", "baseline_random", "baseline_pca", "baseline_morphology"),
+    *("evaluate", "completeness"),
 )
 """Rules of the workflow, in the order of the data."""
 
 BASELINES = {"baseline_random", "baseline_pca", "baseline_morphology"}
 AFTER_CATALOG = {"rank", "search", "evaluate"} | BASELINES
-EMBED = {"embed", "index", "rank", "search", "evaluate", "completeness"}
+EMBED = {"embed", "index", "rank", "map", "search", "evaluate", "completeness"}
 WHITEN = {"whiten"} | EMBED
 TRAIN = {"train"} | WHITEN
 PAINT = BASELINES | TRAIN
@@ -198,6 +199,7 @@ CHANGES: dict[str, Change] = {
     "explorer.negative": Change("plain", set()),
     "explorer.unsure": Change("perhaps", set()),
     "explorer.kinds": Change(["stream"], set()),
+    "explorer.projection": Change("umap", {"map"}),
     "compute.device": Change("cpu", set()),
     "compute.gpus": Change(1, set()),
     "compute.processes": Change(2, set()),
