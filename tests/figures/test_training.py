@@ -96,7 +96,7 @@ def test_the_history_is_drawn_from_the_first_epoch_on(tmp_path, epochs):
 
 @pytest.mark.parametrize(
     ("table", "sentence"),
-    [(history(3).drop(columns="collapse_std"), "lacks the column `collapse_std`"), (history(0), "holds no epoch")],
+    [(history(3).drop(columns="collapse_std"), "it has no column `collapse_std`"), (history(0), "holds no epoch")],
     ids=["a column is missing", "no epoch"],
 )
 def test_a_history_that_is_none_is_refused(tmp_path, table, sentence):
