@@ -60,6 +60,7 @@ def configuration(folder: Path, per_file: int) -> dict:
             "folder": {"path": str(folder / "files"), "template": "{object_id}-{band}.fits"},
         },
         "images": {"size": SIDE, "shard_size": per_file, "chunk_size": min(50, per_file)},
+        "stretch": {"bin": 1},
         "augment": {"crop": SIDE, "jitter_pixels": 0},
         "encoder": {"width": 8, "stem": "small", "projector_size": 32, "predictor_size": 8},
         "training": {"epochs": 1, "collapse_below": 0.0},

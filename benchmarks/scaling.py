@@ -173,7 +173,9 @@ def search(folder: Path, galaxies: int) -> Callable[[], None]:
     whitening = folder / f"whitening-{galaxies}.npz"
     fit_whitening(features, embedding, "", np.eye(2 * DIMENSIONS)).save(whitening)
     nothing = folder / "nothing"  # neither images nor encoder are needed for examples from the catalog
-    files = RunFiles(folder / "vectors.parquet", folder / "vectors", folder / "index", nothing, nothing, whitening)
+    files = RunFiles(
+        folder / "vectors.parquet", folder / "vectors", folder / "index", nothing, nothing, whitening, nothing
+    )
 
     def work() -> None:
         for object_id in range(0, len(ids), len(ids) // 10):
