@@ -265,7 +265,7 @@ def test_retry_failed_ends_with_status_1_and_a_sentence_where_something_failed_a
     done = survey.retry_failed(root)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
-        f"cutouts failed again in {survey.chunk(2)}: `tidalkin download-report --run res"
+        f"cutouts failed again in {survey.chunk(2)}: see the reasons with `tidalkin download-report --run res"
     )
     assert survey.statuses() == {"ok": GALAXIES * len(BANDS) - 1, "failed": 1}
     survey.cutouts.requests.clear()
