@@ -53,7 +53,9 @@ def finished(recipe, tmp_path_factory, snakemake) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("cruise")
     second_maker = [sys.executable, ROOT / "benchmarks" / "second_maker.py", folder / "cutouts", "--size", "48"]
     subprocess.run([*second_maker, "--galaxies", str(N), "--prevalence", "0.5"], check=True, capture_output=True)
-    write_cruise_catalog(folder / recipe["catalog"]["path"], N)
+    drawn = pd.read_csv(folder / "cutouts" / "catalog.csv").sort_values("object_id")
+    places = list(zip(drawn["ra"], drawn["dec"], strict=True))
+    write_cruise_catalog(folder / recipe["catalog"]["path"], N, places)
     config = copy.deepcopy(recipe) | {key: TINY[key] for key in ("encoder", "training", "evaluation")}
     config["cutouts"] = {"source": "folder", "folder": {"path": "cutouts", "template": "{object_id}-HSC-{BAND}.fits"}}
     config["images"] = {"size": 48, "shard_size": 32, "chunk_size": 16}
