@@ -76,10 +76,11 @@ def with_debris_score(vectors: Floats, features: Floats, before: Floats, after: 
     towards = debris_direction(features, after - before)
     # About the mean, so that the rounding errors of float32 are small against the differences.
     score = ((features - features.mean(axis=0, dtype=np.float64)) @ towards).astype(np.float32)
-    median, scatter = robust_scale(score)
     length = np.linalg.norm(vectors, axis=1)
-    unit = (vectors / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
-    return join_debris_score(unit, np.where(length > 0, (score - median) / scatter, 0).astype(np.float32))
+    is_known = length > 0
+    median, scatter = robust_scale(score[is_known])
+    unit = (vectors / np.where(is_known, length, 1.0)[:, None]).astype(np.float32)
+    return join_debris_score(unit, np.where(is_known, (score - median) / scatter, 0).astype(np.float32))
 
 
 def debris_direction(features: Floats, shifts: Floats) -> Floats:
