@@ -11,7 +11,7 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 from PIL import Image
 
-from servers.explorer import explorer_process, one_file
+from servers.explorer import explorer_process, one_file, served
 from surveys.small_run import SIZE, find
 from tidalkin.search.files import RunFiles
 
@@ -106,6 +106,16 @@ def test_stretch_and_bands_change_a_picture(client):
     usual = get(client, "image.png", id=1007).content
     assert get(client, "image.png", id=1007, stretch=3).content != usual
     assert get(client, "image.png", id=1007, bands="g").content != usual
+
+
+def test_maps_of_a_shard_that_a_smaller_catalog_left_behind_are_not_shown(client, run_to_judge):
+    embeddings = run_to_judge / "embeddings"
+    shard = min(embeddings.glob("*.debris_map.npy"))
+    np.save(embeddings / "00099.debris_map.npy", np.full_like(np.load(shard), 20.0))
+    np.save(embeddings / "00099.ids.npy", np.load(shard.with_name(shard.name.replace("debris_map", "ids"))))
+    with served(run_to_judge) as left_behind:
+        shown = get(left_behind, "maps.png", id=[1000, 1059]).content
+    assert shown == get(client, "maps.png", id=[1000, 1059]).content
 
 
 def test_a_map_is_transparent_where_the_encoder_sees_nothing(client):

@@ -18,6 +18,7 @@ from tidalkin.explorer.single_images import SingleImages
 from tidalkin.explorer.survey import Survey
 from tidalkin.figures.mosaic import CONTOUR_COLORS, CONTOUR_LEVELS, SOFTENING_SIGMA, rgb
 from tidalkin.index.vectors import Rows
+from tidalkin.search.debris import maps_of
 from tidalkin.search.outside import OutsideGalaxy
 
 SHEET_COLUMNS = 8
@@ -49,11 +50,16 @@ class Pictures:
     @property
     def has_maps(self) -> bool:
         """Whether the run has debris maps."""
-        return bool(self._map_files)
+        return bool(self._shards)
 
     @property
-    def _map_files(self) -> list[Path]:
-        return sorted(self._survey.files.embeddings.glob("*.debris_map.npy"))
+    def _shards(self) -> list[Path]:
+        """Name the shards of the index that have maps.
+
+        A catalog that shrank leaves files of other shards behind.
+        """
+        shards = [self._survey.files.embeddings / shard for shard in self._survey.index.report.shards]
+        return [shard for shard in shards if shard.with_suffix(".debris_map.npy").exists()]
 
     def _read_image(self, row: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         return self._images.read(row), self._sky_sigma[row]
@@ -112,15 +118,10 @@ class Pictures:
 
     def _maps(self, rows: Rows) -> list[npt.NDArray[np.float32] | None]:
         """Read the debris maps of galaxies; None where there is none."""
-        wanted = self._survey.ids[rows]
-        found: dict[int, npt.NDArray[np.float32]] = {}
-        for file in self._map_files:
-            ids = np.load(file.with_name(file.name.replace(".debris_map.npy", ".ids.npy")), mmap_mode="r")
-            here = np.flatnonzero(np.isin(ids, wanted))
-            if len(here):
-                maps = np.load(file, mmap_mode="r")
-                found |= {int(ids[place]): np.asarray(maps[place], np.float32) for place in here}
-        return [found.get(int(object_id)) for object_id in wanted]
+        wanted = self._survey.ids[rows].tolist()
+        maps, ids = ([shard.with_suffix(end) for shard in self._shards] for end in (".debris_map.npy", ".ids.npy"))
+        found = maps_of(wanted, maps, ids)
+        return [found.get(object_id) for object_id in wanted]
 
     def large(self, row: int, bands: Sequence[str], stretch: float) -> bytes:
         """Draw one galaxy as PNG."""

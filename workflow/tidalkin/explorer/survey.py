@@ -97,9 +97,8 @@ class Survey:
 
     def _read_scores(self) -> npt.NDArray[np.float32]:
         score = np.full(len(self.ids), np.nan, np.float32)
-        ranking = self.path / "ranking.parquet"
-        if ranking.exists():
-            table = pq.read_table(ranking, columns=["object_id", "debris_score"])
+        if self.files.ranking.exists():
+            table = pq.read_table(self.files.ranking, columns=["object_id", "debris_score"])
             score[self.rows_of(np.asarray(table["object_id"], np.int64))] = np.asarray(table["debris_score"])
         return score
 
