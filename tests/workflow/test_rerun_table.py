@@ -64,7 +64,6 @@ def products(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="new: not seen to pass to its end yet", strict=False)
 def test_one_change_after_another_runs_its_stages_at_once_and_ends_like_a_fresh_run(finished, tmp_path, snakemake):
     folder, config = tmp_path / "run", TINY
     shutil.copytree(finished, folder, copy_function=shutil.copy)
