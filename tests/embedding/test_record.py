@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
@@ -49,3 +50,16 @@ def test_an_absent_or_damaged_record_holds_for_nothing(files, content):
     if content is not None:
         (files / "record.json").write_text(content)
     assert not record(files).is_at(files / "record.json")
+
+
+def test_what_shards_share_is_digested_once_however_many_ledgers_they_have(tmp_path, monkeypatch):
+    names = ["encoder.pt", "whitening.npz", *(f"{number}.ledger.parquet" for number in range(30))]
+    encoder, whitening, *ledgers = files = [tmp_path / name for name in names]
+    for file in files:
+        file.write_text(file.name)
+    digested = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: digested.append(file.name) or digest(file, kind))
+    for first in (0, 15):
+        assert VectorRecord.of("a shard", encoder, whitening, ledgers[first : first + 15])
+    assert sorted(digested) == sorted(map(str, files))

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from tidalkin.atomic import atomic_path, disk_errors
@@ -57,11 +57,11 @@ def _digest(path: str | Path) -> str:
     return _digest_of(Path(path), status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=8)
+@cache
 def _digest_of(path: Path, size: int, time: int) -> str:
     """Digest a file.
 
-    Shards share the encoder and the whitening, so the last few digests are kept.
+    Shards share the encoder, the whitening and some ledgers, so every digest is kept.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
