@@ -13,6 +13,8 @@ from PIL import Image
 
 from servers.explorer import explorer_process, one_file, served
 from surveys.small_run import SIZE, find
+from tidalkin.errors import TidalkinError
+from tidalkin.explorer.survey import Survey
 from tidalkin.search.files import RunFiles
 
 
@@ -106,6 +108,13 @@ def test_stretch_and_bands_change_a_picture(client):
     usual = get(client, "image.png", id=1007).content
     assert get(client, "image.png", id=1007, stretch=3).content != usual
     assert get(client, "image.png", id=1007, bands="g").content != usual
+
+
+@pytest.mark.parametrize(("name", "rule"), [("ranking", "rank"), ("catalog", "catalog")])
+def test_a_damaged_table_of_the_run_is_one_sentence(run_to_judge, name, rule):
+    (run_to_judge / f"{name}.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(TidalkinError, match=rf"{name}\.parquet: cannot be read .* `snakemake --forcerun {rule}`"):
+        Survey(run_to_judge)
 
 
 def test_maps_of_a_shard_that_a_smaller_catalog_left_behind_are_not_shown(client, run_to_judge):

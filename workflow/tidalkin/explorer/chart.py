@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib import colormaps
 from matplotlib.path import Path as Outline
 from PIL import Image
 
-from tidalkin.errors import TidalkinError, first_line
+from tidalkin.errors import TidalkinError
 from tidalkin.explorer.survey import Survey
 from tidalkin.index.vectors import Rows
+from tidalkin.search.objects import open_parquet
 
 MOST_DRAWN = 2_000_000
 DENSITY_SIZE = (600, 800)
@@ -50,12 +49,8 @@ class Chart:
     @cached_property
     def _placed(self) -> tuple[Rows, npt.NDArray[np.float32]]:
         """The catalog rows on the map, and their places (row, 2)."""
-        try:
-            table = pq.read_table(self._file)
-        except (OSError, pa.ArrowException) as error:
-            raise TidalkinError(
-                f"{self._file}: cannot be read ({first_line(error)}): make it with `snakemake --forcerun map`"
-            ) from None
+        with open_parquet(self._file, "map") as file:
+            table = file.read()
         rows = self._survey.rows_of(np.asarray(table["object_id"], np.int64))
         return rows, np.column_stack([np.asarray(table["x"]), np.asarray(table["y"])]).astype(np.float32)
 

@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tidalkin import config
 from tidalkin.embedding.whitening import load_whitening
-from tidalkin.errors import TidalkinError, first_line
+from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore
 from tidalkin.index.query import open_index
 from tidalkin.index.vectors import BLOCK_ROWS, Rows, Vectors
 from tidalkin.search.direction import direction, has_debris_score
 from tidalkin.search.files import RunFiles
-from tidalkin.search.objects import separation_arcsec
+from tidalkin.search.objects import catalog_table, open_parquet, separation_arcsec
 
 REFERENCES = 512
 """Random galaxies to which all are compared to find the most unusual."""
@@ -66,7 +65,7 @@ class Survey:
         self.store = ImageStore.open(self.files.images)
         self.index = open_index(self.files.index, self.files.embeddings)
         self.whitening = load_whitening(self.files.whitening)
-        catalog = self._read_catalog()
+        catalog = catalog_table(self.files.catalog)
         self.ids = np.asarray(catalog["object_id"], np.int64)
         self.ra = np.asarray(catalog["ra"], np.float64)
         self.dec = np.asarray(catalog["dec"], np.float64)
@@ -78,17 +77,6 @@ class Survey:
         self.score = self._read_scores()
         self._check_images()
 
-    def _read_catalog(self) -> pa.Table:
-        try:
-            schema = pq.read_schema(self.files.catalog)
-            wanted = [name for name in ("object_id", "ra", "dec", "label") if name in schema.names]
-            return pq.read_table(self.files.catalog, columns=wanted)
-        except (OSError, pa.ArrowException) as error:
-            raise TidalkinError(
-                f"{self.files.catalog}: cannot be read ({first_line(error)}): make it again with "
-                "`snakemake --forcerun catalog`"
-            ) from None
-
     @staticmethod
     def _texts(catalog: pa.Table) -> list[str]:
         if "label" not in catalog.column_names:
@@ -98,7 +86,8 @@ class Survey:
     def _read_scores(self) -> npt.NDArray[np.float32]:
         score = np.full(len(self.ids), np.nan, np.float32)
         if self.files.ranking.exists():
-            table = pq.read_table(self.files.ranking, columns=["object_id", "debris_score"])
+            with open_parquet(self.files.ranking, "rank") as file:
+                table = file.read(["object_id", "debris_score"])
             score[self.rows_of(np.asarray(table["object_id"], np.int64))] = np.asarray(table["debris_score"])
         return score
 
@@ -234,7 +223,7 @@ class Survey:
     def describe(self, row: int) -> dict[str, Any]:
         """Read all catalog columns of one galaxy, as plain values."""
         first = 0
-        with pq.ParquetFile(self.files.catalog) as file:
+        with open_parquet(self.files.catalog, "catalog") as file:
             for group in range(file.num_row_groups):
                 n_rows = file.metadata.row_group(group).num_rows
                 if row < first + n_rows:
@@ -246,7 +235,8 @@ class Survey:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The names of the catalog's numeric columns."""
-        schema = pq.read_schema(self.files.catalog)
+        with open_parquet(self.files.catalog, "catalog") as file:
+            schema = file.schema_arrow
         numeric = [
             field.name for field in schema if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
         ]
@@ -256,7 +246,8 @@ class Survey:
         """Read one numeric column of the catalog, (row,)."""
         if name not in self.columns:
             raise TidalkinError(f"column {name!r} is not a number column of {self.files.catalog}: name another one")
-        return np.asarray(pq.read_table(self.files.catalog, columns=[name])[name], np.float32)
+        with open_parquet(self.files.catalog, "catalog") as file:
+            return np.asarray(file.read([name])[name], np.float32)
 
 
 def load_uploaded(content: bytes, folder: Path, survey: Survey, settings: config.Settings) -> Any:

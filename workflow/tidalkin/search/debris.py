@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tidalkin.embedding.whitening import load_whitening
-from tidalkin.errors import TidalkinError, first_line
+from tidalkin.errors import TidalkinError
 from tidalkin.index.vectors import load_array
 from tidalkin.search.files import RunFiles
+from tidalkin.search.objects import open_parquet
 
 
 class Ranked(NamedTuple):
@@ -65,15 +65,10 @@ def most_debris(runs: Sequence[RunFiles], k: int) -> tuple[list[Ranked], int]:
 def _first_rows(ranking: Path, k: int) -> tuple[pa.Table, int]:
     """Read the first rows of a ranking, and count all."""
     columns = ["object_id", "debris_score"]
-    try:
-        with pq.ParquetFile(ranking) as file:
-            batch = next(file.iter_batches(batch_size=k, columns=columns), None)
-            schema = pa.schema([file.schema_arrow.field(name) for name in columns])
-            return pa.Table.from_batches([] if batch is None else [batch], schema), file.metadata.num_rows
-    except (OSError, pa.ArrowException) as error:
-        raise TidalkinError(
-            f"{ranking}: cannot be read ({first_line(error)}): make it again with `snakemake --forcerun rank`"
-        ) from None
+    with open_parquet(ranking, "rank") as file:
+        batch = next(file.iter_batches(batch_size=k, columns=columns), None)
+        schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+        return pa.Table.from_batches([] if batch is None else [batch], schema), file.metadata.num_rows
 
 
 def maps_of(

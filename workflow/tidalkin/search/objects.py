@@ -29,15 +29,34 @@ def required_catalog_rows(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
 
 
 @contextmanager
-def _open_catalog(catalog: str | Path) -> Iterator[pq.ParquetFile]:
-    """Open a catalog to read it in parts."""
+def open_parquet(file: str | Path, rule: str) -> Iterator[pq.ParquetFile]:
+    """Open a table of a run.
+
+    Parameters
+    ----------
+    file : path
+        The Parquet file.
+    rule : str
+        The rule of the workflow that makes it.
+
+    Raises
+    ------
+    TidalkinError
+        If the file is missing or damaged.
+    """
     try:
-        with pq.ParquetFile(catalog) as file:
-            yield file
+        with pq.ParquetFile(file) as opened:
+            yield opened
     except (OSError, pa.ArrowException) as error:
         raise TidalkinError(
-            f"{catalog}: cannot be read ({first_line(error)}): make it again with `snakemake --forcerun catalog`"
+            f"{file}: cannot be read ({first_line(error)}): make it again with `snakemake --forcerun {rule}`"
         ) from None
+
+
+def catalog_table(catalog: str | Path) -> pa.Table:
+    """Read object_id, ra and dec of every object, and the label if there is one."""
+    with open_parquet(catalog, "catalog") as file:
+        return file.read(_known_columns(file))
 
 
 def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
@@ -59,8 +78,8 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
     wanted = np.asarray(object_ids, np.int64)
     parts: list[pa.Table] = []
     first = 0
-    with _open_catalog(catalog) as file:
-        columns = [name for name in ("object_id", "ra", "dec", "label") if name in file.schema_arrow.names]
+    with open_parquet(catalog, "catalog") as file:
+        columns = _known_columns(file)
         for group in range(file.num_row_groups):
             ids = column_values(file.read_row_group(group, ["object_id"])["object_id"])
             here = np.flatnonzero(np.isin(ids, wanted))
@@ -74,6 +93,11 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
     place = {object_id: row for row, object_id in enumerate(found["object_id"].to_pylist())}
     order = [place[object_id] for object_id in wanted.tolist() if object_id in place]
     return found.take(arrow_column(np.array(order, np.int64)))
+
+
+def _known_columns(catalog: pq.ParquetFile) -> list[str]:
+    """Name the columns for a search: id, position, and the label if there is one."""
+    return [name for name in ("object_id", "ra", "dec", "label") if name in catalog.schema_arrow.names]
 
 
 def arrow_column(values: npt.NDArray[np.generic]) -> pa.Array:
@@ -108,7 +132,7 @@ def nearest_object(catalog: str | Path, position: tuple[float, float]) -> tuple[
         Its distance, arcsec.
     """
     best_distance, best_object = math.inf, 0
-    with _open_catalog(catalog) as file:
+    with open_parquet(catalog, "catalog") as file:
         for group in range(file.num_row_groups):
             part = file.read_row_group(group, ["object_id", "ra", "dec"])
             distance = separation_arcsec(*position, column_values(part["ra"]), column_values(part["dec"]))

@@ -15,11 +15,12 @@ from tidalkin import __version__
 from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.constants import DEBRIS_SHARE
 from tidalkin.embedding.whitening import load_whitening
-from tidalkin.errors import TidalkinError, first_line
+from tidalkin.errors import TidalkinError
 from tidalkin.figures.mosaic import Panel, draw_mosaic, rgb
 from tidalkin.images.store import ImageStore
 from tidalkin.index.vectors import load_array
 from tidalkin.search.debris import maps_of
+from tidalkin.search.objects import catalog_table
 from tidalkin.search.result import MOST_DEBRIS, describe_result
 
 Floats = npt.NDArray[np.float32]
@@ -200,11 +201,4 @@ def _panels(first: pd.DataFrame, store: ImageStore, maps: dict[int, Floats]) -> 
 
 def _catalog(catalog: str | Path) -> pd.DataFrame:
     """Read position and label of every object, by object_id."""
-    try:
-        columns = [name for name in ("object_id", "ra", "dec", "label") if name in pq.read_schema(catalog).names]
-        table = pq.read_table(catalog, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise TidalkinError(
-            f"{catalog}: cannot be read ({first_line(error)}): make it again with `snakemake --forcerun catalog`"
-        ) from None
-    return table.to_pandas().set_index("object_id")
+    return catalog_table(catalog).to_pandas().set_index("object_id")
