@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.main import get_command
 
 import published
 from tidalkin import __version__
 from tidalkin.catalog.read import write_catalog
+from tidalkin.cli import app
 from tidalkin.config import Images, Index
 from tidalkin.embedding.whitening import fit_whitening
 from tidalkin.images.store import ImageStore, Shard
@@ -185,3 +187,14 @@ def test_a_command_that_needs_the_pipeline_says_how_to_install_it(folder):
     assert done.stderr.startswith("this command needs the package ")
     assert "pip install '.[pipeline]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def commands(group):
+    for command in group.commands.values():
+        yield from commands(command) if hasattr(command, "commands") else [command]
+
+
+def test_no_help_holds_square_brackets_which_vanish_as_markup():
+    help_texts = [option.help or "" for command in commands(get_command(app)) for option in command.params]
+    assert len(help_texts) > 30
+    assert not [text for text in help_texts if "[" in text]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 DEFAULTS = config.Search()
+NEWEST_RUN = "the newest run below results/"
+RunOption = Annotated[Path | None, typer.Option(help="Results of a run.", show_default=NEWEST_RUN)]
+ConfigOption = Annotated[Path | None, typer.Option(help="Configuration of the run.")]
 
 app = typer.Typer(
     help="Find galaxies that look like the one you point at.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -84,7 +87,7 @@ def search(
         list[Path] | None,
         typer.Option(
             help="Results of a run; repeat to search several runs that share encoder and whitening.",
-            show_default="the newest run below results/",
+            show_default=NEWEST_RUN,
         ),
     ] = None,
     output: Annotated[
@@ -114,14 +117,12 @@ def search(
 
 @app.command()
 def explore(
-    run: Annotated[
-        Path | None, typer.Argument(help="Results of a run.", show_default="the newest run below results/")
-    ] = None,
+    run: Annotated[Path | None, typer.Argument(help="Results of a run.", show_default=NEWEST_RUN)] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to listen at. Others are open to the network.")] = ("localhost"),
+    host: Annotated[str, typer.Option(help="Address to listen at. Others are open to the network.")] = "localhost",
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     who: Annotated[str, typer.Option(help="Name of the person who judges.", show_default="the login name")] = "",
-    configfile: Annotated[Path | None, typer.Option(help="Configuration of the run.")] = None,
+    configfile: ConfigOption = None,
 ) -> None:
     """Search, judge, rank and map a run in the browser."""
     opened = open_run(run or newest_run(RESULTS), configfile)
@@ -137,8 +138,6 @@ Format = Annotated[
     Literal["csv", "votable", "zooniverse", "labelstudio", "astronomaly"],
     typer.Option("--format", help="Format of the file."),
 ]
-RunOption = Annotated[Path | None, typer.Option(help="Results of a run [default: the newest below results/].")]
-ConfigOption = Annotated[Path | None, typer.Option(help="Configuration the run was made with.")]
 
 
 @labels_app.command("export")
@@ -167,7 +166,9 @@ def import_labels(
     file: Annotated[Path, typer.Argument(help="The file to read.")],
     kind: Format = "csv",
     run: RunOption = None,
-    who: Annotated[str, typer.Option(help="The person, where the file names none [default: the login name].")] = "",
+    who: Annotated[
+        str, typer.Option(help="The person, where the file names none.", show_default="the login name")
+    ] = "",
     configfile: ConfigOption = None,
 ) -> None:
     """Add the labels of a file to a run.
@@ -191,9 +192,7 @@ def rank(
         str, typer.Option(help="Label of galaxies that are not wanted; all other labels are wanted.")
     ] = config.EvaluationSettings().negative_label,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=10_000, help="Number of galaxies to list.")] = DEFAULTS.k,
-    run: Annotated[
-        Path | None, typer.Option(help="Results of a run.", show_default="the newest run below results/")
-    ] = None,
+    run: RunOption = None,
     output: Annotated[Path | None, typer.Option(help="Write the ranking of all galaxies to this Parquet file.")] = None,
 ) -> None:
     """Rank the whole survey from labels of judged galaxies.
