@@ -19,6 +19,7 @@ from tidalkin.explorer.survey import Survey
 from tidalkin.index.vectors import Rows, Vectors
 
 MOST_ROWS = 10_000
+LOST_UPLOAD = "the uploaded image is no longer here, since the explorer was restarted: upload it again"
 DEFAULTS = config.Search()
 ObjectId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
@@ -114,7 +115,7 @@ def _similar(ask: Ask, survey: Survey, uploads: Mapping[str, Vectors]) -> Found:
         raise TidalkinError("a search needs an example: name an object_id")
     unknown = [digest for digest in ask.upload if digest not in uploads]
     if unknown:
-        raise TidalkinError("the uploaded image is no longer here, since the explorer was restarted: upload it again")
+        raise TidalkinError(LOST_UPLOAD)
     like, unlike = (survey.rows_of(np.array(ids, np.int64)) for ids in (ask.like, ask.unlike))
     outside = [uploads[digest] for digest in ask.upload]
     rows, similarity = survey.similar(like, unlike, outside, ask.k, ask.debris_weight)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 
 from tidalkin import __version__, config
 from tidalkin.errors import TidalkinError
-from tidalkin.explorer.ask import Ask, Found, ObjectId, answer
+from tidalkin.explorer.ask import LOST_UPLOAD, Ask, Found, ObjectId, answer
 from tidalkin.explorer.audit import audit
 from tidalkin.explorer.chart import Chart
 from tidalkin.explorer.export import MEDIA_TYPES, encode, links, table_of
@@ -314,9 +314,7 @@ def _add_pictures(app: FastAPI, explorer: Explorer) -> None:
     def uploaded(upload: str, look: Annotated[Look, Query()]) -> Response:
         """Draw an uploaded galaxy."""
         if upload not in explorer.uploads:
-            raise TidalkinError(
-                "the uploaded image is no longer here, since the explorer was restarted: upload it again"
-            )
+            raise TidalkinError(LOST_UPLOAD)
         content = pictures.uploaded(explorer.uploads[upload], look.bands, look.stretch)
         return Response(content, media_type="image/png", headers={"Cache-Control": FOREVER})
 
