@@ -158,6 +158,7 @@ def test_a_fits_file_is_uploaded_and_a_broken_one_refused(page, link, explored_r
     content = one_file(explored_run, tmp_path, 1007)
     page.set_input_files("input[name=upload]", {"name": "x.fits", "mimeType": "", "buffer": content})
     page.wait_for_selector(".example.like img")
+    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most similar')")
     page.wait_for_function("() => document.querySelector('.tile')?.dataset.id === '1007'")
 
 
