@@ -103,7 +103,6 @@ def assert_like_a_fresh_run(folder: Path, fresh: Path, config: dict, snakemake) 
     assert products(folder) == products(fresh)
 
 
-@pytest.mark.xfail(reason="new: not seen to pass to its end yet", strict=False)
 def test_appended_galaxies_cost_what_they_are_and_leave_the_others_as_they_were(run, tmp_path, snakemake):
     folder, config, rows = run
     kept = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in vector_files(folder, range(2))}
@@ -132,15 +131,17 @@ def test_galaxies_that_are_taken_back_leave_the_run_that_was(run, tmp_path, snak
     assert {name: after[name] for name in before} == before
 
 
-@pytest.mark.xfail(reason="known fault: which of the two plans is wrong has not been found yet", strict=False)
 def test_a_shard_whose_cutouts_were_asked_for_again_is_embedded_again(run, snakemake):
     folder, config, _ = run
-    for path in (folder / "results" / "tiny" / "cutouts").glob("00001-*"):
+    cutouts = folder / "results" / "tiny" / "cutouts"
+    tar = next(cutouts.glob("00001-*.tar"))
+    for path in cutouts.glob("00001-*"):
         path.unlink()
-    assert counts(snakemake(folder, "-n", config=config))["embed"] == 1
+    # What was received is not needed once it is converted; `tidalkin retry-failed` asks for the file itself.
+    assert counts(snakemake(folder, "-n", config=config)) == {}
     # A kill between the download and the conversion leaves a ledger that the vectors do not know.
-    snakemake(folder, "--until", "fetch", config=config)
-    ledger = next((folder / "results" / "tiny" / "cutouts").glob("00001-*.ledger.parquet"))
+    snakemake(folder, str(tar.relative_to(folder)), config=config)
+    ledger = next(cutouts.glob("00001-*.ledger.parquet"))
     rows = pd.read_parquet(ledger)
     rows.assign(bytes=rows["bytes"] + 1).to_parquet(ledger)
     assert counts(snakemake(folder, "-n", config=config))["embed"] == 1

@@ -67,7 +67,6 @@ def finished(recipe, tmp_path_factory, snakemake) -> tuple[Path, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="new: not seen to pass to its end yet", strict=False)
 def test_the_recipe_runs_to_the_end_with_its_labels(finished):
     folder, _ = finished
     results = folder / "results" / "galaxy_cruise"
@@ -79,7 +78,6 @@ def test_the_recipe_runs_to_the_end_with_its_labels(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="new: not seen to pass to its end yet", strict=False)
 def test_other_labels_make_again_only_what_depends_on_labels(finished, snakemake):
     folder, config = finished
     changed = copy.deepcopy(config)
