@@ -60,12 +60,18 @@ def test_offers_are_likely_uncertain_and_random_and_never_judged_before(survey):
     ranking = Ranker(survey).rank(judged(range(1000, 1005), range(1005, 1010)))
     before = survey.rows_of(np.arange(1000, 1010))
     chosen = offers(ranking, before, survey, 20, seed=1)
-    assert Counter(offer.strategy for offer in chosen) == {"likely": 16, "uncertain": 2, "random": 2}
+    assert Counter(offer.strategy for offer in chosen) == {"likely": 17, "uncertain": 1, "random": 2}
     rows = [offer.row for offer in chosen]
     assert len(set(rows)) == 20
     assert not set(rows) & set(before.tolist())
     assert all(ranking.rows[offer.rank - 1] == offer.row for offer in chosen)
     assert chosen == offers(ranking, before, survey, 20, seed=1)
+
+
+def test_while_there_are_no_probabilities_all_offers_are_likely(survey):
+    ranking = Ranker(survey).rank(judged(range(1000, 1004), range(1004, 1010)))
+    before = survey.rows_of(np.arange(1000, 1010))
+    assert {offer.strategy for offer in offers(ranking, before, survey, 20, seed=1)} == {"likely"}
 
 
 def test_likely_offers_are_not_near_duplicates(survey):
@@ -85,6 +91,13 @@ def test_few_galaxies_give_few_offers(survey):
     assert offers(ranking, ranking.rows, survey, 20, 1) == []
 
 
+def test_all_that_is_left_is_offered_once(survey):
+    ranking = Ranker(survey).rank(judged(range(1000, 1005), range(1005, 1010)))
+    left = ranking.rows[:3]
+    assert {offer.row for offer in offers(ranking, ranking.rows[3:], survey, 20, 1)} == set(left.tolist())
+    assert offers(ranking, ranking.rows, survey, 20, 1) == []
+
+
 @pytest.fixture
 def judging(scored_run):
     with served(scored_run) as client:
@@ -100,7 +113,7 @@ def test_the_server_offers_ranks_and_offers_again(judging):
             mark |= {"uuid": str(uuid.uuid4()), "object_id": galaxy["id"], "label": ("tidal", "not")[place % 2]}
             assert judging.post("/api/marks", json=[mark]).status_code == 200
     progress = judging.get("/api/progress").json()
-    assert (progress["judged"], progress["positives"], progress["audited"]) == (24, 12, 2)
+    assert (progress["judged"], progress["positives"], progress["audited"]) == (24, 12, 1)
     assert progress["completeness"]["low"] <= progress["completeness"]["value"] <= progress["completeness"]["high"]
     ranked = judging.get("/api/galaxies", params={"start": "rank", "k": 60}).json()["galaxies"]
     probability = [galaxy["probability"] for galaxy in ranked]
