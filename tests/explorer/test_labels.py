@@ -84,6 +84,18 @@ def test_a_mark_is_synced_before_it_is_confirmed(tmp_path, monkeypatch):
     assert synced[0] == file.stat().st_size
 
 
+def test_many_marks_are_synced_once(tmp_path, monkeypatch):
+    synced, book = [], LabelBook(tmp_path)
+    book.append(new_mark(0, "tidal", "ada"))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    marks = [new_mark(object_id, "not", "ada") for object_id in range(1, 50)]
+    assert book.extend([*marks, marks[0]]) == [*marks, marks[0]]
+    (file,) = tmp_path.glob("*.jsonl")
+    assert synced == [file.stat().st_size]
+    assert labels_of(LabelBook(tmp_path)) == labels_of(book)
+    assert len(lines(tmp_path)) == 50
+
+
 def test_after_a_failed_write_the_next_mark_goes_to_a_new_file(tmp_path, monkeypatch):
     book = LabelBook(tmp_path)
     book.append(new_mark(1, "tidal", "ada"))

@@ -3,9 +3,11 @@
 import io
 import json
 import threading
+import time
 import uuid
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.io.votable import parse_single_table
 from astropy.table import Table
@@ -13,7 +15,9 @@ from PIL import Image
 
 from servers.explorer import explorer_process, one_file, served
 from surveys.small_run import SIZE, find
+from tidalkin.catalog.read import read_catalog
 from tidalkin.errors import TidalkinError
+from tidalkin.explorer.labels import LabelBook, new_mark
 from tidalkin.explorer.survey import Survey
 from tidalkin.search.files import RunFiles
 
@@ -248,3 +252,36 @@ def test_no_confirmed_mark_is_lost_when_the_server_is_killed(run_to_judge):
         token, base = link.split("token=")[1], link.split("/?")[0]
         progress = httpx.get(f"{base}/api/progress", params={"token": token}, timeout=60).json()
     assert progress["counts"] == {"not": 20}
+
+
+def test_the_labels_are_a_catalog_of_the_pipeline(judging, run_to_judge):
+    judge(judging, 1007, "shell")
+    judge(judging, 1008, "not")
+    judge(judging, 1009, "unsure")
+    file = run_to_judge / "labels" / "labels.csv"
+    until(lambda: file.exists() and len(pd.read_csv(file)) == 3)
+    catalog = read_catalog(file).set_index("object_id")
+    assert catalog["label"].dropna().to_dict() == {1007: "shell", 1008: "none"}
+    assert catalog.loc[1007, "ra"] == pytest.approx(150 + 7 / 59)
+    judging.post("/api/undo", params={"uuid": str(uuid.uuid4())})
+    until(lambda: len(pd.read_csv(file)) == 2)
+
+
+def test_a_table_of_labels_that_is_lost_is_made_again_at_the_start(run_to_judge):
+    LabelBook(run_to_judge / "labels").append(new_mark(1007, "shell", "bob"))
+    with served(run_to_judge):
+        table = pd.read_csv(run_to_judge / "labels" / "labels.csv")
+    assert (table["object_id"].tolist(), table["who"].tolist()) == ([1007], ["bob"])
+
+
+def test_a_bad_mark_among_good_ones_writes_none(judging):
+    marks = [{"uuid": str(uuid.uuid4()), "object_id": one, "label": label} for one, label in ((1, "x"), (1007, "not"))]
+    assert judging.post("/api/marks", json=marks[::-1]).status_code == 400
+    assert get(judging, "progress").json()["counts"] == {}
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

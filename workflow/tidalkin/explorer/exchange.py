@@ -183,8 +183,7 @@ def import_labels(
             )
         marks.append(_mark(one, label, one.who or who))
     before = len(book.all_marks())
-    for mark in marks:
-        book.append(mark)
+    book.extend(marks)
     return len(book.all_marks()) - before
 
 

@@ -79,6 +79,7 @@ class LabelBook:
         self._marks: dict[str, Mark] = {}
         self._read_bytes: dict[Path, int] = {}
         self._own: Path | None = None
+        self._current: tuple[int, dict[int, dict[str, Mark]]] = (0, {})
         self.version = 0
         """Rises with every new line."""
 
@@ -114,9 +115,18 @@ class LabelBook:
             self.version += 1
 
     def append(self, mark: Mark) -> Mark:
-        """Write a mark to the disk, and return when it is safe there.
+        """Write a mark to the disk, and return when it is safe there; see `extend`."""
+        return self.extend([mark])[0]
+
+    def extend(self, marks: Sequence[Mark]) -> list[Mark]:
+        """Write marks to the disk, and return when they are safe there.
 
         A mark whose uuid is known is not written again, so that a request can be repeated.
+
+        Returns
+        -------
+        list of Mark
+            The marks as they are kept; of a known uuid the one before.
 
         Raises
         ------
@@ -124,19 +134,24 @@ class LabelBook:
             If the file cannot be written.
         """
         with self._lock:
-            if mark.uuid in self._marks:
-                return self._marks[mark.uuid]
-            if self._own is None:
-                self._own = self._new_file()
-            try:
-                with disk_errors(self._own):
-                    written = _append_line(self._own, json.dumps(asdict(mark), ensure_ascii=False))
-            except TidalkinError:
-                self._own = None  # its last line may be torn: the next mark goes to a new file
-                raise
-            self._read_bytes[self._own] = written
+            new = list({mark.uuid: mark for mark in marks if mark.uuid not in self._marks}.values())
+            if new:
+                self._write(new)
+            return [self._marks[mark.uuid] for mark in marks]
+
+    def _write(self, marks: Sequence[Mark]) -> None:
+        """Append marks to this process's file in one piece, and sync it once."""
+        if self._own is None:
+            self._own = self._new_file()
+        try:
+            with disk_errors(self._own):
+                written = _append_lines(self._own, [json.dumps(asdict(mark), ensure_ascii=False) for mark in marks])
+        except TidalkinError:
+            self._own = None  # its last line may be torn: the next mark goes to a new file
+            raise
+        self._read_bytes[self._own] = written
+        for mark in marks:
             self._add(mark)
-            return mark
 
     def _new_file(self) -> Path:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -151,8 +166,11 @@ class LabelBook:
             return sorted(self._marks.values(), key=lambda mark: (mark.when, mark.uuid))
 
     def current(self) -> dict[int, dict[str, Mark]]:
-        """Return the mark that counts, of each object and person."""
-        return current_marks(self.all_marks())
+        """Return the mark that counts, of each object and person; do not change it."""
+        with self._lock:
+            if self._current[0] != self.version:
+                self._current = (self.version, current_marks(self.all_marks()))
+            return self._current[1]
 
     def last_of(self, who: str) -> Mark | None:
         """Return the last mark of a person that is not undone."""
@@ -219,12 +237,12 @@ def _verdict(object_id: int, marks: tuple[Mark, ...], labels: config.Explorer) -
     return Verdict(object_id, label, positive.pop(), False, marks)
 
 
-def _append_line(file: Path, line: str) -> int:
-    """Append a line, sync it to the disk, and return the file's size."""
+def _append_lines(file: Path, lines: Sequence[str]) -> int:
+    """Append lines, sync them to the disk, and return the file's size."""
     is_new = not file.exists()
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        content = f"{line}\n".encode()
+        content = "".join(f"{line}\n" for line in lines).encode()
         written = os.write(descriptor, content)
         if written < len(content):
             raise OSError(28, "No space left on device")

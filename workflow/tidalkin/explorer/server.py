@@ -9,24 +9,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI, Query, Request
+import pandas as pd
+from fastapi import BackgroundTasks, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from tidalkin import __version__, config
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.errors import TidalkinError
 from tidalkin.explorer.ask import LOST_UPLOAD, Ask, Found, ObjectId, answer
 from tidalkin.explorer.audit import audit
 from tidalkin.explorer.chart import Chart
+from tidalkin.explorer.exchange import label_table
 from tidalkin.explorer.export import MEDIA_TYPES, encode, links, table_of
 from tidalkin.explorer.labels import LabelBook, Mark, Verdict, new_mark, verdicts
 from tidalkin.explorer.pictures import SHEET_COLUMNS, Pictures
@@ -34,6 +38,8 @@ from tidalkin.explorer.positions import locate
 from tidalkin.explorer.rank import Offer, Ranker, offers
 from tidalkin.explorer.survey import Survey, load_uploaded
 from tidalkin.search.outside import OutsideGalaxy
+
+logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).with_name("page")
 LARGEST_UPLOAD = 64 * 2**20
@@ -91,6 +97,10 @@ class Explorer:
         self.chart = Chart(survey)
         self.uploads: dict[str, OutsideGalaxy] = {}
         self._upload_lock = threading.Lock()
+        self._verdicts: tuple[int, list[Verdict]] = (0, [])
+        self._table_lock = threading.Lock()
+        self._table_version = 0
+        self.write_table()
 
     @property
     def digest(self) -> str:
@@ -101,7 +111,32 @@ class Explorer:
 
     def verdicts(self) -> list[Verdict]:
         """Return the verdict on every judged galaxy."""
-        return verdicts(self.book.current(), self.labels)
+        version = self.book.version
+        if self._verdicts[0] != version:
+            self._verdicts = (version, verdicts(self.book.current(), self.labels))
+        return self._verdicts[1]
+
+    def write_table(self) -> None:
+        """Write ``labels/labels.csv``, the verdicts as a catalog of the pipeline, where there are new marks.
+
+        It is made from the marks and can be made again, so that a failure is no more than a warning.
+        """
+        with self._table_lock:
+            version = self.book.version
+            if version == self._table_version:
+                return
+            judged, survey = self.verdicts(), self.survey
+            rows = survey.rows_of([verdict.object_id for verdict in judged])
+            catalog = pd.DataFrame({"object_id": survey.ids[rows], "ra": survey.ra[rows], "dec": survey.dec[rows]})
+            table = label_table(judged, catalog, self.settings.evaluation.negative_label, self.labels)
+            file = self.book.folder / "labels.csv"
+            try:
+                with disk_errors(file), atomic_path(file) as partial:
+                    table.to_csv(partial, index=False)
+            except TidalkinError as error:
+                logger.warning("%s", error)
+                return
+            self._table_version = version
 
     def find(self, ask: Ask) -> Found:
         """Answer a request for galaxies."""
@@ -126,29 +161,27 @@ class Explorer:
                     self.uploads.pop(next(iter(self.uploads)))
         return digest
 
-    def mark(self, given: GivenMark) -> Mark:
-        """Write a mark to the disk.
+    def mark(self, given: Sequence[GivenMark]) -> list[Mark]:
+        """Write marks to the disk, all or none.
 
         Raises
         ------
         TidalkinError
             If the label or the object is unknown, or the disk refuses.
         """
-        if not given.undoes and given.label not in self.labels.labels:
-            raise TidalkinError(
-                f"label {given.label!r} is not one of {', '.join(self.labels.labels)}: choose one of them"
-            )
-        self.survey.rows_of([given.object_id])
+        for one in given:
+            if not one.undoes and one.label not in self.labels.labels:
+                raise TidalkinError(
+                    f"label {one.label!r} is not one of {', '.join(self.labels.labels)}: choose one of them"
+                )
+        self.survey.rows_of([one.object_id for one in given])
+        return self.book.extend([self._mark(one) for one in given])
+
+    def _mark(self, given: GivenMark) -> Mark:
+        """Make a mark of this moment."""
         details = given.model_dump(exclude={"object_id", "label", "who"})
-        mark = new_mark(
-            given.object_id,
-            given.label,
-            given.who or self.who,
-            run=self.survey.name,
-            encoder=self.survey.whitening.encoder,
-            **details,
-        )
-        return self.book.append(mark)
+        who, encoder = given.who or self.who, self.survey.whitening.encoder
+        return new_mark(given.object_id, given.label, who, run=self.survey.name, encoder=encoder, **details)
 
     def galaxies(self, found: Found) -> list[dict[str, Any]]:
         """Describe galaxies for the page."""
@@ -362,20 +395,22 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
     book = explorer.book
 
     @app.post("/api/marks")
-    def marks(given: list[GivenMark]) -> dict[str, Any]:
+    def marks(given: list[GivenMark], background: BackgroundTasks) -> dict[str, Any]:
         """Write marks; answer when they are on the disk."""
-        written = [explorer.mark(mark) for mark in given]
+        written = explorer.mark(given)
+        background.add_task(explorer.write_table)
         return {"marks": [mark.uuid for mark in written], "version": book.version}
 
     @app.post("/api/undo")
-    def undo(uuid: str, who: str = "") -> dict[str, Any]:
+    def undo(uuid: str, background: BackgroundTasks, who: str = "") -> dict[str, Any]:
         """Undo the last mark of a person; ``uuid`` is that of the new line."""
         person = who or explorer.who
         book.refresh()
         last = book.last_of(person)
         if last is None:
             return {"undone": None, "version": book.version}
-        explorer.mark(GivenMark(uuid=uuid, object_id=last.object_id, who=person, undoes=last.uuid))
+        explorer.mark([GivenMark(uuid=uuid, object_id=last.object_id, who=person, undoes=last.uuid)])
+        background.add_task(explorer.write_table)
         return {"undone": {"id": str(last.object_id), "label": last.label}, "version": book.version}
 
     @app.get("/api/progress")
