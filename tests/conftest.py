@@ -42,7 +42,7 @@ def snakemake() -> Snakemake:
     """Run the workflow in a folder: ``snakemake(folder, "--until", "embed", config={...})``."""
 
     def run(
-        folder: Path, *arguments: str, config: dict | None = None, check: bool = True, timeout: float = 600
+        folder: Path, *arguments: str, config: dict | None = None, check: bool = True, timeout: float = 1800
     ) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--cores", "2", "--directory", str(folder), *arguments]

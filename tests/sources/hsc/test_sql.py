@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -227,6 +229,23 @@ def test_an_interrupted_query_deletes_its_job(
     assert process.returncode != 0
     assert service.deleted == [1001], errors
     assert PASSWORD not in errors
+
+
+def test_a_job_is_deleted_though_the_interrupted_request_still_holds_its_connection(
+    server: HscServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, send = mounted(server), httpx.Client.send
+
+    def interrupted(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        response = send(self, request, **options)
+        if request.url.path.endswith("/status"):
+            raise SystemExit(128 + signal.SIGTERM)
+        return response
+
+    monkeypatch.setattr(httpx.Client, "send", interrupted)
+    with pytest.raises(SystemExit):
+        query_catalog(settings(server, tmp_path), tmp_path / "hsc.csv.gz", ACCOUNT)
+    assert service.deleted == [1001]
 
 
 def test_sql_that_is_missing_or_empty_is_refused(server: HscServer, tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ class Limits(Protocol):
         ...
 
 
-def client(limits: Limits, auth: httpx.BasicAuth | None = None) -> httpx.Client:
-    """Open a client that names the project and keeps one connection.
+def client(limits: Limits, auth: httpx.BasicAuth | None = None, connections: int = 1) -> httpx.Client:
+    """Open a client that names the project and keeps few connections.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ def client(limits: Limits, auth: httpx.BasicAuth | None = None) -> httpx.Client:
         ``timeout_seconds`` is the longest wait for each piece of an answer.
     auth : httpx.BasicAuth, optional
         Credentials.
+    connections : int
+        Most connections at a time.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def client(limits: Limits, auth: httpx.BasicAuth | None = None) -> httpx.Client:
             auth=auth,
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(min(CONNECT_SECONDS, silence), read=silence),
-            limits=httpx.Limits(max_connections=1),
+            limits=httpx.Limits(max_connections=connections),
         )
     except (ImportError, ValueError, httpx.InvalidURL):
         # The library's own message quotes the address of the proxy, which may hold a password.

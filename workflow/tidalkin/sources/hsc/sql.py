@@ -63,7 +63,8 @@ def query_catalog(settings: Catalog, output: str | Path, account: Account | None
         account = account or find_account(address.host)
         with disk_errors(output):
             output.parent.mkdir(parents=True, exist_ok=True)
-        with client(settings.server) as connection, Interruptions() as interruptions:
+        # A signal can leave the request that it interrupts in its connection. The job is then deleted over another.
+        with client(settings.server, connections=2) as connection, Interruptions() as interruptions:
             server = CatalogServer(settings, address, account, connection)
             n_rows = _expected_rows(server, sql, settings)
             started = time.time()
