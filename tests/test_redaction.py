@@ -52,6 +52,19 @@ def test_every_spelling_of_a_password_is_replaced(spelling: str) -> None:
     assert spelling not in str(Fault(f"the server says {spelling}"))
 
 
+@pytest.mark.parametrize(
+    "address", ["http://me:hunter2@proxy:8080", "socks5://hunter2@proxy", "https://me:hun/hunter2@9@proxy/a?b"]
+)
+def test_a_password_inside_an_address_is_replaced_though_nobody_made_it_known(address: str) -> None:
+    assert redact(f"no route to {address}, sorry").startswith(f"no route to {address.partition('://')[0]}://***@proxy")
+    assert "hunter2" not in redact(address)
+
+
+def test_an_address_without_a_user_is_kept() -> None:
+    text = "look at https://example.org/a/b?c=d and write to me@example.org"
+    assert redact(text) == text
+
+
 def test_messages_arguments_and_tracebacks_of_a_log_are_redacted() -> None:
     formatter = RedactingFormatter("%(levelname)s %(message)s")
     try:

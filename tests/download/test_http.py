@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import socket
 import time
@@ -11,9 +12,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from servers.hsc_server import HscServer
 from tidalkin.config import HscDasTransport
 from tidalkin.download.faults import Fault
-from tidalkin.download.http import LONGEST_WAIT_SECONDS, client, retry_after, steady, transport_faults
+from tidalkin.download.http import LONGEST_WAIT_SECONDS, client, quoted, retry_after, steady, transport_faults
 from tidalkin.errors import TidalkinError
 
 
@@ -48,12 +50,17 @@ def test_pieces_that_come_too_slowly_are_a_fault() -> None:
             yield b"x"
 
     with pytest.raises(Fault, match="too slow"):
-        list(steady(pieces(), HscDasTransport(timeout_seconds=0.1, minimum_bytes_per_second=1000)))
+        list(
+            steady(
+                httpx.Response(200, content=pieces()),
+                HscDasTransport(timeout_seconds=0.1, minimum_bytes_per_second=1000),
+            )
+        )
 
 
 def test_the_time_that_the_reader_takes_does_not_make_an_answer_slow() -> None:
     limits = HscDasTransport(timeout_seconds=0.1, minimum_bytes_per_second=1000)
-    for _ in steady(iter([b"x"] * 5), limits):
+    for _ in steady(httpx.Response(200, content=iter([b"x"] * 5)), limits):
         time.sleep(0.05)
 
 
@@ -66,6 +73,19 @@ def test_a_proxy_that_cannot_be_used_is_one_sentence(
     with pytest.raises(TidalkinError, match=f"the proxy that {variable} names cannot be used") as caught:
         client(HscDasTransport())
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_proxy_that_sends_back_its_password_gets_it_into_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HscServer() as proxy:
+        proxy.mount(
+            "http://example.org", lambda handler: handler.reply(400, str(handler.headers).encode(), "text"), "GET"
+        )
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:correct%20horse@{proxy.host}")
+        with client(HscDasTransport()) as connection:
+            body = connection.get("http://example.org").text
+    assert base64.b64encode(b"me:correct horse").decode() in body
+    assert base64.b64encode(b"me:correct horse").decode() not in quoted(body)
+    assert quoted("407 correct horse, correct%20horse") == "407 ***, ***"
 
 
 def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

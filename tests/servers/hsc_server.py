@@ -103,6 +103,8 @@ class HscServer:
         self.most_connections = 0
         self.refused = 0
         self.user_agents: set[str] = set()
+        self.seconds_per_header_byte = 0.0
+        """Pause after each byte of the headers of every answer."""
         self._open = 0
         self._lock = threading.Lock()
         self._limit = connection_limit
@@ -196,6 +198,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def flush_headers(self) -> None:
+        """Send the headers, byte by byte if the server is told so."""
+        hsc: HscServer = self.server.hsc
+        if not hsc.seconds_per_header_byte:
+            super().flush_headers()
+            return
+        for byte in b"".join(self._headers_buffer):
+            self.wfile.write(bytes([byte]))
+            time.sleep(hsc.seconds_per_header_byte)
+        self._headers_buffer = []
 
     def reply(self, status: int, content: bytes, kind: str, **headers: str) -> None:
         self.send_response(status)
@@ -298,8 +311,8 @@ class CutoutService:
             handler.reply(500, b"too many lines", "text/plain")
             return
         if self.echo:
-            sent = f"{handler.headers} {texts[0]} {_plain(handler)}"
-            handler.reply(200, sent.encode(), f"text/{_plain(handler)}")
+            sent = f"{handler.headers} {texts[0]} {password_sent(handler)}"
+            handler.reply(200, sent.encode(), f"text/{password_sent(handler)}")
             return
         if self.answer_status != 200:
             handler.reply(self.answer_status, b"no", "text/html", Location="https://login.example.org/?next=x")
@@ -431,7 +444,7 @@ def _spoiled(kind: str, name: str, content: bytes) -> tuple[str, bytes]:
     return name, b""
 
 
-def _plain(handler: Handler) -> str:
+def password_sent(handler: Handler) -> str:
     """Decode the password that the client sent."""
     return base64.b64decode(handler.headers["Authorization"].split()[1]).decode().partition(":")[2]
 

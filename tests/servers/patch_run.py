@@ -34,12 +34,17 @@ def galaxies(number: int = 6) -> pd.DataFrame:
     return pd.DataFrame({"object_id": 1 + np.arange(number), "ra": ra, "dec": dec, "tract": 9813, "patch": 405})
 
 
-def source(server: HscServer, folder: Path, account: Account | None = ACCOUNT, **changes: object) -> HscPatchesSource:
+def settings(server: HscServer, folder: Path, **changes: object) -> Cutouts:
+    """Configure small cutouts and short waits for the test server."""
     quick = {"cache": str(folder / "patches"), "attempts": 3, "timeout_seconds": 0.5}
     quick |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.02}
     patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(**(quick | changes)))
-    cutouts = Cutouts(source="hsc_patches", size_arcsec=16 * PIXEL_SCALE_ARCSEC, hsc_patches=patches)
-    return HscPatchesSource(cutouts, account, folder / "locks")
+    size = 16 * PIXEL_SCALE_ARCSEC
+    return Cutouts(source="hsc_patches", bands=list(BANDS), size_arcsec=size, hsc_patches=patches)
+
+
+def source(server: HscServer, folder: Path, account: Account | None = ACCOUNT, **changes: object) -> HscPatchesSource:
+    return HscPatchesSource(settings(server, folder, **changes), account, folder / "locks")
 
 
 def delivered(opened: HscPatchesSource, objects: pd.DataFrame) -> list[Cutout]:

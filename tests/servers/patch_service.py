@@ -12,6 +12,7 @@ import hashlib
 import io
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from servers.hsc_server import PIXEL_SCALE_ARCSEC, Handler, HscServer, Reset
+from servers.hsc_server import PIXEL_SCALE_ARCSEC, Handler, HscServer, Reset, password_sent
 
 TREE_PATH = "/archive/filetree"
 MASK_PLANES = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5, "NO_DATA": 8, "NOT_DEBLENDED": 9}
@@ -32,7 +33,9 @@ class PatchService:
 
     ``faults`` are planned by file name, each used up by one request: an HTTP status, ``html``, ``reset N`` and ``short
     N`` (after N bytes of the answer; ``short`` ends it as if it were whole), ``flip N`` (the file's byte N is another),
-    ``no-ranges`` (the whole file is sent), ``wrong-range``, ``changed`` (the file is another one since).
+    ``no-ranges`` (the whole file is sent), ``wrong-range``, ``changed`` (the file is another one since), ``echo`` (an
+    error with all that the client sent), ``huge`` (ten gigabytes are announced), ``trickle`` (a byte each 50 ms). A
+    redirect leads to a login page, and a 504 asks for a wait of 30 years.
     """
 
     files: dict[str, bytes | Path]
@@ -56,7 +59,13 @@ class PatchService:
         if not handler.authorized():
             handler.reply(401, b"no", "text/plain", WWW_Authenticate='Basic realm="HSC"')
         elif fault.isdecimal():
-            handler.reply(int(fault), b"no", "text/plain")
+            headers = {"302": {"Location": "https://login.example.org/"}, "504": {"Retry_After": str(10**9)}}
+            handler.reply(int(fault), b"no", "text/plain", **headers.get(fault, {}))
+        elif fault == "echo":
+            sent = f"{handler.headers} {password_sent(handler)}"
+            handler.reply(200, sent.encode(), f"text/{password_sent(handler)}")
+        elif fault == "trickle":
+            handler.send_chunked((time.sleep(0.05) or b" " for _ in range(200)), "application/fits")
         elif fault == "html":
             handler.reply(200, b"<html>under maintenance</html>", "text/html")
         elif address not in self.files:
@@ -82,7 +91,7 @@ class PatchService:
             body = body[:number]
         handler.send_response(status)
         handler.send_header("Content-Type", "application/fits")
-        handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Content-Length", str(10 * 1000**3 if fault == "huge" else len(body)))
         handler.send_header("ETag", etag)
         if status == 206:
             first = start + 1 if fault == "wrong-range" else start

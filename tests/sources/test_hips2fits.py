@@ -159,3 +159,12 @@ def test_the_flux_follows_the_zero_point(server: HscServer, tmp_path: Path) -> N
     bright = read_cutout(delivered(source(server, tmp_path, zero_point=22.5))[0].content, "image").flux.max()
     assert bright == pytest.approx(100 * 10 ** (0.4 * (31.4 - 22.5)), rel=1e-5)
     assert np.isfinite(bright)
+
+
+def test_headers_of_a_few_bytes_a_second_are_given_up(server: HscServer, tmp_path: Path) -> None:
+    mounted(server)
+    server.seconds_per_header_byte = 0.05
+    quick = Hips2fitsTransport(attempts=2, timeout_seconds=0.2, backoff_seconds=0.01, backoff_maximum_seconds=0.02)
+    cutouts = delivered(source(server, tmp_path, transport=quick), OBJECTS[:1])
+    assert {cut.status for cut in cutouts} == {"failed"}
+    assert all("the headers of the answer did not end in" in cut.reason for cut in cutouts)

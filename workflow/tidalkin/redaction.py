@@ -15,6 +15,8 @@ import re
 from urllib.parse import quote, quote_plus
 
 STARS = "***"
+_USER_OF_ADDRESS = re.compile(r"(?<=://)[^\s\"'<>]*@")
+"""User name and password inside an address, like that of a proxy. A password may hold ``/`` or ``@``."""
 _patterns: dict[str, None] = {}
 """Patterns of the known secrets of this process, in the order they were made known."""
 
@@ -46,17 +48,19 @@ def keep_secret(*secrets: str) -> None:
 
 
 def redact(text: str) -> str:
-    """Replace every known secret in a text by stars.
+    """Replace every known secret, and every user inside an address, by stars.
 
     Examples
     --------
     >>> keep_secret("open sesame")
     >>> redact("the server says open%20sesame")
     'the server says ***'
+    >>> redact("no route to http://me:secret@proxy.example.org:8080")
+    'no route to http://***@proxy.example.org:8080'
     """
     for pattern in sorted(_patterns, key=len, reverse=True):
         text = re.sub(pattern, STARS, text, flags=re.IGNORECASE)
-    return text
+    return _USER_OF_ADDRESS.sub(f"{STARS}@", text)
 
 
 class RedactingFormatter(logging.Formatter):

@@ -61,6 +61,15 @@ def test_an_answer_of_a_few_bytes_a_second_is_given_up(tmp_path: Path) -> None:
     assert set(result.ledger["reason"].str.extract("the last: (.*):")[0]) == {"the answer is too slow"}
 
 
+def test_headers_of_a_few_bytes_a_second_are_given_up(tmp_path: Path) -> None:
+    with HscServer() as server:
+        serve(server)
+        server.seconds_per_header_byte = 0.05
+        result = fetch(galaxies(1), settings(server, attempts=2, timeout_seconds=0.2), tmp_path)
+    assert result.statuses == {"failed": 5}
+    assert result.ledger["reason"].str.contains("the headers of the answer did not end in").all()
+
+
 def test_an_empty_tar_twice_is_a_failure_that_is_asked_for_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

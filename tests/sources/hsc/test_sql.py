@@ -159,6 +159,14 @@ def test_an_answer_of_a_few_bytes_a_second_is_given_up(server: HscServer, tmp_pa
         query_catalog(settings(server, tmp_path), tmp_path / "hsc.csv.gz", ACCOUNT)
 
 
+def test_headers_of_a_few_bytes_a_second_are_given_up(server: HscServer, tmp_path: Path) -> None:
+    service = mounted(server)
+    server.seconds_per_header_byte = 0.05
+    with pytest.raises(TidalkinError, match="the headers of the answer did not end in"):
+        query_catalog(settings(server, tmp_path, timeout_seconds=0.2), tmp_path / "hsc.csv.gz", ACCOUNT)
+    assert service.calls["submit"] == 1
+
+
 @pytest.mark.parametrize(("method", "faults", "sentence", "jobs"), LASTING)
 def test_a_fault_that_lasts_ends_in_a_sentence_and_leaves_no_job(
     server: HscServer, tmp_path: Path, method: str, faults: list[str], sentence: str, jobs: int

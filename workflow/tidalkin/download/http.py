@@ -6,6 +6,7 @@ address, refused credentials, a certificate that does not fit, a proxy that cann
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import logging
 import os
@@ -13,18 +14,20 @@ import socket
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+from urllib.parse import unquote
 
 import httpx
 import tenacity
 
 import tidalkin
 from tidalkin.download.credentials import Account, credential_places
+from tidalkin.download.deadline import RequestDeadline, deadline
 from tidalkin.download.faults import Fault
 from tidalkin.errors import TidalkinError
-from tidalkin.redaction import redact
+from tidalkin.redaction import keep_secret, redact
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ WRONG_ADDRESS_STATUS = {400, 404, 405, 410, 414, 501, 505}
 LONGEST_WAIT_SECONDS = 3600.0
 """Longest ``Retry-After`` that is honoured."""
 CONNECT_SECONDS = 60.0
+PIECE_TIMEOUTS = 2
+"""Longest wait for a whole piece of an answer, in timeouts. A server can send less than a piece at a time."""
 MESSAGE_LENGTH = 500
 PROXY_VARIABLES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
@@ -60,7 +65,8 @@ def client(limits: Limits, auth: httpx.BasicAuth | None = None, connections: int
     Parameters
     ----------
     limits : Limits
-        ``timeout_seconds`` is the longest wait for each piece of an answer.
+        ``timeout_seconds`` is the longest silence of the server. Each step of a request up to the headers of the answer
+        may take twice as long.
     auth : httpx.BasicAuth, optional
         Credentials.
     connections : int
@@ -72,12 +78,14 @@ def client(limits: Limits, auth: httpx.BasicAuth | None = None, connections: int
         If the environment names a proxy that cannot be used.
     """
     silence = limits.timeout_seconds
+    _keep_proxy_passwords_secret()
     try:
         return httpx.Client(
             auth=auth,
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(min(CONNECT_SECONDS, silence), read=silence),
             limits=httpx.Limits(max_connections=connections),
+            event_hooks={"request": [RequestDeadline(PIECE_TIMEOUTS * silence).attach]},
         )
     except (ImportError, ValueError, httpx.InvalidURL):
         # The library's own message quotes the address of the proxy, which may hold a password.
@@ -85,6 +93,15 @@ def client(limits: Limits, auth: httpx.BasicAuth | None = None, connections: int
         raise TidalkinError(
             f"the proxy that {names} names cannot be used: name an HTTP proxy, like http://host:port, or unset it"
         ) from None
+
+
+def _keep_proxy_passwords_secret() -> None:
+    """Make the passwords of the proxies known: a proxy may send back its password."""
+    for address in urllib.request.getproxies().values():
+        user, _, password = address.rpartition("@")[0].rpartition("://")[2].partition(":")
+        if password:
+            credentials = f"{unquote(user)}:{unquote(password)}"
+            keep_secret(password, unquote(password), base64.b64encode(credentials.encode()).decode())
 
 
 def _proxy_variables() -> list[str]:
@@ -186,28 +203,30 @@ def status_fault(response: httpx.Response) -> Fault:
     return Fault(f"HTTP {status}", server_unavailable=status in UNAVAILABLE_STATUS, retry_after=retry_after(response))
 
 
-def steady(pieces: Iterable[bytes], limits: Limits) -> Iterator[bytes]:
-    """Yield the pieces of an answer, as long as they come fast enough.
+def steady(response: httpx.Response, limits: Limits) -> Iterator[bytes]:
+    """Yield the pieces of an answer's body, as long as they come fast enough.
 
     Only the time spent waiting for the server counts.
 
     Parameters
     ----------
-    pieces : iterable of bytes
-        The body of an answer.
+    response : httpx.Response
+        An answer that is streamed.
     limits : Limits
         The rate is measured over each ``timeout_seconds``.
 
     Raises
     ------
     Fault
-        If less than ``minimum_bytes_per_second`` came.
+        If less than ``minimum_bytes_per_second`` came, or a piece did not end.
     """
-    remaining = iter(pieces)
+    remaining = response.iter_raw()
+    stream = response.extensions.get("network_stream")
     waited, received = 0.0, 0
     while True:
         began = time.monotonic()
-        piece = next(remaining, None)
+        with deadline(PIECE_TIMEOUTS * limits.timeout_seconds, stream, "a piece of the answer"):
+            piece = next(remaining, None)
         waited += time.monotonic() - began
         if piece is None:
             return
@@ -228,7 +247,7 @@ def read_body(response: httpx.Response, limits: Limits, at_most: int) -> bytes:
         If it is longer than ``at_most`` bytes or too slow.
     """
     body = bytearray()
-    for piece in steady(response.iter_raw(), limits):
+    for piece in steady(response, limits):
         body += piece
         if len(body) > at_most:
             raise Fault(f"the answer is longer than {at_most} bytes, which cannot be right")

@@ -178,7 +178,7 @@ class CatalogServer:
                 if response.status_code != 200:
                     self._check(response, read_body(response, self._server, LARGEST_ANSWER))
                 with disk_errors(path), path.open("wb") as file:
-                    for piece in steady(response.iter_raw(), self._server):
+                    for piece in steady(response, self._server):
                         file.write(piece)
             finally:
                 response.close()

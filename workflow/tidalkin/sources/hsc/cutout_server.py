@@ -123,7 +123,7 @@ class CutoutServer:
                 has_answered = True
                 self._check(response)
                 yield from read_answer(
-                    self._paced(steady(response.iter_raw(), self._transport)),
+                    self._paced(steady(response, self._transport)),
                     requests,
                     image_type=self._das.image_type,
                     rerun=self._das.rerun,

@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 ADDRESS_KEY = "cutouts.hsc_patches.url"
 IMAGE, MASK, VARIANCE = 1, 2, 3
 """The HDUs of a patch."""
+LARGEST_PATCH = 10**9
+"""Most bytes of a patch. HSC's have 4,200 x 4,200 pixels of 12 bytes, which is 212 MB without compression."""
 
 
 @dataclass(frozen=True, order=True)
@@ -133,6 +135,10 @@ class PatchCache:
         # From here on, another job may delete the file. It stays readable while it is open.
         with hdus:
             yield hdus
+
+    def discard(self, patch: Patch) -> None:
+        """Delete a patch's file, so that it is downloaded again when it is next needed."""
+        (self._folder / patch.rerun / patch.name).unlink(missing_ok=True)
 
     def _evict(self, newest: Path) -> None:
         """Delete the least recently used patches beyond the limit, except the newest.
@@ -285,6 +291,9 @@ class _Part:
                 self.discard()
                 raise Fault("the server sent another piece than was requested")
             start, total = int(piece[1]), piece[2]
+        if total is not None and not (total.isdecimal() and int(total) <= LARGEST_PATCH):
+            self.discard()
+            raise Fault(f"the server announces {quoted(total, 40)} bytes, more than a patch can have")
         self._total = int(total) if total is not None else None
         etag = response.headers.get("ETag", "")
         validator = response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
@@ -294,8 +303,10 @@ class _Part:
         try:
             with self.path.open("r+b" if start else "wb") as file:
                 file.seek(start)
-                for content in steady(response.iter_raw(), transport):
+                for content in steady(response, transport):
                     file.write(content)
+                    if file.tell() > LARGEST_PATCH:
+                        raise Fault(f"more than {LARGEST_PATCH} bytes came, which cannot be a patch")
         finally:
             self.most = max(self.most, self.size)
         if self._total is not None and self.size != self._total:

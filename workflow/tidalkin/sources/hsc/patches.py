@@ -22,6 +22,7 @@ import pandas as pd
 import platformdirs
 from astropy.io import fits
 from astropy.wcs import WCS
+from astropy.wcs.wcs import NoConvergence
 
 from tidalkin.atomic import disk_errors
 from tidalkin.config import Cutouts
@@ -31,8 +32,9 @@ from tidalkin.cutouts.grid import PIXEL_TOLERANCE
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.download.credentials import Account
 from tidalkin.download.faults import Fault
+from tidalkin.download.http import quoted
 from tidalkin.download.request import Key
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 from tidalkin.sources.base import SourceContext
 from tidalkin.sources.hsc.patch_cache import IMAGE, MASK, VARIANCE, NoSuchPatch, Patch, PatchCache
 
@@ -157,13 +159,19 @@ class HscPatchesSource:
             yield Cutout(object_id, band, status, reason=reason)
 
     def _cut_members(self, hdus: fits.HDUList, patch: Patch, members: pd.DataFrame, band: str) -> Iterator[Cutout]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of keys that astropy corrects by itself
-            wcs = WCS(hdus[IMAGE].header, naxis=2)
-        x, y = wcs.all_world2pix(members["ra"].to_numpy(), members["dec"].to_numpy(), 0)
-        for object_id, column, row in zip(members["object_id"].tolist(), x.tolist(), y.tolist(), strict=True):
-            height, width = hdus[IMAGE].shape
-            if not (-0.5 <= column < width - 0.5 and -0.5 <= row < height - 0.5):
+        try:
+            x, y, is_inside = self._positions(hdus, members)
+        except Fault as fault:
+            # The next try downloads it again.
+            self._cache.discard(patch)
+            logger.warning("%d cutouts failed: %s came whole, but %s", len(members), patch, fault)
+            for object_id in members["object_id"].tolist():
+                yield Cutout(object_id, band, "failed", reason=f"{patch} came whole, but {fault}")
+            return
+        for object_id, column, row, inside in zip(
+            members["object_id"].tolist(), x.tolist(), y.tolist(), is_inside.tolist(), strict=True
+        ):
+            if not inside:
                 yield Cutout(object_id, band, "failed", reason=f"its position is not on the {patch} of the catalog")
                 continue
             try:
@@ -173,6 +181,29 @@ class HscPatchesSource:
                 yield Cutout(object_id, band, "failed", reason=" ".join(str(error).split()))
                 continue
             yield Cutout(object_id, band, "ok", content)
+
+    def _positions(self, hdus: fits.HDUList, members: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the pixels of the objects on a patch, and which objects lie on it.
+
+        Raises
+        ------
+        Fault
+            If the patch is too small or has none of the objects, so that it is not the one that was requested.
+        """
+        height, width = hdus[IMAGE].shape
+        if min(height, width) < self._side:
+            raise Fault(f"it has only {width} x {height} pixels")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of keys that astropy corrects by itself
+                wcs = WCS(hdus[IMAGE].header, naxis=2)
+                x, y = wcs.all_world2pix(members["ra"].to_numpy(), members["dec"].to_numpy(), 0)
+        except (NoConvergence, *ASTROPY_FAULTS) as error:
+            raise Fault(f"its coordinates cannot be used ({quoted(first_line(error), 200)})") from None
+        is_inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+        if not is_inside.any():
+            raise Fault("it is of another place, since none of the catalog's objects lies on it")
+        return x, y, is_inside
 
 
 def check_patches(objects: pd.DataFrame) -> None:
