@@ -128,9 +128,9 @@ def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) ->
         n_uncertain = max(1, round(UNCERTAIN_SHARE * k))
     # The random ones are drawn first, from all, so that their share of positives is that of the survey.
     drawn = random.choice(places, n_random, replace=False)
-    places = np.setdiff1d(places, drawn)
+    places = places[~np.isin(places, drawn)]  # np.setdiff1d takes a second for a million galaxies
     likely = _distinct(places, ranking, survey, k - n_random - n_uncertain)
-    left = np.setdiff1d(places, likely)
+    left = places[~np.isin(places, likely)]
     # Scores are log-odds, so that the most uncertain ones are nearest to 0.
     uncertain = left[np.argsort(np.abs(ranking.scores[left]), kind="stable")[:n_uncertain]]
     chosen = [
@@ -146,12 +146,12 @@ def _distinct(places: Rows, ranking: Ranking, survey: Survey, count: int) -> Row
     """Return the first places whose galaxies are not near-duplicates of each other."""
     chosen: list[int] = []
     vectors: list[Vectors] = []
-    for place in places.tolist():
+    for place in places:
         if len(chosen) >= count:
             break
         vector = survey.vectors_of(ranking.rows[[place]])[0]
         if not vectors or float(np.max(np.array(vectors) @ vector)) < NEAR_DUPLICATE:
-            chosen.append(place)
+            chosen.append(int(place))
             vectors.append(vector)
     return np.array(chosen, np.int64)
 
