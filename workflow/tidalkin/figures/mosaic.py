@@ -30,6 +30,7 @@ SOFTENING_SIGMA = 0.8
 WHITE_SIGMA = 300.0
 SKY_GREY = 0.12
 SMOOTHING_PIXELS = 1.3  # tidal light is smooth at this scale, noise is not
+SMOOTHING_SIGMAS = (0, SMOOTHING_PIXELS, SMOOTHING_PIXELS)
 SMOOTHED_BELOW_SIGMA = 8.0
 
 # Flux densities are weighted so that a galaxy of mean colour (g-r 0.65, r-i 0.3, i-z 0.2, z-y 0.1) is nearly white.
@@ -81,9 +82,7 @@ def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str], *, softening_sigm
     weights = np.array([COLOUR_WEIGHTS.get(bands[band], 1.0) for band in channels])
     noise = [_noise(flux[band], sky_sigma[band]) for band in channels]
     unit = float(np.sqrt(np.mean(np.square(weights * noise))))
-    signal = np.stack(
-        [_smoothed_where_faint(flux[band] * (weight / unit)) for band, weight in zip(channels, weights, strict=True)]
-    )
+    signal = _smoothed_where_faint(np.stack([flux[band] for band in channels]) * (weights / unit)[:, None, None])
     missing = np.asarray(np.isnan(signal).all(axis=0))
     intensity = _mean_of_known(signal)
     signal = np.where(np.isnan(signal), intensity, signal)
@@ -117,15 +116,16 @@ def _noise(flux: Floats, sky_sigma: float) -> float:
     return scatter if scatter > 0 else 1.0
 
 
-def _smoothed_where_faint(signal: Floats) -> Picture:
-    """Smooth an image where it is not far above the noise.
+def _smoothed_where_faint(signal: Picture) -> Picture:
+    """Smooth images (channel, y, x) where they are not far above the noise.
 
     Missing pixels stay missing and do not spread.
     """
     known = np.isfinite(signal)
-    filled = np.where(known, signal, 0.0).astype(np.float64)
-    weight = gaussian_filter(known.astype(np.float64), SMOOTHING_PIXELS)
-    smooth = gaussian_filter(filled, SMOOTHING_PIXELS) / np.maximum(weight, 1e-6)
+    filled = np.where(known, signal, 0.0)
+    smooth = gaussian_filter(filled, SMOOTHING_SIGMAS)
+    if not known.all():
+        smooth /= np.maximum(gaussian_filter(known.astype(np.float64), SMOOTHING_SIGMAS), 1e-6)
     sharp = np.clip(smooth / SMOOTHED_BELOW_SIGMA, 0, 1)
     return np.where(known, sharp * filled + (1 - sharp) * smooth, np.nan)
 
@@ -139,6 +139,8 @@ def _mean_of_known(signal: Picture) -> Picture:
 
 def _hatched(picture: Picture, missing: npt.NDArray[np.bool_]) -> Picture:
     """Draw diagonal grey stripes where there is no image."""
+    if not missing.any():
+        return picture
     y, x = np.indices(missing.shape)
     stripes = np.where((x + y) % 8 < 2, 0.36, 0.22)
     return np.where(missing[..., None], stripes[..., None], picture)
