@@ -25,6 +25,7 @@ def run_to_judge(explored_run, tmp_path):
     """A run of one's own, which shares the large files."""
     run = tmp_path / "results" / "small"
     shutil.copytree(explored_run, run, ignore=shutil.ignore_patterns("labels"))
+    shutil.copytree(explored_run.parents[1] / "config", tmp_path / "config")
     return run
 
 

@@ -69,7 +69,7 @@ def test_a_search_by_id_goes_on_by_clicks_and_back_and_its_address_shows_the_sam
     assert "token" not in page.url
     assert len(tiles(page)) == 48
     find(page, "1007")
-    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most similar')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('most similar')")
     first = tiles(page)
     assert "1007" not in first
     page.click(f".tile[data-id='{first[0]}']", modifiers=["Shift"])
@@ -91,7 +91,7 @@ def test_a_search_by_id_goes_on_by_clicks_and_back_and_its_address_shows_the_sam
 def test_a_position_is_found_with_its_distance(page, link):
     page.goto(link)
     find(page, "10:00:00 -02:00:01")
-    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('1.00 arcsec')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('1.00 arcsec')")
 
 
 def test_what_cannot_be_found_is_said_in_a_sentence(page, link):
@@ -107,19 +107,19 @@ def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
         page.goto(link)
         page.goto(f"{base}/#judge?start=ranking&k=24")
         for number in range(20):
-            page.wait_for_function(f"() => document.querySelector('.heading').textContent.startsWith('{number} of 24')")
+            page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{number} of 24')")
             page.keyboard.press("tn"[number % 2])
             if number == 9:
-                page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('10 of 24')")
+                page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('10 of 24')")
                 page.reload()
-        page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('20 of 24')")
+        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('20 of 24')")
         process.kill()
         process.wait()
     port = base.rsplit(":", 1)[1]
     with explorer_process(run_to_judge, "--port", port) as (_, link):
         page.goto(link)
         page.goto(f"{base}/#judge?start=ranking&k=24")
-        page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('20 of 24')")
+        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('20 of 24')")
     book = LabelBook(run_to_judge / "labels")
     book.refresh()
     assert len(book.all_marks()) == len(book.current()) == 20
@@ -129,11 +129,11 @@ def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
 def test_undo_takes_the_last_mark_back(page, link, run_to_judge):
     page.goto(link)
     page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=24")
-    page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('0 of 24')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 24')")
     page.keyboard.press("s")
-    page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('1 of 24')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('1 of 24')")
     page.keyboard.press("z")
-    page.wait_for_function("() => document.querySelector('.heading').textContent.startsWith('0 of 24')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 24')")
     book = LabelBook(run_to_judge / "labels")
     book.refresh()
     assert book.current() == {}
@@ -158,7 +158,7 @@ def test_a_fits_file_is_uploaded_and_a_broken_one_refused(page, link, explored_r
     content = one_file(explored_run, tmp_path, 1007)
     page.set_input_files("input[name=upload]", {"name": "x.fits", "mimeType": "", "buffer": content})
     page.wait_for_selector(".example.like img")
-    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most similar')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('most similar')")
     page.wait_for_function("() => document.querySelector('.tile')?.dataset.id === '1007'")
 
 
@@ -226,10 +226,15 @@ def test_offers_are_judged_and_change_the_ranking(page, link, run_to_judge):
     page.goto(link)
     base = link.split("/?")[0]
     page.goto(f"{base}/#judge?k=12")
-    for number in range(12):
-        page.wait_for_function(f"() => document.querySelector('.heading').textContent.startsWith('{number} of 12')")
-        page.keyboard.press("tn"[number % 2])
+    for is_last in (False, True):  # the second offers come from probabilities, and some are drawn at random
+        for number in range(12):
+            start = f"{number} of 12"
+            page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{start}')")
+            page.keyboard.press("tn"[number % 2])
+        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('12 of 12')")
+        if not is_last:
+            page.click("text=Offer more")
     page.click("text=See the ranking")
-    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most likely of')")
-    page.wait_for_function("() => document.querySelector('.estimate b')?.textContent.includes('%')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('most likely of')")
+    page.wait_for_function("() => document.querySelector('.estimate b')?.textContent?.includes('%')")
     page.wait_for_function("() => document.querySelectorAll('.tile').length === 48")

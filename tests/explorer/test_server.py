@@ -206,6 +206,12 @@ def test_an_unknown_label_or_object_is_refused(judging):
     assert get(judging, "progress").json()["counts"] == {}
 
 
+def test_a_mark_that_another_process_just_wrote_counts_in_the_next_offers(judging, run_to_judge):
+    assert "judge one first" in judging.get("/api/offers", params={"k": 12}).json()["error"]
+    LabelBook(run_to_judge / "labels").append(new_mark(1000, "tidal", "bob"))
+    assert len(judging.get("/api/offers", params={"k": 12}).json()["galaxies"]) == 12
+
+
 def test_random_offers_estimate_what_is_left(judging):
     for object_id, label in ((1000, "tidal"), (1001, "not"), (1002, "not"), (1003, "not")):
         judge(judging, object_id, label, strategy="random", probability=0.3)

@@ -30,8 +30,20 @@ HUGE_ID = 2**60 + 1
 """More than a number in JavaScript holds exactly."""
 
 
+CONFIG = """\
+run: small
+cutouts: {size_arcsec: 2.7}
+images: {size: 16, shard_size: 64, chunk_size: 32}
+stretch: {bin: 1}
+embedding: {dimensions: 8, symmetries: 1, whitening_views: 0}
+"""
+"""The run's configuration, so that an uploaded galaxy is embedded like those of the run."""
+
+
 def write_explored_run(folder):
-    """Write a run with a ranking, debris maps and a catalog column of HTML."""
+    """Write a run with its configuration, a ranking, debris maps and a catalog column of HTML."""
+    (folder / "config").mkdir()
+    (folder / "config" / "config.yaml").write_text(CONFIG)
     run = folder / "results" / "small"
     run.mkdir(parents=True)
     files = write_encoded_run(run)

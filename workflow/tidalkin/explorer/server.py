@@ -110,8 +110,8 @@ class Explorer:
         return hashlib.sha256(f"{__version__} {report} {changed}".encode()).hexdigest()[:12]
 
     def verdicts(self) -> list[Verdict]:
-        """Return the verdict on every judged galaxy."""
-        version = self.book.version
+        """Return the verdict on every judged galaxy, with the marks that other processes just wrote."""
+        version = self.book.refresh()
         if self._verdicts[0] != version:
             self._verdicts = (version, verdicts(self.book.current(), self.labels))
         return self._verdicts[1]
@@ -122,7 +122,7 @@ class Explorer:
         It is made from the marks and can be made again, so that a failure is no more than a warning.
         """
         with self._table_lock:
-            version = self.book.version
+            version = self.book.refresh()
             if version == self._table_version:
                 return
             judged, survey = self.verdicts(), self.survey
@@ -145,9 +145,8 @@ class Explorer:
 
     def offers(self, k: int) -> list[Offer]:
         """Choose the galaxies that this person judges next."""
-        current = self.book.current()
-        own = [object_id for object_id, marks in current.items() if self.who in marks]
         ranking = self.ranker.rank(self.verdicts())
+        own = [object_id for object_id, marks in self.book.current().items() if self.who in marks]
         return offers(ranking, self.survey.rows_of(own), self.survey, k, seed=self.book.version)
 
     def upload(self, content: bytes) -> str:
@@ -416,7 +415,6 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
     @app.get("/api/progress")
     def progress() -> dict[str, Any]:
         """Count the marks, and estimate how many positives are left."""
-        book.refresh()
         judged = explorer.verdicts()
         counts: dict[str, int] = {}
         for verdict in judged:
