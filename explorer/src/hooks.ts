@@ -34,20 +34,23 @@ export function keysOf(labels: string[]): Map<string, string> {
   return keys;
 }
 
-export function useFetched<T>(path: string | null, version = 0): { value: T | null; error: Error | null; busy: boolean } {
-  const [state, setState] = useState<{ value: T | null; error: Error | null; busy: boolean }>({
-    value: null,
-    error: null,
-    busy: path !== null,
-  });
+interface Fetched<T> {
+  value: T | null;
+  error: Error | null;
+  busy: boolean;
+  of: string | null; // the path that value or error answers; the one before while a new one is on its way
+}
+
+export function useFetched<T>(path: string | null, version = 0): Fetched<T> {
+  const [state, setState] = useState<Fetched<T>>({ value: null, error: null, busy: path !== null, of: null });
   useEffect(() => {
     if (path === null) return;
     const stop = new AbortController();
     setState((old) => ({ ...old, busy: true }));
     get<T>(path, stop.signal)
-      .then((value) => setState({ value, error: null, busy: false }))
+      .then((value) => setState({ value, error: null, busy: false, of: path }))
       .catch((error) => {
-        if (!stop.signal.aborted) setState({ value: null, error, busy: false });
+        if (!stop.signal.aborted) setState({ value: null, error, busy: false, of: path });
       });
     return () => stop.abort();
   }, [path, version]);

@@ -25,7 +25,7 @@ export function Judge({ params }: Place) {
     const next = at && galaxies[galaxies.indexOf(at) + 1];
     if (next) new Image().src = `api/image.png?v=${meta.digest}&${drawn(look)}&id=${next.id}`;
   }, [at?.id]);
-  useEffect(() => setGiven(new Map()), [path, params.get("round")]);
+  useEffect(() => setGiven(new Map()), [value]);
 
   const show = (galaxy: Galaxy | undefined) => go("judge", changed(params, { at: galaxy?.id ?? null }), true);
   const mark = async (label: string) => {
@@ -85,7 +85,7 @@ export function Judge({ params }: Place) {
         </Details>
         <section class="list">
           <p class="heading">
-            {error ? <span class="fault">{error.message}</span> : `${done} of ${galaxies.length} judged in this list`}{" "}
+            {error ? <span class="fault">{error.message}</span> : value ? `${done} of ${galaxies.length} judged in this list` : " "}{" "}
             <em>{progress ? `${progress.judged} in all, ${progress.positives} of them positive` : ""}</em>
           </p>
           <progress value={done} max={Math.max(galaxies.length, 1)} />

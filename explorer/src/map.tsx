@@ -48,7 +48,7 @@ export function MapView({ params }: Place) {
           <p class="heading">
             {error ? (
               <span class="fault">{error.message}</span>
-            ) : value ? (
+            ) : path && value ? (
               `${value.galaxies.length} of ${value.total.toLocaleString("en")} selected galaxies`
             ) : (
               " "

@@ -81,7 +81,7 @@ function Bar({ name, estimate, hint }: { name: string; estimate: Estimate | null
   return (
     <div class="estimate" title={hint}>
       <span>{name}</span>
-      <b>{estimate ? `${percent(estimate.value)} (${percent(estimate.low)} to ${percent(estimate.high)})` : "judge some offers first"}</b>
+      <b>{estimate ? `${percent(estimate.value)} (${percent(estimate.low)} to ${percent(estimate.high)})` : "judge more offers first"}</b>
       <span class="track">
         {estimate && <i style={{ left: `${estimate.low * 100}%`, width: `${(estimate.high - estimate.low) * 100}%` }} />}
       </span>

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Galaxy } from "./api";
 import { LookControls, Starts } from "./controls";
 import { Details } from "./details";
@@ -15,7 +15,11 @@ interface Listed {
 export function Search({ params }: Place) {
   const { progress, meta } = useShared();
   const look = lookFrom(params);
-  const { value, error, busy } = useFetched<Listed>(`api/galaxies?${askOf(params)}`, progress?.version);
+  const path = `api/galaxies?${askOf(params)}`;
+  const { value, error, busy, of } = useFetched<Listed>(path, progress?.version);
+  // The heading changes together with the list.
+  const listed = useRef(params);
+  if (of === path) listed.current = params;
   const like = params.getAll("like");
   const unlike = params.getAll("unlike");
   const [hovered, setHovered] = useState<string | null>(null);
@@ -45,7 +49,7 @@ export function Search({ params }: Place) {
           <Examples params={params} look={look} />
         </Details>
         <section class={busy ? "list busy" : "list"}>
-          <p class="heading">{headingOf(params, value, error)}</p>
+          <p class="heading">{headingOf(listed.current, value, error)}</p>
           {value && <Grid galaxies={value.galaxies} look={look} onPick={pick} onHover={(galaxy) => setHovered(galaxy.id)} />}
         </section>
       </div>

@@ -180,6 +180,21 @@ def test_nothing_moves_while_pictures_load(page, link):
     assert page.evaluate(where, ids[9]) == before
 
 
+def test_the_heading_changes_together_with_its_list(page, link):
+    page.goto(link)
+    first = tiles(page)[0]
+    before, held = page.text_content(".heading"), []
+    page.route(re.compile("api/galaxies.*start=similar"), held.append)
+    page.click(f".tile[data-id='{first}']")
+    page.wait_for_selector(".list.busy")
+    page.wait_for_selector(".example.like")
+    assert page.text_content(".heading") == before
+    page.wait_for_timeout(100)
+    held[0].continue_()
+    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most similar')")
+    assert first not in tiles(page)
+
+
 def draw_around_all(page):
     box = page.locator(".map").bounding_box()
     left, top, right, bottom = (
