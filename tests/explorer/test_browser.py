@@ -107,7 +107,9 @@ def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
         page.goto(link)
         page.goto(f"{base}/#judge?start=ranking&k=24")
         for number in range(20):
-            page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{number} of 24')")
+            page.wait_for_function(
+                f"() => document.querySelector('.heading')?.textContent?.startsWith('{number} of 24')"
+            )
             page.keyboard.press("tn"[number % 2])
             if number == 9:
                 page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('10 of 24')")
@@ -184,14 +186,14 @@ def test_the_heading_changes_together_with_its_list(page, link):
     page.goto(link)
     first = tiles(page)[0]
     before, held = page.text_content(".heading"), []
-    page.route(re.compile("api/galaxies.*start=similar"), held.append)
+    page.route(re.compile("api/galaxies.*start=similar"), lambda route: held.append(route))
     page.click(f".tile[data-id='{first}']")
     page.wait_for_selector(".list.busy")
     page.wait_for_selector(".example.like")
     assert page.text_content(".heading") == before
     page.wait_for_timeout(100)
     held[0].continue_()
-    page.wait_for_function("() => document.querySelector('.heading').textContent.includes('most similar')")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('most similar')")
     assert first not in tiles(page)
 
 
