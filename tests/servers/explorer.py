@@ -41,7 +41,7 @@ embedding: {dimensions: 8, symmetries: 1, whitening_views: 0}
 
 
 def write_explored_run(folder):
-    """Write a run with its configuration, a ranking, debris maps and a catalog column of HTML."""
+    """Write a configured run with a ranking, debris maps and a column of HTML."""
     (folder / "config").mkdir()
     (folder / "config" / "config.yaml").write_text(CONFIG)
     run = folder / "results" / "small"
