@@ -6,6 +6,8 @@ import gzip
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy import units
 from astropy.table import MaskedColumn, Table
@@ -74,10 +76,10 @@ def test_the_configuration_names_columns_and_what_they_shadow_is_kept(tmp_path):
     [
         ("object_id,ra,dec\n1,10,20\n2,11,21\n1,12,22\n", {}, r"one object_id in several rows: row 1 .*1\), row 3"),
         ("object_id,ra,dec\n1,10,20\n2,,21\n", {}, r"has no ra: row 2 \(object_id 2\)"),
-        ("object_id,ra,dec\n1,10,20\n2,11,inf\n", {}, r"has no dec: row 2 \(object_id 2\)"),
+        ("object_id,ra,dec\n1,10,20\n2,11,inf\n", {}, r"dec outside -90 to 90 degrees: row 2 \(object_id 2: inf\)"),
         ("object_id,ra,dec\n1,10,95.5\n", {}, r"dec outside -90 to 90 degrees: row 1 \(object_id 1: 95.5\)"),
         ("object_id,ra,dec\n1,-10,5\n", {}, r"ra outside 0 to 360 degrees: row 1 \(object_id 1: -10"),
-        ("object_id,ra,dec\n1,10:00:01,5\n", {}, r"ra that is not a number: row 1 \(object_id 1: 10:00:01"),
+        ("object_id,ra,dec\n1,10:00:01,5\n", {}, r"ra that is not a number \(positions are decimal degrees\): row 1"),
         ("object_id,ra,dec\nNGC 474,10,5\n", {}, r"not a whole number of at most 63 bits: row 1 \(object_id NGC 474\)"),
         ("object_id,ra,dec\n99999999999999999999,10,5\n", {}, "not a whole number of at most 63 bits"),
         ("object_id,ra,dec\n1.5,10,5\n", {}, "not a whole number"),
@@ -120,6 +122,20 @@ def test_a_truncated_file_is_refused(tmp_path):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(TidalkinError, match=r"nowhere.csv does not exist"):
         read_catalog(tmp_path / "nowhere.csv")
+
+
+def test_what_is_there_but_no_file_is_not_called_missing(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    for name in ("folder.csv", "loop.csv"):
+        with pytest.raises(TidalkinError, match=rf"{name} is not a file: check catalog.path"):
+            read_catalog(tmp_path / name)
+
+
+def test_two_columns_of_one_name_in_a_parquet_file_are_refused(tmp_path):
+    pq.write_table(pa.table([[1], [1.0], [2.0], [3.0]], names=["object_id", "ra", "dec", "ra"]), tmp_path / "g.parquet")
+    with pytest.raises(TidalkinError, match="has several columns named 'ra': rename all but one of them"):
+        read_catalog(tmp_path / "g.parquet")
 
 
 def test_masked_values_units_and_arrays_of_a_fits_table(tmp_path):

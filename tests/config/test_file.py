@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_every_fault_has_its_own_line(tmp_path):
 )
 def test_equal_names_in_different_sections_and_decimal_numbers_are_taken(tmp_path, text):
     (tmp_path / "my_run.yaml").write_text(text)
+    check_config_file(tmp_path / "my_run.yaml")
+
+
+def test_aliases_of_aliases_are_checked_once(tmp_path):
+    names = "abcdefghijklmnop"
+    lines = ["a: &a [1, 2]"]
+    lines += [f"{name}: &{name} [{', '.join(9 * [f'*{earlier}'])}]" for earlier, name in itertools.pairwise(names)]
+    (tmp_path / "my_run.yaml").write_text("\n".join(lines))
     check_config_file(tmp_path / "my_run.yaml")
 
 

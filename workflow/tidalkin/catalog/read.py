@@ -73,9 +73,15 @@ def read_catalog(path: str | Path, columns: Mapping[str, str] = MappingProxyType
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise TidalkinError(f"catalog {path} does not exist: check catalog.path")
+        fault = "is not a file" if path.exists() or path.is_symlink() else "does not exist"
+        raise TidalkinError(f"catalog {path} {fault}: check catalog.path")
     try:
         table = read_table(path, columns)
+    except UnicodeDecodeError as error:
+        raise TidalkinError(
+            f"catalog {path} cannot be read, since its byte {error.object[error.start]:#x} is not UTF-8 text: save it "
+            "as UTF-8"
+        ) from None
     except UNREADABLE as error:
         raise TidalkinError(f"catalog {path} cannot be read: {first_line(error)}") from None
     found = find_columns(list(table.columns), columns, str(path))
@@ -118,8 +124,8 @@ def check_catalog(catalog: pd.DataFrame, name: str) -> pd.DataFrame:
     _refuse(pd.Series(ids).duplicated(keep=False), ids, f"{name} has one object_id in several rows")
     position = {}
     for column, low, high in (("ra", 0.0, 360.0), ("dec", -90.0, 90.0)):
-        values = _numbers(catalog[column], ids, name)
-        _refuse(~np.isfinite(values), ids, f"{name} has no {column}")
+        values = _numbers(catalog[column], ids, name, "positions are decimal degrees")
+        _refuse(np.isnan(values), ids, f"{name} has no {column}")
         outside = (values < low) | (values > high)
         _refuse(outside, ids, f"{name} has {column} outside {low:g} to {high:g} degrees", values)
         position[column] = values
@@ -216,11 +222,10 @@ def _refuse(
         raise TidalkinError(f"{sentence}: {_name_rows(wrong, ids, values)}")
 
 
-def _numbers(column: pd.Series, ids: npt.NDArray[np.int64], name: str) -> npt.NDArray[np.float64]:
+def _numbers(column: pd.Series, ids: npt.NDArray[np.int64], name: str, expected: str = "") -> npt.NDArray[np.float64]:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    _refuse(
-        np.isnan(numbers) & column.notna().to_numpy(), ids, f"{name} has a {column.name} that is not a number", column
-    )
+    wrong = np.isnan(numbers) & column.notna().to_numpy()
+    _refuse(wrong, ids, f"{name} has a {column.name} that is not a number{expected and f' ({expected})'}", column)
     return numbers
 
 

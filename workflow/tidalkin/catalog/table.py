@@ -19,6 +19,7 @@ from xml.parsers.expat import ExpatError
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
@@ -187,6 +188,11 @@ def _check_rows(path: Path, layout: _CsvLayout) -> None:
 
 
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    # Of two columns with one name, pyarrow's own error speaks of fields and references.
+    names = pq.read_schema(path).names
+    repeated = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if repeated is not None:
+        raise TidalkinError(f"catalog {path} has several columns named {repeated!r}: rename all but one of them")
     table = pd.read_parquet(path)
     table = table if table.index.names == [None] else table.reset_index()
     table.columns = table.columns.astype(str)

@@ -47,7 +47,7 @@ def check_config_file(path: str | Path) -> None:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError:
             return
-        faults = list(dict.fromkeys(_yaml_faults(node, ""))) if node else []
+        faults = list(_yaml_faults(node, "", set())) if node else []
     if faults:
         raise TidalkinError("\n".join(f"config: {path}, {fault}" for fault in faults))
 
@@ -65,14 +65,15 @@ def _json_faults(text: str) -> list[str]:
     return faults
 
 
-def _yaml_faults(node: yaml.Node, key: str, inside: frozenset[int] = frozenset()) -> Iterator[str]:
+def _yaml_faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[str]:
     """List the faults in the part of a YAML file that belongs to ``key``.
 
-    ``inside`` holds the identities of the nodes around it: an alias may stand within what it names.
+    ``seen`` holds the identities of the nodes that were checked. An alias may stand within what it names, and a few
+    aliases of aliases name millions of nodes.
     """
-    if id(node) in inside:
+    if id(node) in seen:
         return
-    inside |= {id(node)}
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for name, value in node.value:
@@ -81,11 +82,11 @@ def _yaml_faults(node: yaml.Node, key: str, inside: frozenset[int] = frozenset()
             if path in lines:
                 yield f"line {line}: key `{path}` is given on line {lines[path]} already: keep one of the two"
             lines.setdefault(path, line)
-            yield from _yaml_faults(name, path, inside)
-            yield from _yaml_faults(value, path, inside)
+            yield from _yaml_faults(name, path, seen)
+            yield from _yaml_faults(value, path, seen)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _yaml_faults(value, key, inside)
+            yield from _yaml_faults(value, key, seen)
     elif isinstance(node, yaml.ScalarNode):
         # Text in quotes is not a number: the reader gives it the tag of text.
         pattern = _NUMBERS.get(node.tag)

@@ -41,7 +41,9 @@ def _with_default(values: Mapping[str, Any], section: str, key: str, value: int)
 class Settings(Section):
     """The whole configuration of one run."""
 
-    run: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Results go to `results/<run>/`.")
+    run: str = Field(
+        "demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100, description="Results go to `results/<run>/`."
+    )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="The one seed of all randomness.")
     catalog: Catalog = Catalog()
     cutouts: Cutouts = Cutouts()
@@ -123,6 +125,17 @@ class Settings(Section):
         return self
 
 
+_MEANINGS = {
+    "model_type": "must be a section, with keys and their values below it",
+    "dict_type": "must be a section, with keys and their values below it",
+    "tuple_type": "must be a list, like [a, b]",
+    "list_type": "must be a list, like [a, b]",
+    "string_type": "must be text: write it in quotes",
+    "string_pattern_mismatch": "must begin with a letter or a digit; letters, digits, `_`, `.` and `-` may follow",
+}
+"""Sentences for the types of pydantic's errors whose own words are those of a programmer."""
+
+
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     """List the keys allowed in the section that holds ``location``."""
     section: type[BaseModel] = Settings
@@ -143,6 +156,9 @@ def _sentence(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"config: {key}: {message}" if key else f"config: {message}"
+    if error["type"] == "invalid_key" or location[-1:] == ("[key]",):
+        return f"config: {key.removesuffix('.[key]')}: a key must be text: write it in quotes"
+    message = _MEANINGS.get(error["type"], message)
     # A password may be in an address, wherever the address stands.
     value = re.sub(r"(?<=//)[^'\"]*@", "***@", repr(error["input"]))
     return f"config: {key} is {value}: {message[0].lower()}{message[1:]}"
