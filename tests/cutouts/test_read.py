@@ -116,6 +116,7 @@ def test_flux_is_in_nanojansky_whatever_the_calibration(primary, image, nanojans
         ({"FLUXMAG0": None, "BUNIT": "adu"}, "BUNIT is 'adu'"),
         ({"FLUXMAG0": 0.0}, "FLUXMAG0 = 0.0, but it must be a positive number"),
         ({"FLUXMAG0": "27"}, "FLUXMAG0 = '27'"),
+        ({"FLUXMAG0": True}, "FLUXMAG0 = True, but it must be a positive number"),
     ],
 )
 def test_a_cutout_without_calibration_is_refused(primary, sentence):
