@@ -57,9 +57,9 @@ class Injection(Section):
     clouds: NonNegative = Field(1.0, description="Relative number of clouds: smoothed noise above a threshold.")
     filaments: NonNegative = Field(1.0, description="Relative number of filaments: a line with a Gaussian profile.")
     edges: NonNegative = Field(1.0, description="Relative number of edges: a line with one sharp and one soft side.")
-    distance_arcsec: Range = Field((1.5, 5.5), description="Distance of filaments and edges from the centre, arcsec.")
-    extent_arcsec: Range = Field((1.5, 4.0), description="Extent (Gaussian sigma) of filaments and edges, arcsec.")
-    inner_radius_arcsec: Range = Field((1.0, 3.0), description="Radius inside which the light fades out, arcsec.")
+    distance_arcsec: Range = Field((0.8, 5.5), description="Distance of filaments and edges from the centre, arcsec.")
+    extent_arcsec: Range = Field((0.7, 4.0), description="Extent (Gaussian sigma) of filaments and edges, arcsec.")
+    inner_radius_arcsec: Range = Field((0.4, 2.0), description="Radius inside which the light fades out, arcsec.")
     outer_radius_arcsec: Positive = Field(9.0, description="Radius beyond which there is no light, arcsec.")
     scale_with_size: bool = Field(
         False,
