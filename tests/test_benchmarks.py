@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "conversion": ("--objects 16 --size 16 --shard-size 4 --workers 1 --rounds 1", "of plain"),
     "download": ("--objects 20 --chunk 5 --pixels 16 --connections 2 --rounds 1", "download"),
+    "explorer_speed": ("--galaxies 2000 --repeats 1 --kind Flat --no-browser", "rank after a mark"),
     "growth": ("24 6 --per-file 10", "jobs, grown"),
     "index": ("3000 --dimensions 16 --queries 20", "recall@10"),
     "index_memory": ("20000 --dimensions 16 --kind IVF16,PQ8x4fs --shards-per-part 8", "join"),
@@ -29,8 +30,8 @@ SMALL = {
     ),
 }
 
-NO_TABLE = {"explorer_pictures"}
-"""It records the page of a finished run, which tests/explorer/test_browser.py goes through."""
+NO_TABLE = {"active_search", "explorer_pictures"}
+"""They need a finished run. tests/explorer goes through the same code and the same page."""
 
 
 def test_every_benchmark_is_started_here():
