@@ -156,3 +156,10 @@ def test_other_projections_and_frames_go_to_astropy(header):
 def test_coordinates_that_are_not_on_the_sky_are_refused():
     with pytest.raises(TidalkinError, match=r"^42-g\.fits: .*not on the sky"):
         read_cutout(fits_bytes(image_hdu(CTYPE1="WAVE", CTYPE2="X")), "42-g.fits")
+
+
+@pytest.mark.parametrize("matrix", [(1e-5, 1e-5, 1e-5, 1e-5), (0.0, 0.0, 0.0, 0.0), (1e-5, 0.0, 0.0, 0.0)])
+def test_a_wcs_matrix_without_an_inverse_is_refused(matrix):
+    keys = dict(zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), matrix, strict=True))
+    with pytest.raises(TidalkinError, match=r"^42-g\.fits: "):
+        read_cutout(fits_bytes(fits.ImageHDU(np.ones((3, 3)), wcs_header(**keys), name="IMAGE")), "42-g.fits")

@@ -312,4 +312,6 @@ def _general_wcs(header: Header, name: str) -> GeneralProjection:
         raise TidalkinError(f"{name}: has coordinates that astropy cannot read ({_line(error)})") from None
     if not on_sky:
         raise TidalkinError(f"{name}: has coordinates {list(wcs.wcs.ctype)} that are not on the sky")
+    if np.linalg.matrix_rank(wcs.pixel_scale_matrix) < 2:
+        raise TidalkinError(f"{name}: has a WCS whose matrix (CD, or PC with CDELT) has no inverse: correct its header")
     return GeneralProjection(wcs)
