@@ -41,15 +41,22 @@ from tidalkin.stage import lend_package
 lend_package(PACKAGE)
 
 # A file given with --configfile replaces the default configuration and does not mix with it.
+DEFAULT_CONFIG = "config/config.yaml"
+try:
+    # The configuration of a module belongs to the workflow that uses it.
+    if workflow.is_main_process and not workflow.modifier.skip_configfile:
+        # Snakemake has read a file given with --configfile already. The default one is checked before it is read.
+        for file in workflow.configfiles or [DEFAULT_CONFIG]:
+            check_config_file(file)
+except TidalkinError as error:
+    raise WorkflowError(str(error)) from None
+
 if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: DEFAULT_CONFIG
 
 
 try:
-    if workflow.is_main_process:
-        for file in workflow.configfiles:
-            check_config_file(file)
     settings = load_settings(config)
 except TidalkinError as error:
     raise WorkflowError(str(error)) from None

@@ -91,7 +91,7 @@ def test_unknown_objects_folders_and_configurations_are_refused(folder):
         open_run(folder / "no")
     with pytest.raises(TidalkinError, match="no run is named"):
         open_run([])
-    with pytest.raises(TidalkinError, match=r"config/config\.yaml: cannot be read"):
+    with pytest.raises(TidalkinError, match=r"config/config\.yaml cannot be read"):
         _ = run.settings
 
 

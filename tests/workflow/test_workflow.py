@@ -146,6 +146,23 @@ def test_a_key_that_is_given_twice_is_refused_before_any_job(tmp_path, snakemake
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("run: a\n# Sérsic".encode("latin-1"), "config/config.yaml, line 2: the byte 0xe9 is not UTF-8"),
+        (b"run: a\nseed: !!float a", "config/config.yaml, line 2: seed is a, which YAML reads as another number"),
+        (b"", "config/config.yaml, the file holds no key"),
+    ],
+)
+def test_a_default_configuration_that_cannot_be_read_ends_in_one_sentence(tmp_path, snakemake, content, sentence):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_bytes(content)
+    done = snakemake(tmp_path, check=False)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def folder_config(folder: Path) -> dict:
     """Change TINY to read the FITS files of ``folder`` by its catalog.csv."""
     config = copy.deepcopy(TINY)

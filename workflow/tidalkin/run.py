@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from tidalkin import config
-from tidalkin.errors import TidalkinError, first_line
+from tidalkin.errors import TidalkinError
 from tidalkin.search.files import RunFiles, names_of
 
 if TYPE_CHECKING:
@@ -443,18 +443,10 @@ def load_run_settings(configfile: Path, run: Path) -> config.Settings:
     TidalkinError
         If it cannot be read, or is of another run.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(configfile.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise TidalkinError(
-            f"--configfile {configfile}: cannot be read ({reason}): name the configuration that {run} was made with"
-        ) from None
-    if not isinstance(content, dict):
-        raise TidalkinError(f"--configfile {configfile}: is not a configuration: name the one that {run} was made with")
-    config.check_config_file(configfile)
+        content = config.read_config_file(configfile)
+    except TidalkinError as error:
+        raise TidalkinError(f"{error}; --configfile names the configuration that {run} was made with") from None
     settings = config.load_settings(content)
     name = absolute_path(run).name
     if settings.run != name:
@@ -484,13 +476,11 @@ def explorer_settings(run: Path, configfile: Path | None) -> config.Settings:
 
 def _run_of(configfile: Path) -> str | None:
     """Return the name of the run that a file configures, if it does."""
-    import yaml
-
     try:
-        content = yaml.safe_load(configfile.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = config.read_config_file(configfile)
+    except TidalkinError:
         return None
-    return str(content.get("run", config.Settings().run)) if isinstance(content, dict) else None
+    return str(content.get("run", config.Settings().run))
 
 
 def absolute_path(path: Path) -> Path:

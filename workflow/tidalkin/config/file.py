@@ -15,18 +15,20 @@ from typing import Any
 
 import yaml
 
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 _NUMBERS = {
     "tag:yaml.org,2002:int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
     "tag:yaml.org,2002:float": re.compile(r"[-+]?([0-9]*\.?[0-9]+|[0-9]+\.)([eE][-+]?[0-9]+)?|[-+]?\.(inf|nan)", re.I),
 }
+_BOOLEAN = re.compile("yes|no|true|false|on|off", re.I)
+_YAML = "tag:yaml.org,2002:"
+_TYPES = {f"{_YAML}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
+"""Types of a configuration's values and keys."""
 
 
 def check_config_file(path: str | Path) -> None:
-    """Refuse equal keys in one section, and numbers that are not written in decimal digits.
-
-    A file that is neither JSON nor YAML is left to the reader that takes its values.
+    """Refuse a file that cannot be read, equal keys, odd numbers and odd types.
 
     Parameters
     ----------
@@ -38,18 +40,80 @@ def check_config_file(path: str | Path) -> None:
     TidalkinError
         With one sentence for each fault, which names the file, the line and the key.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    read_config_file(path)
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The configuration, JSON or YAML.
+
+    Returns
+    -------
+    dict
+        Its keys and values, which are not checked.
+
+    Raises
+    ------
+    TidalkinError
+        With one sentence for each fault, which names the file, the line and the key.
+    """
+    text = _read_text(path)
     try:
-        faults = _json_faults(text)
-    except ValueError:
-        try:
-            # Snakemake reads one document; its values have the types of YAML 1.1, as here.
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError:
-            return
-        faults = list(_yaml_faults(node, "", set())) if node else []
+        faults, content = _parse(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        faults, content = [_syntax_fault(error, text)], None
+    except ValueError as error:  # Python converts no number of more than 4,300 digits
+        faults, content = [f"a value cannot be read ({first_line(error)}): correct it"], None
+    if not faults and not isinstance(content, dict):
+        held = "no key" if content is None else f"a {'list' if isinstance(content, list) else 'text'} instead of keys"
+        faults = [f"the file holds {held}: write keys and their values, like `run: my_run`"]
     if faults:
         raise TidalkinError("\n".join(f"config: {path}, {fault}" for fault in faults))
+    assert isinstance(content, dict)
+    return content
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise TidalkinError(f"config: {path} cannot be read ({error.strerror}): name a file in YAML or JSON") from None
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = content[error.start]
+        raise TidalkinError(
+            f"config: {path}, line {line}: the byte 0x{byte:02x} is not UTF-8: save the file as UTF-8 text"
+        ) from None
+
+
+def _parse(text: str) -> tuple[list[str], Any]:
+    """Return the faults of a configuration and, if there are none, its content."""
+    try:
+        return _json_faults(text), json.loads(text)
+    except ValueError:
+        # Snakemake reads one document; its values have the types of YAML 1.1, as here.
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        faults = list(_yaml_faults(node, "", set())) if node else []
+        return faults, None if faults else yaml.safe_load(text)
+
+
+def _syntax_fault(error: yaml.YAMLError | RecursionError, text: str) -> str:
+    """Tell where a file is not YAML."""
+    if isinstance(error, RecursionError):
+        return "its lists or sections are nested too deeply: write it with fewer brackets"
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f"line {line}: the character {chr(error.character)!r} is not allowed in YAML: remove it"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        line = error.problem_mark.line + 1
+        return f"line {line}: it is not valid YAML ({error.problem}): correct it; indent with spaces"
+    return f"it is not valid YAML ({first_line(error)}): correct it"
 
 
 def _json_faults(text: str) -> list[str]:
@@ -74,7 +138,9 @@ def _yaml_faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[str]:
     if id(node) in seen:
         return
     seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
+    if odd := _type_fault(node, key):
+        yield odd
+    elif isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for name, value in node.value:
             path = f"{key}.{name.value}" if key else str(name.value)
@@ -95,3 +161,17 @@ def _yaml_faults(node: yaml.Node, key: str, seen: set[int]) -> Iterator[str]:
                 f"line {node.start_mark.line + 1}: {key} is {node.value}, which YAML reads as another number: "
                 "write it in decimal digits, or in quotes if it is text"
             )
+
+
+def _type_fault(node: yaml.Node, key: str) -> str | None:
+    """Describe a value of an odd YAML type, such as a set or a date."""
+    line = node.start_mark.line + 1
+    name = node.tag.replace(_YAML, "!!")
+    if node.tag not in _TYPES:
+        if isinstance(node, yaml.ScalarNode):
+            return f"line {line}: {key} is {node.value}, which YAML reads as {name}: write it in quotes if it is text"
+        where = key or "the file"
+        return f"line {line}: {where} is a {name} of YAML: write a list, like [a, b], or a section, like {{a: 1}}"
+    if name == "!!bool" and not _BOOLEAN.fullmatch(node.value):
+        return f"line {line}: {key} is {node.value}, which is neither true nor false: write one of the two"
+    return None

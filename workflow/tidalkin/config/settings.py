@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -125,13 +125,13 @@ class Settings(Section):
         return self
 
 
+_RUN_NAME = "must begin with a letter or a digit; letters, digits, `_`, `.` and `-` may follow"
 _MEANINGS = {
     "model_type": "must be a section, with keys and their values below it",
     "dict_type": "must be a section, with keys and their values below it",
     "tuple_type": "must be a list, like [a, b]",
     "list_type": "must be a list, like [a, b]",
     "string_type": "must be text: write it in quotes",
-    "string_pattern_mismatch": "must begin with a letter or a digit; letters, digits, `_`, `.` and `-` may follow",
 }
 """Sentences for the types of pydantic's errors whose own words are those of a programmer."""
 
@@ -159,6 +159,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     if error["type"] == "invalid_key" or location[-1:] == ("[key]",):
         return f"config: {key.removesuffix('.[key]')}: a key must be text: write it in quotes"
     message = _MEANINGS.get(error["type"], message)
+    if error["type"] == "string_pattern_mismatch" and location == ("run",):
+        message = _RUN_NAME
     # A password may be in an address, wherever the address stands.
     value = re.sub(r"(?<=//)[^'\"]*@", "***@", repr(error["input"]))
     return f"config: {key} is {value}: {message[0].lower()}{message[1:]}"
@@ -188,9 +190,38 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
         With one sentence per fault: key, value, what is allowed.
     """
     try:
-        return Settings.model_validate(dict(config))
+        return Settings.model_validate(_plain(config))
     except ValidationError as error:
         raise TidalkinError("\n".join(_sentence(fault) for fault in _own_faults(error))) from None
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration, if it holds only types that a YAML file without tags has.
+
+    pydantic takes a set for a list, in an order that changes from run to run, and bytes for text.
+    """
+    faults = list(_odd_values(config, "", set()))
+    if faults:
+        raise TidalkinError("\n".join(faults))
+    return dict(config)
+
+
+def _odd_values(value: Any, key: str, seen: set[int]) -> Iterator[str]:
+    """List the values of odd types.
+
+    ``seen`` holds the identities of the sections and lists that were checked.
+    """
+    if isinstance(value, Mapping | list | tuple):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        parts = value.items() if isinstance(value, Mapping) else ((None, part) for part in value)
+        for name, part in parts:
+            below = [key] * bool(key) + ([] if name is None else [str(name)])
+            yield from _odd_values(part, ".".join(below), seen)
+    elif value is not None and not isinstance(value, str | int | float):
+        kind = type(value).__name__
+        yield f"config: {key} is {value!r}, a {kind}: write text, a number, a list like [a, b] or a section"
 
 
 def config_digest(*sections: Any) -> str:
