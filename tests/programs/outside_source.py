@@ -19,6 +19,7 @@ class FlatSource:
         """Keys of `cutouts.flat`."""
 
         level: float = Field(1.0, ge=0)
+        filter: str = Field("r", pattern="^[a-z]$")
 
     def __init__(self, level: float) -> None:
         self.level = level

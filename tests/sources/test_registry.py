@@ -46,7 +46,7 @@ def test_every_built_in_source_can_be_loaded_and_opened(name: str) -> None:
 @pytest.mark.usefixtures("installed")
 def test_a_source_of_another_package_is_fetched_from_with_its_own_settings(tmp_path: Path) -> None:
     settings = load_settings(configuration(source="flat", bands=["g", "r"], flat={"level": 3.5}))
-    assert settings.cutouts.content()["flat"] == {"level": 3.5}
+    assert settings.cutouts.content()["flat"] == {"level": 3.5, "filter": "r"}
     assert load_settings(settings.model_dump(mode="json")) == settings
     ledger = fetch_chunk(OBJECTS, settings.cutouts, 0, tmp_path / "0.tar", tmp_path / "0.ledger.parquet")
     assert ledger["status"].tolist() == ["ok"] * 4
@@ -55,11 +55,13 @@ def test_a_source_of_another_package_is_fetched_from_with_its_own_settings(tmp_p
 
 @pytest.mark.usefixtures("installed")
 def test_the_settings_of_another_package_have_its_defaults_and_are_checked_by_it() -> None:
-    assert load_settings(configuration(source="flat")).cutouts.content()["flat"] == {"level": 1.0}
+    assert load_settings(configuration(source="flat")).cutouts.content()["flat"] == {"level": 1.0, "filter": "r"}
     wrong = {"flat.level: ": {"level": -1}, "flat.levl: ": {"levl": 1}, "flat must hold settings": 5}
     for sentence, values in wrong.items():
         with pytest.raises(TidalkinError, match=f"config: cutouts: {sentence}"):
             load_settings(configuration(source="flat", flat=values))
+    with pytest.raises(TidalkinError, match=r"cutouts: flat.filter: .* should match pattern '\^\[a-z\]\$'"):
+        load_settings(configuration(source="flat", flat={"filter": "R"}))
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones(installed: None) -> None:
