@@ -79,7 +79,7 @@ def test_the_help_says_what_is_asked_for_what_is_passed_on_and_how_it_ends(folde
         (["--run", "results/waiting"], "--run results/waiting: no chunk of cutouts is finished here"),
         (["--run", "results/holed"], "config: config/config.yaml cannot be read (No such file"),
         (["--run", "results/holed", "--configfile", "whole.json"], "is of run 'whole', not of 'holed'"),
-        (["--run", "results/holed", "--configfile", "list.yaml"], "config: list.yaml, the file holds a list instead of keys"),
+        (["--run", "results/holed", "--configfile", "list.yaml"], "list.yaml, the file holds a list instead of keys"),
     ],
 )
 def test_bad_use_is_refused_in_one_sentence_with_status_1(folder, arguments, sentence):
