@@ -1,7 +1,7 @@
 """Measure how many positive galaxies a person finds: ``python benchmarks/active_search.py results/demo active.png``.
 
 A run whose catalog has labels is judged by its own labels, twenty galaxies at a time, by several strategies. The
-prevalence is changed by leaving galaxies out. The table has the positive galaxies found, averaged over the seeds, and
+prevalence is changed by leaving galaxies out. The tables have the positive galaxies found, averaged over the seeds, and
 the aims. The picture has the curves. ``--example`` and ``--start`` limit what is done.
 
 The strategies:
@@ -21,6 +21,7 @@ The strategies:
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -225,46 +226,41 @@ class Result:
     """Share of the visible positives among the first 20 % of the galaxies."""
 
 
-def sessions(survey: Survey, brightness: npt.NDArray[np.float64], seeds: int, starts: list[str]) -> list[Result]:
-    """Judge with every strategy, prevalence, start and seed."""
+def sessions(
+    survey: Survey, brightness: npt.NDArray[np.float64], prevalence: float, seeds: int, starts: list[str]
+) -> list[Result]:
+    """Judge with every strategy, start and seed."""
     ranker = Ranker(survey)
     is_positive = np.array([label not in ("", "none") for label in survey.labels])
     rows = np.sort(survey.catalog_rows)
     results = []
-    for prevalence in PREVALENCES:
-        for seed in range(seeds):
-            random = np.random.default_rng([seed, round(1000 * prevalence)])
-            part = part_of(rows, is_positive, prevalence, random)
-            visible = part[is_positive[part] & (brightness[part] <= VISIBLE)]
-            example = int(random.choice(visible))
-            for start in starts:
-                chosen = example if start == "example" else None
-                pool = part[part != chosen]
-                seen = visible[visible != chosen]
+    for seed in range(seeds):
+        random = np.random.default_rng([seed, round(1000 * prevalence)])
+        part = part_of(rows, is_positive, prevalence, random)
+        visible = part[is_positive[part] & (brightness[part] <= VISIBLE)]
+        example = int(random.choice(visible))
+        for start in starts:
+            chosen = example if start == "example" else None
+            pool = part[part != chosen]
+            seen = visible[visible != chosen]
 
-                def result(
-                    name: str,
-                    order: Rows,
-                    pool: Rows = pool,
-                    seen: Rows = seen,
-                    prevalence: float = prevalence,
-                    start: str = start,
-                    seed: int = seed,
-                ) -> None:
-                    looked_at = order[: round(0.2 * len(pool))]
-                    found = np.cumsum(is_positive[order])[:MOST_JUDGED]
-                    share = float(np.isin(seen, looked_at).mean()) if len(seen) else np.nan
-                    results.append(Result(prevalence, start, name, seed, len(pool), found, share))
+            def result(
+                name: str, order: Rows, pool: Rows = pool, seen: Rows = seen, start: str = start, seed: int = seed
+            ) -> None:
+                looked_at = order[: round(0.2 * len(pool))]
+                found = np.cumsum(is_positive[order])[:MOST_JUDGED]
+                share = float(np.isin(seen, looked_at).mean()) if len(seen) else np.nan
+                results.append(Result(prevalence, start, name, seed, len(pool), found, share))
 
-                def session(pool: Rows = pool, chosen: int | None = chosen, seed: int = seed) -> Session:
-                    return Session(survey, ranker, pool, is_positive, chosen, np.random.default_rng(seed))
+            def session(pool: Rows = pool, chosen: int | None = chosen, seed: int = seed) -> Session:
+                return Session(survey, ranker, pool, is_positive, chosen, np.random.default_rng(seed))
 
-                for name, strategy in STRATEGIES.items():
-                    if name != "one example" or chosen is not None:
-                        result(name, judge(session(), strategy))
-                result("ceiling", ceiling(session()))
-                result("perfect", pool[np.argsort(~is_positive[pool], kind="stable")])
-            print(f"prevalence {prevalence:.2f}, seed {seed}", flush=True)
+            for name, strategy in STRATEGIES.items():
+                if name != "one example" or chosen is not None:
+                    result(name, judge(session(), strategy))
+            result("ceiling", ceiling(session()))
+            result("perfect", pool[np.argsort(~is_positive[pool], kind="stable")])
+        print(f"prevalence {prevalence:.2f}, seed {seed}", file=sys.stderr, flush=True)
     return results
 
 
@@ -281,6 +277,13 @@ def table(results: list[Result]) -> pd.DataFrame:
         for one in results
     ]
     return pd.DataFrame(rows).groupby(["prevalence", "start", "strategy"], sort=False).mean().reset_index()
+
+
+def show(results: list[Result]) -> None:
+    """Print a table of each prevalence and start."""
+    for (prevalence, origin), part in table(results).groupby(["prevalence", "start"], sort=False):
+        print(f"\n{prevalence} positive, start from the {origin}\n")
+        print(part.drop(columns=["prevalence", "start"]).to_string(index=False, float_format="%.2f"), flush=True)
 
 
 def curves(results: list[Result], prevalence: float, start: str) -> dict[str, npt.NDArray[np.float64]]:
@@ -338,11 +341,17 @@ def main(
 ) -> None:
     """Measure a run."""
     survey = Survey(run)
-    results = sessions(survey, survey.column(brightness).astype(np.float64), seeds, start)
-    for (prevalence, origin), part in table(results).groupby(["prevalence", "start"], sort=False):
-        print(f"\n{prevalence} positive, start from the {origin}\n")
-        print(part.drop(columns=["prevalence", "start"]).to_string(index=False, float_format="%.2f"))
-    print("\n| prevalence | start | worst against prior | against GP-EI | of ceiling at 200 | of random | visible |")
+    magnitudes = survey.column(brightness).astype(np.float64)
+    results = []
+    for prevalence in PREVALENCES:
+        part = sessions(survey, magnitudes, prevalence, seeds, start)
+        show(part)
+        results += part
+    print(
+        "\n| prevalence | start | worst against prior | against GP-EI | of ceiling at 200 | of random | visible |\n"
+        + "|---" * 7
+        + "|"
+    )
     print("\n".join(aims(results)))
     draw(results, picture)
 
