@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { get, post } from "./api";
-import { useShared } from "./hooks";
+import { useSending, useShared } from "./hooks";
 import { askOf, changed, go, lookOf, type Tab } from "./place";
 
 interface Props {
@@ -81,6 +81,7 @@ export function Starts({ params }: { params: URLSearchParams }) {
 /** How pictures are drawn, how many, and the export of the list. */
 export function LookControls({ tab, params, withWeight = false }: Props & { withWeight?: boolean }) {
   const { meta } = useShared();
+  const send = useSending();
   const set = (name: string, value: string | string[] | null) => go(tab, changed(params, { [name]: value }), true);
   const ask = askOf(params).toString();
   const composites = [[], ...meta.bands.map((band) => [band])];
@@ -143,6 +144,9 @@ export function LookControls({ tab, params, withWeight = false }: Props & { with
             {kind}
           </a>
         ))}
+        <button onClick={() => void send(`table?${ask}`)} title="Send this list to TOPCAT, Aladin or DS9 through their SAMP hub">
+          send to TOPCAT
+        </button>
       </span>
       <button onClick={() => go("judge", params)} title="Judge the galaxies of this list one by one">
         Judge this list

@@ -1,6 +1,6 @@
 import type { Described } from "./api";
 import { drawn, Marks, useLoaded, type Look } from "./grid";
-import { useFetched, useShared } from "./hooks";
+import { useFetched, useSending, useShared } from "./hooks";
 
 interface DetailsProps {
   id: string | null;
@@ -41,6 +41,7 @@ export function Large({ id, look }: { id: string | null; look: Look }) {
 
 function Facts({ galaxy, blind }: { galaxy: Described; blind: boolean }) {
   const own = new Set(["object_id", "ra", "dec", "label"]);
+  const send = useSending();
   return (
     <div class="facts">
       <p class="name">
@@ -64,6 +65,9 @@ function Facts({ galaxy, blind }: { galaxy: Described; blind: boolean }) {
             {name}
           </a>
         ))}
+        <button onClick={() => void send(`position?id=${galaxy.id}`)} title="Show this position in Aladin or DS9 through their SAMP hub">
+          send to Aladin
+        </button>
       </p>
       <table class="columns">
         <tbody>

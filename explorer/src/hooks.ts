@@ -7,6 +7,7 @@ export interface Shared {
   progress: Progress | null;
   keys: Map<string, string>; // the label of each key
   fail: (error: unknown) => void;
+  tell: (news: string) => void;
   judge: (galaxy: Galaxy, label: string, milliseconds?: number) => Promise<boolean>;
   undo: () => Promise<string | null>;
 }
@@ -107,5 +108,18 @@ export function useJudging(fail: (error: unknown) => void, refresh: () => Promis
         return null;
       }
     },
+  };
+}
+
+/** Send a list or a position to the programs that a SAMP hub connects, such as TOPCAT and Aladin. */
+export function useSending(): (path: string) => Promise<void> {
+  const { fail, tell } = useShared();
+  return async (path) => {
+    try {
+      const { receivers } = await post<{ receivers: string[] }>(`api/samp/${path}`);
+      tell(`sent to ${receivers.join(", ")}`);
+    } catch (error) {
+      fail(error);
+    }
   };
 }

@@ -13,15 +13,16 @@ const VIEWS = { search: Search, judge: Judge, rank: Rank, map: MapView };
 
 function App({ meta }: { meta: Meta }) {
   const place = usePlace();
-  const [fault, setFault] = useState<string | null>(null);
-  const fail = (error: unknown) => setFault(error instanceof Error ? error.message : String(error));
+  const [banner, setBanner] = useState<{ text: string; isFault: boolean } | null>(null);
+  const fail = (error: unknown) => setBanner({ text: error instanceof Error ? error.message : String(error), isFault: true });
+  const tell = (text: string) => setBanner({ text, isFault: false });
   const { progress, refresh } = useProgress(fail);
   const judging = useJudging(fail, refresh);
-  useEffect(() => setFault(null), [place]);
+  useEffect(() => setBanner(null), [place]);
   const View = VIEWS[place.tab];
   const tabs = (Object.keys(VIEWS) as Tab[]).filter((tab) => tab !== "map" || meta.has_sky_map);
   return (
-    <SharedContext.Provider value={{ meta, progress, keys: keysOf(meta.labels), fail, ...judging }}>
+    <SharedContext.Provider value={{ meta, progress, keys: keysOf(meta.labels), fail, tell, ...judging }}>
       <header>
         <b class="brand">tidalkin</b>
         <span class="run">{meta.run}</span>
@@ -41,9 +42,9 @@ function App({ meta }: { meta: Meta }) {
         </span>
         <span class="who">{meta.who}</span>
       </header>
-      {fault && (
-        <p class="banner" role="alert">
-          {fault} <button onClick={() => setFault(null)}>close</button>
+      {banner && (
+        <p class={banner.isFault ? "banner" : "banner news"} role={banner.isFault ? "alert" : "status"}>
+          {banner.text} <button onClick={() => setBanner(null)}>close</button>
         </p>
       )}
       <View {...place} />

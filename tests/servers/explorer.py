@@ -71,7 +71,11 @@ def served(run, who="ada"):
     explorer = Explorer(Survey(run), settings(), who)
     server = uvicorn.Server(
         uvicorn.Config(
-            Guard(create_app(explorer), TOKEN), port=0, log_level="warning", timeout_graceful_shutdown=1, lifespan="off"
+            Guard(create_app(explorer, TOKEN), TOKEN),
+            port=0,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            lifespan="off",
         )
     )
     thread = threading.Thread(target=server.run, daemon=True)

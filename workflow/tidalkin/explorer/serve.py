@@ -54,7 +54,7 @@ def serve(run: str | Path, settings: config.Settings, *, host: str, port: int, w
     )
     shown = "localhost" if host in LOCAL_HOSTS else (socket.getfqdn() if host in ("0.0.0.0", "::") else host)
     link = f"http://{shown}:{port}/?token={token}"
-    app = Guard(create_app(explorer), token, hosts)
+    app = Guard(create_app(explorer, token), token, hosts)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -15,6 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,7 @@ from tidalkin.explorer.labels import LabelBook, Mark, Verdict, new_mark, verdict
 from tidalkin.explorer.pictures import SHEET_COLUMNS, Pictures
 from tidalkin.explorer.positions import locate
 from tidalkin.explorer.rank import Offer, Ranker, offers
+from tidalkin.explorer.samp import send_position, send_table
 from tidalkin.explorer.survey import Survey, load_uploaded
 from tidalkin.search.outside import OutsideGalaxy
 
@@ -204,13 +206,15 @@ class Explorer:
         return described
 
 
-def create_app(explorer: Explorer) -> FastAPI:
+def create_app(explorer: Explorer, token: str) -> FastAPI:
     """Make the application: the API below ``/api/`` and the page.
 
     Parameters
     ----------
     explorer : Explorer
         The state that it serves.
+    token : str
+        The secret of the guard. Addresses that are sent to other programs hold it.
 
     Returns
     -------
@@ -225,6 +229,7 @@ def create_app(explorer: Explorer) -> FastAPI:
     _add_pictures(app, explorer)
     _add_map(app, explorer)
     _add_labels(app, explorer)
+    _add_samp(app, explorer, token)
     app.mount("/", StaticFiles(directory=PAGE, html=True, check_dir=False))
     return app
 
@@ -426,6 +431,27 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
     async def events(request: Request) -> StreamingResponse:
         """Tell the page when labels change."""
         return StreamingResponse(_changes(request, book), media_type="text/event-stream")
+
+
+def _add_samp(app: FastAPI, explorer: Explorer, token: str) -> None:
+    """Add messages to other programs, such as TOPCAT and Aladin."""
+    survey = explorer.survey
+
+    @app.post("/api/samp/table")
+    def table(request: Request, ask: Annotated[Ask, Query()]) -> dict[str, list[str]]:
+        """Send the address of a list of galaxies as a VOTable."""
+        explorer.find(ask)  # a fault is said here, not in the other program
+        pairs = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
+        # The other program is on this machine, where no tunnel changes the port.
+        port = request.scope["server"][1]
+        url = request.url.replace(path="/api/export.vot", query=urlencode([*pairs, ("token", token)]), port=port)
+        return {"receivers": send_table(str(url), f"{survey.name}: {ask.start}")}
+
+    @app.post("/api/samp/position")
+    def position(id: ObjectId) -> dict[str, list[str]]:
+        """Send the position of a galaxy."""
+        row = int(survey.rows_of([id])[0])
+        return {"receivers": send_position(float(survey.ra[row]), float(survey.dec[row]))}
 
 
 async def _changes(request: Request, book: LabelBook) -> AsyncIterator[str]:
