@@ -1,16 +1,17 @@
-import type { Described } from "./api";
+import type { Described, Galaxy } from "./api";
 import { drawn, Marks, useLoaded, type Look } from "./grid";
 import { useFetched, useSending, useShared } from "./hooks";
 
 interface DetailsProps {
   id: string | null;
   look: Look;
+  listed?: Galaxy[]; // the list on the page, whose similarity or probability is shown
   blind?: boolean; // whether to hide what would sway a judgement
   children?: preact.ComponentChildren;
 }
 
 /** The large image of one galaxy, and all that is known of it. The panel keeps its size while it loads. */
-export function Details({ id, look, blind = false, children }: DetailsProps) {
+export function Details({ id, look, listed = [], blind = false, children }: DetailsProps) {
   const { progress } = useShared();
   const { value } = useFetched<Described[]>(id ? `api/galaxy?id=${id}` : null, progress?.version);
   const galaxy = value?.[0];
@@ -18,7 +19,7 @@ export function Details({ id, look, blind = false, children }: DetailsProps) {
     <aside class="details">
       <Large id={id} look={look} />
       {children}
-      {galaxy && <Facts galaxy={galaxy} blind={blind} />}
+      {galaxy && <Facts galaxy={{ ...listed.find((one) => one.id === galaxy.id), ...galaxy }} blind={blind} />}
     </aside>
   );
 }
@@ -53,6 +54,8 @@ function Facts({ galaxy, blind }: { galaxy: Described; blind: boolean }) {
           {!blind && galaxy.score !== undefined && (
             <Row name="debris score" value={`${galaxy.score.toFixed(2)} (${galaxy.percentile?.toFixed(1)} %)`} />
           )}
+          {!blind && galaxy.similarity !== undefined && <Row name="similarity" value={galaxy.similarity.toFixed(3)} />}
+          {!blind && typeof galaxy.probability === "number" && <Row name="probability" value={galaxy.probability.toFixed(3)} />}
           {!blind && galaxy.label && <Row name="catalog label" value={galaxy.label} />}
           {!blind && Object.entries(galaxy.marks).map(([who, label]) => (
             <Row key={who} name={`judged by ${who}`} value={label} />

@@ -4,7 +4,7 @@ import { get, type Meta } from "./api";
 import { keysOf, SharedContext, useJudging, useProgress } from "./hooks";
 import { Judge } from "./judge";
 import { MapView } from "./map";
-import { go, lookOf, usePlace, type Tab } from "./place";
+import { changed, go, lookOf, usePlace, type Tab } from "./place";
 import { Rank } from "./rank";
 import { Search } from "./search";
 import "./style.css";
@@ -35,9 +35,9 @@ function App({ meta }: { meta: Meta }) {
         </nav>
         <span class="counts">
           {Object.entries(progress?.counts ?? {}).map(([label, n]) => (
-            <span key={label}>
+            <button key={label} title="Show these galaxies" onClick={() => go("search", judgedAs(place.params, label))}>
               {label} <b>{n}</b>
-            </span>
+            </button>
           ))}
         </span>
         <span class="who">{meta.who}</span>
@@ -50,6 +50,10 @@ function App({ meta }: { meta: Meta }) {
       <View {...place} />
     </SharedContext.Provider>
   );
+}
+
+function judgedAs(params: URLSearchParams, label: string): URLSearchParams {
+  return changed(withoutCount(lookOf(params)), { start: "labels", label });
 }
 
 function withoutCount(params: URLSearchParams): URLSearchParams {

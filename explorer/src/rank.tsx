@@ -20,7 +20,7 @@ export function Rank({ params }: Place) {
     <div class="view">
       <LookControls tab="rank" params={changed(params, { start: "rank" })} />
       <div class="columns-of-view">
-        <Details id={hovered ?? value?.galaxies[0]?.id ?? null} look={look}>
+        <Details id={hovered ?? value?.galaxies[0]?.id ?? null} look={look} listed={value?.galaxies}>
           <Audit />
         </Details>
         <section class={busy ? "list busy" : "list"}>

@@ -13,7 +13,7 @@ interface Listed {
 
 /** Look-alikes of examples, or a list to start from. */
 export function Search({ params }: Place) {
-  const { progress, meta } = useShared();
+  const { progress, meta, keys } = useShared();
   const look = lookFrom(params);
   const path = `api/galaxies?${askOf(params)}`;
   const { value, error, busy, of } = useFetched<Listed>(path, progress?.version);
@@ -45,11 +45,11 @@ export function Search({ params }: Place) {
       <Starts params={params} />
       <LookControls tab="search" params={params} withWeight={params.get("start") === "similar"} />
       <div class="columns-of-view">
-        <Details id={shownId} look={look}>
+        <Details id={shownId} look={look} listed={value?.galaxies}>
           <Examples params={params} look={look} />
         </Details>
         <section class={busy ? "list busy" : "list"}>
-          <p class="heading">{headingOf(listed.current, value, error)}</p>
+          <p class="heading">{headingOf(listed.current, value, error, keys)}</p>
           {value && <Grid galaxies={value.galaxies} look={look} onPick={pick} onHover={(galaxy) => setHovered(galaxy.id)} />}
         </section>
       </div>
@@ -57,19 +57,26 @@ export function Search({ params }: Place) {
   );
 }
 
-function headingOf(params: URLSearchParams, listed: Listed | null, error: Error | null): preact.ComponentChildren {
+function headingOf(
+  params: URLSearchParams,
+  listed: Listed | null,
+  error: Error | null,
+  keys: Map<string, string>,
+): preact.ComponentChildren {
   if (error) return <span class="fault">{error.message}</span>;
   if (!listed) return " ";
   const total = listed.total.toLocaleString("en");
   const n = listed.galaxies.length;
-  const hint = "click: look-alikes; shift-click: also like this; alt-click: unlike this";
+  const letters = [...keys.keys()].filter((key) => /[a-z]/.test(key));
+  const hint = `click: look-alikes; shift-click: also like this; alt-click: unlike this; ${letters.join(", ")}: judge it`;
+  const label = params.get("label");
   const distance = params.get("distance");
   const names: Record<string, string> = {
     similar: `the ${n} most similar of ${total} galaxies`,
     ranking: `the first ${n} of ${total} galaxies`,
     unusual: `the ${n} most unusual of ${total} galaxies`,
     random: `${n} of ${total} galaxies, at random`,
-    labels: `${n} of ${total} judged galaxies`,
+    labels: `${n} of ${total} judged galaxies${label ? `, ${label}` : ""}`,
     rank: `the ${n} most likely of ${total} galaxies`,
     lasso: `${n} of ${total} selected galaxies`,
   };

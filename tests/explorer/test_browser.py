@@ -153,6 +153,27 @@ def test_two_pages_see_each_others_marks(page, link):
     assert second.text_content(f".tile[data-id='{first}'] .mark") == "shell"
 
 
+def test_a_count_in_the_header_lists_its_galaxies(page, link):
+    page.goto(link)
+    first, second, *_ = tiles(page)
+    for identity, key in ((first, "h"), (second, "n")):
+        page.hover(f".tile[data-id='{identity}']")
+        page.keyboard.press(key)
+        page.wait_for_selector(f".tile[data-id='{identity}'] .mark")
+    page.click(".counts >> text=shell")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('judged galaxies, shell')")
+    assert tiles(page) == [first]
+
+
+def test_without_a_samp_hub_the_page_says_what_to_start(page, run_to_judge, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # a hub of the person stays out of it
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        tiles(page)
+        page.click("text=send to TOPCAT")
+        assert "start TOPCAT or Aladin" in page.text_content(".banner")
+
+
 def test_a_fits_file_is_uploaded_and_a_broken_one_refused(page, link, explored_run, tmp_path):
     page.goto(link)
     page.set_input_files("input[name=upload]", {"name": "x.fits", "mimeType": "", "buffer": b"no FITS file"})

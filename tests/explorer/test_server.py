@@ -160,6 +160,15 @@ def test_a_list_is_exported_in_every_format(client, kind):
     assert {"rank", "ra", "dec", "similarity", "debris_score", "label"} <= set(table.colnames)
 
 
+def test_the_export_of_judged_galaxies_is_longer_than_the_page(judging):
+    for object_id in (1007, 1011, 1015):
+        judge(judging, object_id, "tidal")
+    judge(judging, 1020, "not")
+    assert len(ids_of(judging, start="labels", k=2)) == 2
+    content = get(judging, "export.csv", start="labels", label="tidal", k=2).content
+    assert pd.read_csv(io.BytesIO(content))["object_id"].tolist() == [1007, 1011, 1015]
+
+
 def test_an_uploaded_galaxy_finds_itself(client, explored_run, tmp_path):
     content = one_file(explored_run, tmp_path, 1007)
     digest = client.post("/api/upload", content=content).json()["upload"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -39,6 +40,15 @@ class Ask(BaseModel):
     seed: int = Field(1, ge=0, le=2**31 - 1)
     label: str = ""
     polygon: tuple[float, ...] = ()
+
+    def for_export(self) -> Ask:
+        """Return the request for a file.
+
+        A selection and the judged galaxies are exported whole, not the part on the page.
+        """
+        if self.start not in ("lasso", "labels"):
+            return self
+        return self.model_copy(update={"offset": 0, "k": sys.maxsize})
 
 
 @dataclass(frozen=True)

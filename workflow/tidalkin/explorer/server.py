@@ -286,7 +286,7 @@ def _add_lists(app: FastAPI, explorer: Explorer) -> None:
         if kind not in MEDIA_TYPES:
             raise TidalkinError(f"format {kind!r} is unknown: use one of {', '.join(MEDIA_TYPES)}")
         judged = {verdict.object_id: verdict for verdict in explorer.verdicts()}
-        content = encode(table_of(explorer.find(ask), survey, judged), kind)
+        content = encode(table_of(explorer.find(ask.for_export()), survey, judged), kind)
         name = f"tidalkin-{survey.name}-{ask.start}.{kind}"
         return Response(
             content, media_type=MEDIA_TYPES[kind], headers={"Content-Disposition": f'attachment; filename="{name}"'}
