@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -113,16 +113,21 @@ def _card_block(content: bytes, start: int, name: str) -> tuple[bytes, int]:
     raise TidalkinError(f"{name}: is cut short in the header at byte {start}: fetch or copy the file again")
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a header's value is a number. T and F are not, though Python takes them for 1 and 0."""
+    return type(value) in (int, float)
+
+
 def _integer(header: Header, key: str, name: str, default: int | None = None) -> int:
     value = header.get(key, default)
-    if type(value) is not int:  # T is not a number
+    if not (_is_number(value) and isinstance(value, int)):
         raise TidalkinError(f"{name}: has {key} = {value!r} in a FITS header where a whole number is due")
     return value
 
 
 def _number(header: Header, key: str, name: str, default: float) -> float:
     value = header.get(key, default)
-    if type(value) not in (int, float):
+    if not _is_number(value):
         raise TidalkinError(f"{name}: has {key} = {value!r} in a FITS header where a number is due")
     return value
 

@@ -30,6 +30,7 @@ from tidalkin.cutouts.fits_fast import (
     _Cards,
     _cards,
     _integer,
+    _is_number,
     _line,
     _number,
     _Plane,
@@ -214,8 +215,7 @@ def _nanojansky_per_count(image: Header, primary: Header, name: str) -> float:
     """
     counts_of_magnitude_zero = _first("FLUXMAG0", image, primary)
     if counts_of_magnitude_zero is not None:
-        # T is not a number.
-        if type(counts_of_magnitude_zero) not in (int, float) or not 0 < counts_of_magnitude_zero < math.inf:
+        if not (_is_number(counts_of_magnitude_zero) and 0 < counts_of_magnitude_zero < math.inf):
             raise TidalkinError(
                 f"{name}: has FLUXMAG0 = {counts_of_magnitude_zero!r}, but it must be a positive number"
             )
@@ -260,7 +260,7 @@ def _band(filter_name: object) -> str | None:
 
 
 def _psf_fwhm(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and type(value) is not bool and value > 0 else math.nan
+    return float(value) if _is_number(value) and value > 0 else math.nan
 
 
 def _wcs(header: Header, name: str) -> PixelFinder | None:
