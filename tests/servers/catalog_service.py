@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -28,7 +29,8 @@ class CatalogService:
 
     ``faults`` are planned by method, and each is used up by one request. A fault is an HTTP status, ``reset``,
     ``html``, ``truncated``, ``silent``, ``slow``, or ``echo``, an error that holds all that was sent. For ``status`` it
-    may also be ``error: MESSAGE``. For ``preview`` and ``submit`` it may be ``406: MESSAGE``.
+    may also be ``error: MESSAGE``, for ``preview`` and ``submit`` ``406: MESSAGE``. For ``download`` it may be an
+    ``endless`` table, or one that unpacks to 64 MiB of a ``row`` or of a ``comment``.
     """
 
     table: str
@@ -108,6 +110,13 @@ class CatalogService:
 
     def _download(self, handler: Handler, content: dict, fault: str) -> None:
         assert self.jobs[content["id"]] >= self.looks_until_done
+        if fault == "endless":
+            handler.send_chunked(itertools.repeat(os.urandom(1 << 20), 1024), "application/octet-stream")
+            return
+        if fault in ("row", "comment"):
+            start = gzip.compress(b"# " if fault == "comment" else b"object_id\n")
+            handler.reply(200, start + 64 * gzip.compress((1 << 20) * b"1"), "application/octet-stream")
+            return
         whole = gzip.compress((self.comments + "# " + self.table).encode())
         if fault == "truncated":  # as a whole answer, so that only the file itself can tell
             whole = whole[: len(whole) // 2]

@@ -137,6 +137,9 @@ LASTING = [
     ("status", ["500"] * 3, "state of job 1001", 1),
     ("download", ["truncated"] * 3, "cut short", 1),
     ("download", ["500"] * 3, "HTTP 500", 1),
+    ("download", ["endless"], "a table of more than 16973824 bytes, more than its rows can have", 1),
+    ("download", ["row"], "a table of more than 16973824 bytes, more than its rows can have", 1),
+    ("download", ["comment"], "a table of more than 16777216 bytes, more than its rows can have", 1),
 ]
 
 

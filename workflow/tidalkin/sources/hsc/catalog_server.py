@@ -12,7 +12,6 @@ import gzip
 import itertools
 import json
 import logging
-import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -46,7 +45,9 @@ ADDRESS_KEY = "catalog.server.url"
 CLIENT_VERSION = 20190514.1
 OUT_FORMAT = "csv.gz"  # a gzip file tells whether it is complete
 LARGEST_ANSWER = 1 << 24
-"""Most bytes of an answer other than a table."""
+"""Most bytes of an answer other than a table, and of the comments above a table."""
+LARGEST_ROW = 1 << 16
+"""Most bytes of a table's row: PostgreSQL has at most 1,664 columns in a result."""
 
 
 class CatalogServer:
@@ -151,26 +152,36 @@ class CatalogServer:
                     "the query or raise catalog.server.wait_seconds"
                 )
 
-    def download(self, job: int, output: Path) -> None:
-        """Write the job's table as a CSV file with the names of its columns."""
+    def download(self, job: int, output: Path, n_rows: int) -> None:
+        """Write the job's table as a CSV file with the names of its columns.
+
+        Parameters
+        ----------
+        job : int
+            Number of the job.
+        output : Path
+            The file to write.
+        n_rows : int
+            Most rows that the table can have. It bounds what is taken from the server, packed and unpacked.
+        """
         try:
-            self._asking()(self._download, job, output)
+            self._asking()(self._download, job, output, LARGEST_ANSWER + n_rows * LARGEST_ROW)
         except Fault as fault:
             raise TidalkinError(
                 f"the table of {self._settings.query} cannot be downloaded after {self._server.attempts} tries, "
                 f"the last: {fault}"
             ) from None
 
-    def _download(self, job: int, output: Path) -> None:
+    def _download(self, job: int, output: Path, at_most: int) -> None:
         with disk_errors(output), atomic_path(output) as path:
             received = path.with_name(f"{path.name}.received")
             try:
-                self._receive(job, received)
-                _as_plain_csv(received, path)
+                self._receive(job, received, at_most)
+                _as_plain_csv(received, path, at_most)
             finally:
                 received.unlink(missing_ok=True)
 
-    def _receive(self, job: int, path: Path) -> None:
+    def _receive(self, job: int, path: Path, at_most: int) -> None:
         request = self._request("download", id=job)
         with transport_faults(self._address, ADDRESS_KEY):
             response = self._client.send(request, stream=True)
@@ -180,6 +191,7 @@ class CatalogServer:
                 with disk_errors(path), path.open("wb") as file:
                     for piece in steady(response, self._server):
                         file.write(piece)
+                        _check_length(file.tell(), at_most)
             finally:
                 response.close()
 
@@ -332,7 +344,16 @@ def _message(body: bytes) -> str:
     return quoted(str(content))
 
 
-def _as_plain_csv(received: Path, output: Path) -> None:
+def _check_length(n_bytes: int, at_most: int) -> None:
+    """Refuse a table that is too long; the next one would be as long."""
+    if n_bytes > at_most:
+        raise TidalkinError(
+            f"the catalog server sends a table of more than {at_most} bytes, more than its rows can have: check "
+            f"`{ADDRESS_KEY}`, or ask for fewer columns"
+        )
+
+
+def _as_plain_csv(received: Path, output: Path, at_most: int) -> None:
     """Write the server's CSV without the comments above the column names.
 
     The last of the comments holds the names.
@@ -341,6 +362,8 @@ def _as_plain_csv(received: Path, output: Path) -> None:
     ------
     Fault
         If the file is cut short or not a gzip file.
+    TidalkinError
+        If it unpacks to more than ``at_most`` bytes.
     """
     try:
         # No time and no name in the header: equal tables give equal bytes.
@@ -349,12 +372,15 @@ def _as_plain_csv(received: Path, output: Path) -> None:
             output.open("wb") as file,
             gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as plain,
         ):
-            line = names = table.readline()
+            line = names = table.readline(LARGEST_ANSWER + 1)
             while line.startswith(b"#"):
-                names, line = line, table.readline()
+                _check_length(table.tell(), LARGEST_ANSWER)
+                names, line = line, table.readline(LARGEST_ANSWER + 1)
             plain.write(names.lstrip(b"# "))
             if names is not line:
                 plain.write(line)
-            shutil.copyfileobj(table, plain, 1 << 20)
+            while piece := table.read(1 << 20):
+                _check_length(table.tell(), at_most)
+                plain.write(piece)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise Fault(f"the table came damaged or cut short ({error})") from None

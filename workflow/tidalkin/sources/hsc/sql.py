@@ -70,7 +70,7 @@ def query_catalog(settings: Catalog, output: str | Path, account: Account | None
             started = time.time()
             with server.job(sql, output.with_name(f"{output.name}.job"), interruptions) as job:
                 server.wait(job)
-                server.download(job, output)
+                server.download(job, output, settings.server.maximum_rows if n_rows is None else n_rows)
         _write_provenance(output, sql, settings, n_rows, started)
     return with_psf_fwhm(read_catalog(output, settings.columns))
 
