@@ -29,8 +29,8 @@ class CatalogService:
 
     ``faults`` are planned by method, and each is used up by one request. A fault is an HTTP status, ``reset``,
     ``html``, ``truncated``, ``silent``, ``slow``, or ``echo``, an error that holds all that was sent. For ``status`` it
-    may also be ``error: MESSAGE``, for ``preview`` and ``submit`` ``406: MESSAGE``. For ``download`` it may be an
-    ``endless`` table, or one that unpacks to 64 MiB of a ``row`` or of a ``comment``.
+    may also be ``error: MESSAGE``. For ``preview`` and ``submit`` it may be ``406: MESSAGE``. For ``download`` it may
+    be an ``endless`` table, or one that unpacks to 64 MiB of a ``row`` or of a ``comment``.
     """
 
     table: str

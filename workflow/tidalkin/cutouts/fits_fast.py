@@ -114,7 +114,7 @@ def _card_block(content: bytes, start: int, name: str) -> tuple[bytes, int]:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    """Return whether a header's value is a number. T and F are not, though Python takes them for 1 and 0."""
+    """Return whether a header's value is a number, which T and F are not."""
     return type(value) in (int, float)
 
 
