@@ -97,6 +97,13 @@ def test_what_is_not_fits_is_refused_by_name(content, sentence):
         read_cutout(content, "42-g.fits")
 
 
+def test_a_number_with_an_underscore_is_not_a_number():
+    content = cutout(np.ones((4, 4))).replace(b"CRVAL1  =                150.1", b"CRVAL1  =                1_501")
+    assert b"1_501" in content
+    with pytest.raises(TidalkinError, match=r"has CRVAL1 = None in a FITS header where a number is due"):
+        read_cutout(content, "42-g.fits")
+
+
 @pytest.mark.parametrize("kept", [100, 2880, 3000, 5760, 5760 + 2000, 5760 + 4320, 5760 + 5760 + 100])
 def test_a_file_cut_short_is_refused_by_name(kept):
     content = cutout(np.ones((30, 30)), np.zeros((30, 30)))

@@ -114,6 +114,8 @@ def test_flux_is_in_nanojansky_whatever_the_calibration(primary, image, nanojans
     [
         ({"FLUXMAG0": None}, r"no photometric calibration \(no FLUXMAG0, and BUNIT is None\): add FLUXMAG0"),
         ({"FLUXMAG0": None, "BUNIT": "adu"}, "BUNIT is 'adu'"),
+        ({"FLUXMAG0": None, "BUNIT": "mag(AB)"}, r"BUNIT is 'mag\(AB\)'"),
+        ({"FLUXMAG0": None, "BUNIT": "dex(nJy)"}, r"BUNIT is 'dex\(nJy\)'"),
         ({"FLUXMAG0": 0.0}, "FLUXMAG0 = 0.0, but it must be a positive number"),
         ({"FLUXMAG0": "27"}, "FLUXMAG0 = '27'"),
         ({"FLUXMAG0": True}, "FLUXMAG0 = True, but it must be a positive number"),
@@ -136,6 +138,7 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path):
         read_cutout(tmp_path / "nowhere.fits", "x")
 
 
+@pytest.mark.filterwarnings("ignore:RADECSYS")
 @pytest.mark.parametrize(
     "header",
     [
@@ -143,6 +146,9 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path):
         wcs_header(LONPOLE=150.0),
         wcs_header(CROTA2=30.0),
         wcs_header(RADESYS="FK4", EQUINOX=1950.0),
+        wcs_header(RADECSYS="FK4"),
+        wcs_header(EPOCH=1950.0),
+        wcs_header(A_ORDER=2, B_ORDER=2, A_2_0=1e-3, B_0_2=1e-3),
         wcs_header("TAN", CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN"),
     ],
 )
@@ -156,6 +162,16 @@ def test_other_projections_and_frames_go_to_astropy(header):
 def test_coordinates_that_are_not_on_the_sky_are_refused():
     with pytest.raises(TidalkinError, match=r"^42-g\.fits: .*not on the sky"):
         read_cutout(fits_bytes(image_hdu(CTYPE1="WAVE", CTYPE2="X")), "42-g.fits")
+
+
+def test_a_distortion_in_a_table_beside_the_image_is_refused():
+    with pytest.raises(TidalkinError, match=r"^42-g\.fits: has coordinates that astropy cannot read"):
+        read_cutout(fits_bytes(fits.ImageHDU(np.ones((3, 3)), wcs_header(CPDIS1="LOOKUP"), name="IMAGE")), "42-g.fits")
+
+
+def test_an_unknown_frame_is_refused_by_name():
+    with pytest.raises(TidalkinError, match=r"^42-g\.fits: .*\(RADESYS = 'gappt'\) that are not on the sky"):
+        read_cutout(fits_bytes(fits.ImageHDU(np.ones((3, 3)), wcs_header(RADESYS="gappt"), name="IMAGE")), "42-g.fits")
 
 
 @pytest.mark.parametrize("matrix", [(1e-5, 1e-5, 1e-5, 1e-5), (0.0, 0.0, 0.0, 0.0), (1e-5, 0.0, 0.0, 0.0)])

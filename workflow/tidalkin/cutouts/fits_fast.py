@@ -84,6 +84,8 @@ def _value(text: str) -> str | bool | int | float | None:
     text = text.partition("/")[0].strip()
     if text in ("T", "F"):
         return text == "T"
+    if "_" in text:  # Python takes 1_000 for a number
+        return None
     try:
         return int(text)
     except ValueError:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.units.function import FunctionUnitBase
 from astropy.wcs import WCS
 
 from tidalkin.constants import ZERO_POINT_AB
@@ -42,6 +43,8 @@ from tidalkin.errors import TidalkinError
 
 LARGEST_FLUX = 1e12
 """Flux beyond which a pixel counts as missing, nanojansky: magnitude 1.4 in one pixel, far above saturation."""
+DISTORTIONS = ("PV1_", "PV2_", "A_ORDER", "B_ORDER", "CPDIS", "CQDIS", "D2IM")
+"""Beginnings of the keys of distorted coordinates: TPV, SIP and tables. astropy applies SIP under any CTYPE."""
 NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (ZERO_POINT_AB / 2.5)
 
 
@@ -232,9 +235,10 @@ def _nanojansky_per_count(image: Header, primary: Header, name: str) -> float:
 
 @lru_cache
 def _nanojansky_per(unit: str) -> float | None:
-    """Convert a unit of flux density to nanojansky; None for another unit."""
+    """Convert a unit of flux density to nanojansky; None for another unit, such as a magnitude."""
     try:
-        return float(units.Unit(unit).to(units.nJy))
+        found = units.Unit(unit)
+        return None if isinstance(found, FunctionUnitBase) else float(found.to(units.nJy))
     except (ValueError, units.UnitConversionError):
         return None
 
@@ -290,14 +294,14 @@ def _is_plain_tangent(header: Header) -> bool:
         header.get("CTYPE1") == "RA---TAN"
         and header.get("CTYPE2") == "DEC--TAN"
         and str(header.get("CUNIT1", "deg")).strip() == str(header.get("CUNIT2", "deg")).strip() == "deg"
-        # FK5 of J2000 is ICRS within 0.02 arcsec, a tenth of a pixel
-        and str(header.get("RADESYS", "ICRS")).strip() in ("ICRS", "FK5")
-        and header.get("EQUINOX", 2000.0) == 2000.0
+        # FK5 of J2000 is ICRS within 0.02 arcsec, a tenth of a pixel. RADECSYS and EPOCH are the earlier names.
+        and str(header.get("RADESYS", header.get("RADECSYS", "ICRS"))).strip() in ("ICRS", "FK5")
+        and header.get("EQUINOX", header.get("EPOCH", 2000.0)) == 2000.0
         # the default of LONPOLE is another at the pole itself: section 2.4 of the paper
         and header.get("LONPOLE", 180.0) == 180.0
         and header.get("CRVAL2") != 90.0
         and header.get("CROTA2", 0.0) == 0.0
-        and not any(key.startswith(("PV1_", "PV2_")) for key in header)
+        and not any(key.startswith(DISTORTIONS) for key in header)
     )
 
 
@@ -311,7 +315,8 @@ def _general_wcs(header: Header, name: str) -> GeneralProjection:
     except ASTROPY_FAULTS as error:
         raise TidalkinError(f"{name}: has coordinates that astropy cannot read ({_line(error)})") from None
     if not on_sky:
-        raise TidalkinError(f"{name}: has coordinates {list(wcs.wcs.ctype)} that are not on the sky")
+        frame = f" (RADESYS = {wcs.wcs.radesys!r})" if wcs.wcs.radesys else ""
+        raise TidalkinError(f"{name}: has coordinates {list(wcs.wcs.ctype)}{frame} that are not on the sky")
     if np.linalg.matrix_rank(wcs.pixel_scale_matrix) < 2:
         raise TidalkinError(f"{name}: has a WCS whose matrix (CD, or PC with CDELT) has no inverse: correct its header")
     return GeneralProjection(wcs)
