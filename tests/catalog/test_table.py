@@ -75,6 +75,42 @@ def test_a_csv_of_another_encoding_is_read_or_refused(tmp_path):
         read_text(tmp_path, text, encoding="latin-1")
 
 
+@pytest.mark.parametrize("name", ["g.csv", "g.csv.gz"])
+def test_a_csv_is_unpacked_by_its_content_whatever_its_name(tmp_path, name):
+    text = b"object_id,ra,dec\n1,10,20\n"
+    for content in (text, gzip.compress(text)):
+        (tmp_path / name).write_bytes(content)
+        assert read_catalog(tmp_path / name)["ra"].tolist() == [10.0]
+
+
+def test_a_csv_with_zero_bytes_is_refused_with_the_row(tmp_path):
+    (tmp_path / "g.csv").write_text("object_id,ra,dec\n1,10,20\n" + 40 * "\0")
+    assert "has a zero byte in row 2: it is damaged" in refusal(tmp_path / "g.csv")
+
+
+@pytest.mark.parametrize("name", ["g.ecsv", "g.csv", "g.ecsv.gz"])
+@pytest.mark.parametrize("delimiter", [",", " "])
+def test_the_units_of_an_ecsv_file_are_read(tmp_path, name, delimiter):
+    table = Table({"object_id": [ID], "ra": [10.0] * units.hourangle, "dec": [2.0], "label": ["None"]})
+    table.write(tmp_path / "plain", format="ascii.ecsv", delimiter=delimiter)
+    content = (tmp_path / "plain").read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    found = read_catalog(tmp_path / name)
+    assert found["object_id"].tolist() == [ID]
+    np.testing.assert_allclose(found["ra"], 150.0)
+    assert found["label"].tolist() == ["None"]
+
+
+def test_a_damaged_ecsv_header_is_refused(tmp_path):
+    (tmp_path / "g.ecsv").write_text("# %ECSV 1.0\n# ---\n# datatype: [{\nobject_id ra dec\n1 10 20\n")
+    assert "cannot be read" in refusal(tmp_path / "g.ecsv")
+
+
+def test_true_and_false_are_no_positions(tmp_path):
+    (tmp_path / "g.csv").write_text("object_id,ra,dec\n1,True,False\n")
+    assert "has true and false as ra" in refusal(tmp_path / "g.csv")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_csv_has_the_line_ends_of_any_system(tmp_path, end):
     text = end.join(["object_id,ra,dec", "1,10,20", "", "2,11,21", ""])
@@ -160,8 +196,9 @@ def test_a_label_of_any_simple_kind_is_text(tmp_path, label, text):
         pa.array([{"kind": "a"}, {"kind": "b"}]),
         pa.array([np.datetime64("2020-01-01", "us")] * 2),
         pa.array([1, 2], pa.duration("s")),
+        pa.array([b"\xff", b"a"]),
     ],
-    ids=["list", "struct", "time", "duration"],
+    ids=["list", "struct", "time", "duration", "bytes of no text"],
 )
 def test_a_label_that_is_not_one_word_is_refused_when_the_catalog_is_read(tmp_path, values):
     table = pa.table({**{name: pa.array(column) for name, column in sky().items()}, "label": values})
@@ -262,6 +299,60 @@ def test_positions_that_are_not_angles_are_refused(tmp_path, unit):
     )
     hdu.writeto(tmp_path / "g.fits")
     assert f"ra in the unit '{unit}', but positions are angles" in refusal(tmp_path / "g.fits")
+
+
+def changed_votable(path, *changes):
+    topcat_votable(path)
+    text = path.read_text()
+    for old, new in changes:
+        text = text.replace(old, new)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("coosys", "frame"),
+    [
+        ('system="eq_FK4" equinox="B1950"', "eq_FK4 of equinox B1950"),
+        ('system="eq_FK5" equinox="J1975"', "eq_FK5 of equinox J1975"),
+        ('system="galactic"', "galactic of equinox unknown"),
+    ],
+)
+def test_a_votable_in_another_frame_is_refused(tmp_path, coosys, frame):
+    change = ("<TABLE>", f'<COOSYS ID="S" {coosys}/><TABLE>')
+    assert len(read_catalog(changed_votable(tmp_path / "unused.vot", change))) == 2
+    found = refusal(changed_votable(tmp_path / "g.vot", change, ('name="ra"', 'name="ra" ref="S"')))
+    assert f"has positions in the frame {frame} by its header, but ra and dec are in ICRS" in found
+
+
+@pytest.mark.parametrize(
+    "coosys", ['system="ICRS"', 'system="eq_FK5" equinox="J2000"', 'system="ICRS" equinox="J2015.5"']
+)
+def test_a_votable_in_icrs_is_read(tmp_path, coosys):
+    changes = ("<TABLE>", f'<COOSYS ID="S" {coosys}/><TABLE>'), ('name="ra"', 'name="ra" ref="S"')
+    assert len(read_catalog(changed_votable(tmp_path / "g.vot", *changes))) == 2
+
+
+@pytest.mark.parametrize("header", [{"RADESYS": "FK4"}, {"RADECSYS": "FK4"}, {"RADESYS": "FK5", "EQUINOX": 1975.0}])
+def test_a_fits_table_in_another_frame_is_refused(tmp_path, header):
+    Table(sky(), meta=header).write(tmp_path / "g.fits")
+    assert "has positions in the frame FK" in refusal(tmp_path / "g.fits")
+    Table(sky(), meta={"RADESYS": "FK5", "EQUINOX": 2000.0}).write(tmp_path / "same.fits")
+    assert len(read_catalog(tmp_path / "same.fits")) == 2
+
+
+def test_the_error_of_a_service_is_quoted(tmp_path):
+    (tmp_path / "g.vot").write_text(
+        '<?xml version="1.0"?><VOTABLE version="1.3"><RESOURCE type="results">'
+        '<INFO name="QUERY_STATUS" value="ERROR">no such column: i_ra</INFO></RESOURCE></VOTABLE>'
+    )
+    assert "holds a service's error (no such column: i_ra) instead of a table" in refusal(tmp_path / "g.vot")
+
+
+def test_a_table_that_its_service_has_cut_short_is_read_with_a_warning(tmp_path, caplog):
+    change = ("</TABLE>", '</TABLE><INFO name="QUERY_STATUS" value="OVERFLOW"/>')
+    assert len(read_catalog(changed_votable(tmp_path / "g.vot", change))) == 2
+    assert "was cut short by the service that wrote it" in caplog.text
 
 
 def several_tables(path, *tables):

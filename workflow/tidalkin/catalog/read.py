@@ -45,8 +45,8 @@ def read_catalog(path: str | Path, columns: Mapping[str, str] = MappingProxyType
     Parameters
     ----------
     path : str or Path
-        A CSV (.csv), FITS table (.fits, .fit), VOTable (.vot, .votable, .xml) or Parquet (.parquet, .pq) file; CSV and
-        FITS also with .gz.
+        A CSV (.csv), ECSV (.ecsv, .csv), FITS (.fits, .fit), VOTable (.vot, .votable, .xml) or Parquet (.parquet, .pq)
+        file; all but VOTable and Parquet also with .gz.
     columns : mapping of str to str
         The file's column for each of ours, where the usual names do not find it: ``{"object_id": "MY_ID"}``. A column
         of the file that has our name, but is not the one named here, is kept as ``<name>_in_file``.
@@ -223,6 +223,8 @@ def _refuse(
 
 
 def _numbers(column: pd.Series, ids: npt.NDArray[np.int64], name: str, expected: str = "") -> npt.NDArray[np.float64]:
+    if pd.api.types.is_bool_dtype(column):
+        raise TidalkinError(f"{name} has true and false as {column.name}, but it holds numbers")
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = np.isnan(numbers) & column.notna().to_numpy()
     _refuse(wrong, ids, f"{name} has a {column.name} that is not a number{expected and f' ({expected})'}", column)
@@ -235,16 +237,26 @@ def _labels(column: pd.Series, ids: npt.NDArray[np.int64], name: str) -> pd.Seri
     A whole number beside a missing value is stored as 1.0, and becomes `1`.
     """
     missing = column.isna()
-    wrong = ~column.map(lambda value: isinstance(value, str | bytes | bool | int | float | np.generic)) & ~missing
+    wrong = ~column.map(_is_label) & ~missing
     wrong |= pd.Series(pd.api.types.is_datetime64_any_dtype(column) or column.dtype.kind in "mc", column.index)
     _refuse(wrong, ids, f"{name} has a label that is neither text nor a number", column)
     texts = [None if gap else _label_text(value) for value, gap in zip(column, missing, strict=True)]
     return pd.Series([text or None for text in texts], index=column.index, dtype="str")
 
 
+def _is_label(value: Any) -> bool:
+    if not isinstance(value, bytes):
+        return isinstance(value, str | bool | int | float | np.generic)
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _label_text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode(errors="replace").strip()
+        return value.decode().strip()
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()

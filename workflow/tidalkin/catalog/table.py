@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import logging
+import re
 import struct
 import warnings
 import zlib
@@ -24,6 +25,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.io.votable import parse as parse_votable
+from astropy.io.votable.tree import VOTableFile
 from astropy.table import Column, Table
 from astropy.time import Time
 
@@ -40,6 +42,8 @@ UNREADABLE = (
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 WORDS_FOR_MISSING = ["", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "#N/A"]
 """Words that stand for a missing value in the columns of a CSV file other than `label`."""
+EQUATORIAL = ("ICRS", "FK5", "EQ_FK5")
+"""Frames of positions that count as ICRS, as FITS headers and VOTables write them."""
 KINDS_OF_VALUES = frozenset(
     {"string", "bytes", "boolean", "integer", "floating", "mixed-integer-float", "decimal", "empty", "date", "datetime"}
 )
@@ -54,8 +58,8 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     Parameters
     ----------
     path : Path
-        A CSV (.csv), FITS (.fits, .fit), VOTable (.vot, .votable, .xml) or Parquet (.parquet, .pq) file; CSV and FITS
-        also with .gz.
+        A CSV (.csv), ECSV (.ecsv, .csv), FITS (.fits, .fit), VOTable (.vot, .votable, .xml) or Parquet (.parquet, .pq)
+        file; all but VOTable and Parquet also with .gz.
     columns : mapping of str to str
         The configuration's ``catalog.columns``: see `find_columns`.
 
@@ -65,7 +69,9 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         If the suffix is unknown or the file is not what its name says.
     """
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if suffix == ".csv":
+    if suffix in (".csv", ".ecsv"):
+        if _is_ecsv(path):
+            return _from_astropy(Table.read(path, format="ascii.ecsv"), path, columns)
         return _read_csv(path, columns)
     if suffix in (".fits", ".fit"):
         return _from_astropy(_read_fits(path, columns), path, columns)
@@ -73,7 +79,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         return _from_astropy(_read_votable(path, columns), path, columns)
     if suffix in (".parquet", ".pq"):
         return _read_parquet(path, columns)
-    raise TidalkinError(f"catalog {path} has the unknown suffix {suffix!r}: use .csv, .fits, .vot or .parquet")
+    raise TidalkinError(f"catalog {path} has the unknown suffix {suffix!r}: use .csv, .ecsv, .fits, .vot or .parquet")
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------
@@ -122,7 +128,16 @@ def _open_text(path: Path, encoding: str) -> Iterator[TextIO]:
 
 
 def _open_binary(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
+    """Open a file, unpacked if it is packed by gzip, whatever its name ends in."""
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    return cast("BinaryIO", gzip.open(path)) if is_packed else path.open("rb")
+
+
+def _is_ecsv(path: Path) -> bool:
+    """Tell whether a file has the header of astropy's ECSV, with types and units."""
+    with _open_binary(path) as file:
+        return file.read(7) == b"# %ECSV"
 
 
 def _csv_layout(path: Path) -> _CsvLayout:
@@ -177,6 +192,8 @@ def _check_rows(path: Path, layout: _CsvLayout) -> None:
             if not any(row) and len(row) <= 1:
                 continue  # an empty line
             number += 1
+            if "\0" in "".join(row):
+                raise TidalkinError(f"catalog {path} has a zero byte in row {number}: it is damaged, copy it again")
             if len(row) != len(layout.names):
                 raise TidalkinError(
                     f"catalog {path} has {len(row)} fields in row {number} ({','.join(row)[:80]}), but its header "
@@ -238,7 +255,10 @@ def _read_fits(path: Path, columns: Mapping[str, str]) -> Table:
                 for i, hdu in enumerate(hdus)
                 if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU)
             }
-        number = _only_catalog(tables, columns, path)
+            number = _only_catalog(tables, columns, path)
+            header = hdus[number].header
+            system = header.get("RADESYS", header.get("RADECSYS"))
+            _check_frame(system, header.get("EQUINOX"), path)
         return Table.read(path, format="fits", hdu=number, astropy_native=True)
 
 
@@ -247,8 +267,45 @@ def _read_votable(path: Path, columns: Mapping[str, str]) -> Table:
         warnings.simplefilter("ignore")
         document = parse_votable(path)
         tables = list(document.iter_tables())
+        _check_status(document, path)
         names = {i: [field.name or field.ID for field in table.fields] for i, table in enumerate(tables)}
-        return tables[_only_catalog(names, columns, path)].to_table(use_names_over_ids=True)
+        number = _only_catalog(names, columns, path)
+        frames = {frame.ID: frame for frame in document.iter_coosys()}
+        found = find_columns(names[number], columns, str(path))
+        for field, name in zip(tables[number].fields, names[number], strict=True):
+            if name in (found["ra"], found["dec"]) and field.ref in frames:
+                _check_frame(frames[field.ref].system, frames[field.ref].equinox, path)
+        return tables[number].to_table(use_names_over_ids=True)
+
+
+def _check_status(document: VOTableFile, path: Path) -> None:
+    """Refuse a service's error, and warn of a table that it has cut short (IVOA's DALI 1.1)."""
+    for resource in document.resources:
+        for info in [*resource.infos, *(info for table in resource.tables for info in table.infos)]:
+            if info.name == "QUERY_STATUS" and info.value == "ERROR":
+                text = " ".join(str(info.content or "").split())[:200]
+                raise TidalkinError(f"catalog {path} holds a service's error ({text}) instead of a table: ask it again")
+            if info.name == "QUERY_STATUS" and info.value == "OVERFLOW":
+                logger.warning(
+                    "catalog %s was cut short by the service that wrote it (QUERY_STATUS is OVERFLOW): ask for it with "
+                    "a larger limit if more galaxies are due",
+                    path,
+                )
+
+
+def _check_frame(system: object, equinox: object, path: Path) -> None:
+    """Refuse positions in another frame than ICRS, by the file's own header.
+
+    FK5 of J2000 is ICRS within 0.03 arcsec.
+    """
+    frame = str(system or "ICRS").strip()
+    year = str(equinox or 2000).strip().lstrip("J")
+    is_2000 = re.fullmatch(r"2000(\.0*)?", year) is not None
+    if frame.upper() not in EQUATORIAL or (frame.upper() != "ICRS" and not is_2000):
+        raise TidalkinError(
+            f"catalog {path} has positions in the frame {frame} of equinox {equinox or 'unknown'} by its header, but "
+            "ra and dec are in ICRS: convert them, or correct the header"
+        )
 
 
 def _only_catalog(tables: Mapping[int, Sequence[str]], columns: Mapping[str, str], path: Path) -> int:
