@@ -279,7 +279,7 @@ def _read_votable(path: Path, columns: Mapping[str, str]) -> Table:
 
 
 def _check_status(document: VOTableFile, path: Path) -> None:
-    """Refuse a service's error, and warn of a table that it has cut short (IVOA's DALI 1.1)."""
+    """Refuse a service's error, and warn of a table cut short (IVOA's DALI 1.1)."""
     for resource in document.resources:
         for info in [*resource.infos, *(info for table in resource.tables for info in table.infos)]:
             if info.name == "QUERY_STATUS" and info.value == "ERROR":

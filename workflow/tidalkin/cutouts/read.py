@@ -235,7 +235,7 @@ def _nanojansky_per_count(image: Header, primary: Header, name: str) -> float:
 
 @lru_cache
 def _nanojansky_per(unit: str) -> float | None:
-    """Convert a unit of flux density to nanojansky; None for another unit, such as a magnitude."""
+    """Convert a unit of flux density to nanojansky; None for any other, also a magnitude."""
     try:
         found = units.Unit(unit)
         return None if isinstance(found, FunctionUnitBase) else float(found.to(units.nJy))
