@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import time
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,7 +21,7 @@ class HipsService:
     """The service, for a survey that ends at ``largest_dec``.
 
     ``faults`` are used up in order: an HTTP status, ``html``, ``reset``, ``short``, ``blank``, ``zeros``, ``color``,
-    ``other-size``.
+    ``other-size``, ``other-place``, ``other-scale``, ``slow``, ``endless``, or ``login``, a redirection.
     """
 
     hips: tuple[str, ...] = ("CDS/P/HSC/DR2/wide/g", "CDS/P/HSC/DR2/wide/r")
@@ -42,6 +44,12 @@ class HipsService:
             handler.reply(200, b"<html>under maintenance</html>", "text/html")
         elif fault == "reset":
             raise Reset
+        elif fault == "slow":
+            handler.send_chunked((time.sleep(0.05) or b" " for _ in range(200)), "application/fits")
+        elif fault == "endless":
+            handler.send_chunked(itertools.repeat((1 << 20) * b"x", 1024), "application/fits")
+        elif fault == "login":
+            handler.reply(302, b"", "text/plain", Location="https://login.example/start")
         else:
             content = self.image(question, fault)
             handler.reply(200, content[: len(content) // 2] if fault == "short" else content, "application/fits")
@@ -56,7 +64,8 @@ class HipsService:
         if fault == "zeros":
             pixels[:] = 0
         hdu = fits.PrimaryHDU(np.zeros((4, size, size), np.uint8) if fault == "color" else pixels)
-        scale = float(question["fov"]) / int(question["width"])
+        scale = float(question["fov"]) / int(question["width"]) * (1 + (fault == "other-scale"))
+        dec += 0.01 * (fault == "other-place")
         for axis, (kind, value, step) in enumerate((("RA---TAN", ra, -scale), ("DEC--TAN", dec, scale)), start=1):
             # The pixel whose centre is the position: half a pixel from the image's middle, where the size is even.
             hdu.header[f"CRPIX{axis}"], hdu.header[f"CRVAL{axis}"] = size // 2 + 1.0, value

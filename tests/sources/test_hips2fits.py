@@ -77,7 +77,9 @@ def test_each_image_is_at_its_place_in_nanojansky(server: HscServer, tmp_path: P
     assert (asked["projection"], asked["format"]) == ("TAN", "fits")
 
 
-@pytest.mark.parametrize("fault", ["500", "503", "429", "html", "reset", "short", "blank", "zeros", "other-size"])
+@pytest.mark.parametrize(
+    "fault", ["500", "503", "429", "html", "reset", "short", "blank", "zeros", "other-size", "other-place"]
+)
 def test_a_fault_that_passes_changes_no_byte(server: HscServer, tmp_path: Path, fault: str) -> None:
     service = mounted(server)
     smooth = delivered(source(server, tmp_path / "smooth"))
@@ -168,3 +170,29 @@ def test_headers_of_a_few_bytes_a_second_are_given_up(server: HscServer, tmp_pat
     cutouts = delivered(source(server, tmp_path, transport=quick), OBJECTS[:1])
     assert {cut.status for cut in cutouts} == {"failed"}
     assert all("the headers of the answer did not end in" in cut.reason for cut in cutouts)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("slow", "the answer is too slow"),
+        ("endless", "the answer is longer than"),
+        ("other-place", "pixels around it were requested"),
+        ("other-scale", "has pixels of 0.336 arcsec instead of 0.168"),
+    ],
+)
+def test_a_fault_that_lasts_is_a_failure_with_its_reason(
+    server: HscServer, tmp_path: Path, fault: str, reason: str
+) -> None:
+    mounted(server, faults=[fault] * 2)
+    quick = Hips2fitsTransport(attempts=2, timeout_seconds=0.3, backoff_seconds=0.01, backoff_maximum_seconds=0.02)
+    cutouts = delivered(source(server, tmp_path, transport=quick), OBJECTS[:1])
+    assert [cut.status for cut in cutouts] == ["failed", "ok"]
+    assert reason in cutouts[0].reason
+
+
+def test_a_redirection_to_a_login_page_stops_at_once(server: HscServer, tmp_path: Path) -> None:
+    service = mounted(server, faults=["login"])
+    with pytest.raises(TidalkinError, match=r"redirects to login.example .* check `cutouts.hips2fits.url`"):
+        delivered(source(server, tmp_path))
+    assert len(service.asked) == 1

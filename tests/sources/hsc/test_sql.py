@@ -130,6 +130,9 @@ def test_a_fault_that_passes_changes_no_byte(server: HscServer, tmp_path: Path, 
 
 LASTING = [
     ("preview", ["406: column k does not exist"], "column k does not exist", 0),
+    ("preview", ["302"], r"redirects to 127.0.0.1 \(HTTP 302\), as to a login page: check `catalog.server.url`", 0),
+    ("preview", ["404"], r"does not serve what `catalog.server.url` names \(HTTP 404: .*\): check that address", 0),
+    ("status", ["302"], "as to a login page: check `catalog.server.url`", 1),
     ("submit", ["406: quota exceeded"], "quota exceeded", 0),
     ("submit", ["502"], "skip_syntax_check: true", 0),
     ("submit", ["503"] * 3, "did not take", 0),
