@@ -116,7 +116,7 @@ def download_report(run: str | Path, bands: Sequence[str]) -> DownloadReport:
     report = DownloadReport(
         chunks=chunks,
         reasons=dict(reasons.most_common()),
-        faults=dict(Counter(requests["fault"].dropna().map(_kind)).most_common()),
+        faults=dict(Counter(requests["fault"].dropna().map(_kind_of_fault)).most_common()),
         cutouts_per_second=rate,
         bytes_per_second=float(recent["bytes"].sum()) / span if span else 0.0,
         seconds_left=None,
@@ -136,7 +136,7 @@ def _chunk(run: Path, path: Path, reasons: Counter[str]) -> ChunkReport:
         return ChunkReport(name, "under way" if n_here else "waiting", n_objects, 0, n_here, 0, 0, 0)
     ledger = read_ledger(ledger_path)
     counts = ledger["status"].value_counts()
-    reasons.update(_kind(reason) for reason in ledger.loc[ledger["status"] == "failed", "reason"])
+    reasons.update(_kind_of_fault(reason) for reason in ledger.loc[ledger["status"] == "failed", "reason"])
     complete = int((ledger["status"] == "ok").groupby(ledger["object_id"]).all().sum())
     here, absent, failed = (int(counts.get(status, 0)) for status in ("ok", "absent", "failed"))
     return ChunkReport(name, "done", n_objects, complete, here, absent, failed, int(ledger["bytes"].sum()))
@@ -164,7 +164,7 @@ def _read_requests(path: Path) -> pd.DataFrame:
     return table.dropna(subset=numbers).astype(REQUEST_COLUMNS)
 
 
-def _kind(fault: str) -> str:
+def _kind_of_fault(fault: str) -> str:
     """Return a fault without names and long numbers, so that equal faults are counted together."""
     return re.sub(r"'[^']*'|\b\d{4,}\b", "…", fault)
 

@@ -34,7 +34,9 @@ class VectorRecord:
     ) -> VectorRecord | None:
         """Digest the files that vectors are made from; none if one is absent."""
         try:
-            return cls(shard, _digest(encoder), _digest(whitening), tuple(_digest(ledger) for ledger in ledgers))
+            return cls(
+                shard, _file_digest(encoder), _file_digest(whitening), tuple(_file_digest(ledger) for ledger in ledgers)
+            )
         except FileNotFoundError:
             return None
 
@@ -52,7 +54,7 @@ class VectorRecord:
         return bool(content == json.loads(json.dumps(asdict(self))))
 
 
-def _digest(path: str | Path) -> str:
+def _file_digest(path: str | Path) -> str:
     status = Path(path).stat()
     return _digest_of(Path(path), status.st_size, status.st_mtime_ns)
 

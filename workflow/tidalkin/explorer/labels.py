@@ -136,10 +136,10 @@ class LabelBook:
         with self._lock:
             new = list({mark.uuid: mark for mark in marks if mark.uuid not in self._marks}.values())
             if new:
-                self._write(new)
+                self._append(new)
             return [self._marks[mark.uuid] for mark in marks]
 
-    def _write(self, marks: Sequence[Mark]) -> None:
+    def _append(self, marks: Sequence[Mark]) -> None:
         """Append marks to this process's file in one piece, and sync it once."""
         if self._own is None:
             self._own = self._new_file()

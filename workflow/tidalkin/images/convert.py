@@ -97,7 +97,7 @@ def convert(
     job_logs = output.parent / "logs" / "dask"
     with _client(dask, min(dask.workers or threads, n_shards), job_logs) as client:
         _wait_for_a_worker(client)
-        _run(client, conversion, chunks, n_objects)
+        _convert_shards(client, conversion, chunks, n_objects)
     _finish(conversion, n_shards, output, problems)
 
 
@@ -194,7 +194,7 @@ def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path)
         partial.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _run(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_objects: int) -> None:
+def _convert_shards(client: Client, conversion: Conversion, chunks: Sequence[Chunk], n_objects: int) -> None:
     """Run one task per shard, and log the progress."""
     size = conversion.images.shard_size
     overlapping = chunks_of_shards(chunks, size)

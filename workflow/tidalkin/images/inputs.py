@@ -138,7 +138,7 @@ def _read_ledgers(
     return pd.concat(parts, ignore_index=True)
 
 
-def _digest(objects: pd.DataFrame, ledger: pd.DataFrame) -> str:
+def _inputs_digest(objects: pd.DataFrame, ledger: pd.DataFrame) -> str:
     """Digest everything that determines a shard, apart from the store's attributes."""
     digest = hashlib.sha256()
     for table in (objects, ledger):

@@ -27,7 +27,7 @@ from tidalkin.images.inputs import (
     Conversion,
     Problem,
     ShardReport,
-    _digest,
+    _inputs_digest,
     _read_ledgers,
     _read_note,
     _read_objects,
@@ -61,7 +61,7 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
     rows = store.rows_of(shard)
     objects = _read_objects(conversion, rows)
     ledger = _read_ledgers(chunks, rows, objects["object_id"].to_numpy(), conversion.bands)
-    inputs = _digest(objects, ledger)
+    inputs = _inputs_digest(objects, ledger)
     note, files = conversion.note(shard), store.files_of(shard)
     report = _read_note(note)
     if report and report.inputs == inputs and all(file.exists() for file in files):
@@ -79,7 +79,7 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
         problems=tuple(problems),
     )
     with _writing(files[0]):
-        _write(store, shard, content)
+        _write_shard(store, shard, content)
     with _writing(note), atomic_path(note) as partial:
         partial.write_text(json.dumps(asdict(report)))
     return report
@@ -264,7 +264,7 @@ def _known_psf_fwhm(objects: pd.DataFrame, bands: Sequence[str]) -> npt.NDArray[
     return known
 
 
-def _write(store: ImageStore, shard: int, content: Shard) -> None:
+def _write_shard(store: ImageStore, shard: int, content: Shard) -> None:
     """Write one shard through to the disk, so that its note does not outlive it."""
     # One core per worker: the cluster has as many workers as there are cores for them.
     with zarr.config.set({"threading.max_workers": 1}):

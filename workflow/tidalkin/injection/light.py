@@ -225,7 +225,7 @@ def draw_shapes(
     y = (torch.arange(size, device=draws.device) - (size - 1) / 2)[:, None] * pixel
     x = y.T
     radius = torch.hypot(x, y)
-    kind = _kind(draws.uniform((0.0, 1.0), n), settings, stamps)
+    kind = _choose_kinds(draws.uniform((0.0, 1.0), n), settings, stamps)
     is_cloud = kind == 0
 
     def arcsec(low: float, high: float) -> Tensor:
@@ -264,7 +264,7 @@ def draw_shapes(
     return Shapes(normalised(blurred(light, seeing))[:, None], which)
 
 
-def _kind(uniform: Tensor, settings: Injection, stamps: Stamps | None) -> Tensor:
+def _choose_kinds(uniform: Tensor, settings: Injection, stamps: Stamps | None) -> Tensor:
     """Choose clouds (0), filaments (1), edges (2) or stamps (3) by their relative numbers."""
     relative = [settings.clouds, settings.filaments, settings.edges]
     if stamps is not None:

@@ -179,7 +179,7 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
             debris_map.eval()
     except (RuntimeError, TypeError, AttributeError) as error:
         raise TidalkinError(f"{path}: its weights do not fit its architecture ({first_line(error)}): {hint}") from None
-    return LoadedEncoder(encoder.eval(), debris_map, bands, sigma, stretch, settings, image_size, _digest(content))
+    return LoadedEncoder(encoder.eval(), debris_map, bands, sigma, stretch, settings, image_size, _sha256(content))
 
 
 def random_encoder(
@@ -200,7 +200,7 @@ def random_encoder(
         torch.manual_seed(derived_seed(seed, "random encoder"))
         encoder = Encoder(channel_count(len(bands), stretch), settings, zero_residual=False)
     content = _content(encoder, None, bands, sigma, stretch, settings, image_size, config_digest="")
-    return LoadedEncoder(encoder.eval(), None, tuple(bands), sigma, stretch, settings, image_size, _digest(content))
+    return LoadedEncoder(encoder.eval(), None, tuple(bands), sigma, stretch, settings, image_size, _sha256(content))
 
 
 def torch_loaded(content: bytes) -> Any:
@@ -220,7 +220,7 @@ def torch_loaded(content: bytes) -> Any:
         raise ValueError(f"is damaged or not a torch checkpoint ({first_line(error)})") from None
 
 
-def _digest(content: bytes) -> str:
+def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 

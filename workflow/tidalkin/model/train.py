@@ -1,7 +1,7 @@
 """Train SimSiam on all images, without labels (Chen & He 2021, arXiv:2011.10566).
 
-Start reading at `train`. The loop is `_run`. With several GPUs or CPU processes, `train` starts a group of processes
-(``torch.distributed.run``), each of which runs the same loop on its share of every batch.
+Start reading at `train`. The loop is `_train_loop`. With several GPUs or CPU processes, `train` starts a group of
+processes (``torch.distributed.run``), each of which runs the same loop on its share of every batch.
 
 Every random draw has its own seed, derived from the configured seed, the epoch and the step, so that no state of a
 generator is stored. An interrupted run resumes from its last complete epoch. It ends with the same weights as an
@@ -148,7 +148,7 @@ def train(
             f"try {math.ceil(training.batch_size / processes) * processes}"
         )
     if processes == 1:
-        _run(job)
+        _train_loop(job)
     else:
         _run_in_group(job, processes)
 
@@ -156,7 +156,7 @@ def train(
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
+def _train_loop(job: Job, rank: int = 0, processes: int = 1) -> None:
     """Train, alone or as one of several processes."""
     settings = job.training
     device = _device_of(job.compute, rank, processes)
@@ -168,7 +168,7 @@ def _run(job: Job, rank: int = 0, processes: int = 1) -> None:
     bands = list(store.bands)
     sigma = band_sigma(store, settings.minimum_good_fraction)
     rows = _rows_to_train_on(store, settings)
-    digest = _digest(job, store, rows)
+    digest = _job_digest(job, store, rows)
     images = TrainingImages(
         store,
         rows,
@@ -410,7 +410,7 @@ class _Record:
 # --- checkpoints ----------------------------------------------------------------------------------------------------
 
 
-def _digest(job: Job, store: ImageStore, rows: Rows) -> str:
+def _job_digest(job: Job, store: ImageStore, rows: Rows) -> str:
     """Digest everything that the weights depend on."""
     content = hashlib.sha256()
     for array in (np.asarray(array)[rows] for array in (store.object_id, store.sky_sigma, store.good_fraction)):
@@ -521,7 +521,7 @@ def _run_as_member(job_file: str) -> None:
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s", stream=sys.stdout)
     dist.init_process_group("nccl" if choose_device(job.compute.device).type == "cuda" else "gloo")
     try:
-        _run(job, rank, processes)
+        _train_loop(job, rank, processes)
     except Exception as error:
         if isinstance(error, TidalkinError):
             with atomic_path(job.workplace / "fault.txt") as partial:

@@ -19,17 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from tidalkin.constants import FWHM_PER_SIGMA, ZERO_POINT_AB
 from tidalkin.errors import TidalkinError
 
 Kind = Literal["stream", "shell", "tail", "fan"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-FWHM_PER_SIGMA = 2.3548200450309493  # 2 sqrt(2 ln 2), of a Gaussian
 # Features end inside this share of the half side, so that none lies outside the image.
 LARGEST_REACH = 0.88
 SMALLEST_REACH_ARCSEC = 1.6
 STREAM_POINTS, TAIL_POINTS = 360, 90
-ZERO_POINT_NJY = 31.4  # AB magnitude of 1 nJy
 
 # Mean wavelengths of HSC's filters, micrometres, to two digits: Kawanomoto et al. 2018, PASJ 70, 66.
 WAVELENGTH_MICRONS = {"g": 0.48, "r": 0.62, "i": 0.77, "z": 0.89, "y": 0.98}
@@ -180,7 +179,7 @@ def feature_flux(
     """
     redness = np.array([band_colour(colour, band) for band in bands])
     magnitude = surface_brightness + redness - 2.5 * np.log10(pixel_scale_arcsec**2)
-    return np.asarray(10 ** (0.4 * (ZERO_POINT_NJY - magnitude)), np.float64)
+    return np.asarray(10 ** (0.4 * (ZERO_POINT_AB - magnitude)), np.float64)
 
 
 def band_colour(colour: float, band: str) -> float:
