@@ -145,7 +145,7 @@ export function LookControls({ tab, params, withWeight = false }: Props & { with
           </a>
         ))}
         <button onClick={() => void send(`table?${ask}`)} title="Send this list to TOPCAT, Aladin or DS9 through their SAMP hub">
-          send to TOPCAT
+          TOPCAT
         </button>
       </span>
       <button onClick={() => go("judge", params)} title="Judge the galaxies of this list one by one">

@@ -170,7 +170,7 @@ def test_without_a_samp_hub_the_page_says_what_to_start(page, run_to_judge, tmp_
     with explorer_process(run_to_judge) as (_, link):
         page.goto(link)
         tiles(page)
-        page.click("text=send to TOPCAT")
+        page.click(".export >> text=TOPCAT")
         assert "start TOPCAT or Aladin" in page.text_content(".banner")
 
 
