@@ -324,8 +324,8 @@ def draw(results: list[Result], picture: Path) -> None:
                 dashed = "--" if name in ("ceiling", "perfect") else "-"
                 axis.plot(np.arange(1, len(found[name]) + 1), found[name], dashed, color=colour, label=name)
             axis.set_ylim(0, 1.1 * found["ceiling"][-1])
-            origin = "debris score" if start == "prior" else "one example"
-            axis.set_title(f"{100 * prevalence:.0f} % positive, from the {origin}", fontsize=10)
+            origin = "the debris score" if start == "prior" else "one example"
+            axis.set_title(f"{100 * prevalence:.0f} % positive, from {origin}", fontsize=10)
             axis.set_xlabel("galaxies judged")
             axis.set_ylabel("positive galaxies found")
     axes[0, 0].legend(fontsize=8)
