@@ -16,11 +16,20 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path, which is renamed to ``path`` if the block succeeds.
+    r"""Yield a temporary path, which is renamed to ``path`` if the block succeeds.
 
     It is removed if the block raises.
 
     The temporary name keeps the suffix, since some writers choose their format by it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder) / "table.csv") as partial:
+    ...         _ = partial.write_text("object_id,ra,dec\n")
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['table.csv']
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

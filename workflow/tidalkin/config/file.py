@@ -44,7 +44,7 @@ def check_config_file(path: str | Path) -> None:
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
-    """Read and check a configuration file.
+    r"""Read and check a configuration file.
 
     Parameters
     ----------
@@ -60,6 +60,15 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     ------
     TidalkinError
         With one sentence for each fault, which names the file, the line and the key.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "my_run.yaml"
+    ...     _ = file.write_text("run: mine\nimages: {size: 64}\n")
+    ...     read_config_file(file)
+    {'run': 'mine', 'images': {'size': 64}}
     """
     text = _read_text(path)
     try:

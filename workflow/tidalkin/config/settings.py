@@ -188,6 +188,11 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     ------
     TidalkinError
         With one sentence per fault: key, value, what is allowed.
+
+    Examples
+    --------
+    >>> load_settings({"run": "mine", "images": {"size": 64}}).images.size
+    64
     """
     try:
         return Settings.model_validate(_plain(config))
@@ -225,6 +230,12 @@ def _odd_values(value: Any, key: str, seen: set[int]) -> Iterator[str]:
 
 
 def config_digest(*sections: Any) -> str:
-    """Digest configuration values, to identify the configuration that made a file."""
+    """Digest configuration values, to identify the configuration that made a file.
+
+    Examples
+    --------
+    >>> config_digest(Images(size=64)) == config_digest(Images(size=96))
+    False
+    """
     plain = [section.content() if isinstance(section, Section) else section for section in sections]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -222,6 +222,11 @@ def unzipped(content: bytes, name: str) -> bytes:
     ------
     TidalkinError
         If it is damaged, or unpacks to more than `LARGEST_FILE` bytes.
+
+    Examples
+    --------
+    >>> unzipped(gzip.compress(b"SIMPLE  ="), "42.fits.gz")
+    b'SIMPLE  ='
     """
     if not content.startswith(b"\x1f\x8b"):
         return content

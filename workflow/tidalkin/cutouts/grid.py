@@ -147,6 +147,15 @@ def place_on_grid(flux: Floats, wcs: PixelFinder | None, ra: float, dec: float, 
     (size, size) float32 array
         NaN outside ``flux``. The object is within half a pixel of the centre, ``(size - 1) / 2``; where two pixels are
         equally near, it falls on pixel ``size // 2``. All NaN where the object is not near ``flux`` at all.
+
+    Examples
+    --------
+    >>> place_on_grid(np.arange(9.0).reshape(3, 3), None, ra=150.0, dec=2.0, size=5)
+    array([[nan, nan, nan, nan, nan],
+           [nan,  0.,  1.,  2., nan],
+           [nan,  3.,  4.,  5., nan],
+           [nan,  6.,  7.,  8., nan],
+           [nan, nan, nan, nan, nan]], dtype=float32)
     """
     height, width = flux.shape
     x, y = wcs.pixel(ra, dec) if wcs is not None else ((width - 1) / 2, (height - 1) / 2)

@@ -148,7 +148,13 @@ def transport_faults(address: httpx.URL, key: str) -> Iterator[None]:
 
 
 def quoted(text: str, length: int = MESSAGE_LENGTH) -> str:
-    """Return a server's text in one line, without passwords, cut to a length."""
+    r"""Return a server's text in one line, without passwords, cut to a length.
+
+    Examples
+    --------
+    >>> quoted("out of\n  memory at http://me:secret@host/", 100)
+    'out of memory at http://***@host/'
+    """
     # Secrets first: a password that is cut would not be recognised.
     return " ".join(redact(text).split())[:length]
 
@@ -178,6 +184,11 @@ def retry_after(response: httpx.Response) -> float:
     """Return the wait of a ``Retry-After`` header in seconds; 0 without one.
 
     The header holds a number or a date (RFC 9110, section 10.2.3). The wait is at most `LONGEST_WAIT_SECONDS`.
+
+    Examples
+    --------
+    >>> retry_after(httpx.Response(503, headers={"Retry-After": "120"}))
+    120.0
     """
     value = response.headers.get("Retry-After", "").strip()
     try:

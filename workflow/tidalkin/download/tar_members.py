@@ -32,7 +32,13 @@ class MemberHeader(NamedTuple):
 
 
 def padding(size: int) -> int:
-    """Return the bytes between a content and the next header."""
+    """Return the bytes between a content and the next header.
+
+    Examples
+    --------
+    >>> padding(1), padding(512), padding(1000)
+    (511, 0, 24)
+    """
     return -size % BLOCK
 
 

@@ -219,7 +219,13 @@ def fit_whitening(
 
 
 def robust_scale(score: Floats) -> Floats:
-    """Compute median and robust standard deviation of scores (object,), (2,) float32."""
+    """Compute median and robust standard deviation of scores (object,), (2,) float32.
+
+    Examples
+    --------
+    >>> robust_scale(np.array([1.0, 2.0, 3.0, 4.0, 500.0]))
+    array([3.       , 1.4826022], dtype=float32)
+    """
     median = np.median(score)
     scatter = MAD_TO_SIGMA * np.median(np.abs(score - median))
     return np.array([median, max(scatter, SMALLEST_SCATTER)], np.float32)

@@ -41,6 +41,12 @@ def sky_sigma(flux: npt.NDArray[np.floating[Any]], variance: npt.NDArray[np.floa
     -------
     float
         In the unit of ``flux``; NaN where nothing tells.
+
+    Examples
+    --------
+    >>> sky = np.random.default_rng(1).normal(0.0, 3.0, (96, 96))
+    >>> round(sky_sigma(sky, None), 1), round(sky_sigma(sky, np.full((96, 96), 9.0)), 1)
+    (3.0, 3.0)
     """
     step = max(1, math.isqrt(flux.size // SKY_SAMPLE))
     if variance is not None:

@@ -118,7 +118,13 @@ def embeddings_digest(files: Sequence[Path]) -> str:
 
 
 def ids_file(file: Path) -> Path:
-    """Return the file of object ids beside a shard of vectors."""
+    """Return the file of object ids beside a shard of vectors.
+
+    Examples
+    --------
+    >>> ids_file(Path("embeddings/00003.npy")).name
+    '00003.ids.npy'
+    """
     return file.with_suffix(".ids.npy")
 
 

@@ -54,7 +54,13 @@ def band_sigma(store: ImageStore, minimum_good_fraction: float = 0.5) -> npt.NDA
 
 
 def channel_count(n_bands: int, settings: Stretch) -> int:
-    """Count the channels of the network input."""
+    """Count the channels of the network input.
+
+    Examples
+    --------
+    >>> channel_count(5, Stretch(asymmetry=True))
+    6
+    """
     return n_bands + settings.asymmetry
 
 
@@ -133,7 +139,13 @@ def asymmetry(flux: torch.Tensor) -> torch.Tensor:
 
 
 def compress(scaled: torch.Tensor, maximum: float | None) -> torch.Tensor:
-    """Compute ``arcsinh(scaled)``, at most ``maximum``."""
+    """Compute ``arcsinh(scaled)``, at most ``maximum``.
+
+    Examples
+    --------
+    >>> compress(torch.tensor([-1.0, 0.0, 1.0, 1000.0]), 5.0)
+    tensor([-0.8814,  0.0000,  0.8814,  5.0000])
+    """
     # log(|x| + sqrt(x^2 + 1)), because torch.asinh takes ten times as long on a CPU, longer than the rest of a view.
     stretched = (scaled * scaled).add_(1.0).sqrt_().add_(scaled.abs()).log_().copysign_(scaled)
     return stretched if maximum is None else stretched.clamp_(max=maximum)

@@ -316,6 +316,12 @@ def rate_factor(epoch: float, settings: config.Training) -> float:
     """Compute the learning rate after ``epoch`` epochs, as a share of the highest.
 
     The rate rises linearly during the warm-up and then falls along half a cosine. ``epoch`` may be fractional.
+
+    Examples
+    --------
+    >>> settings = config.Training(epochs=20, warmup_epochs=10)
+    >>> [rate_factor(epoch, settings) for epoch in (0, 5, 10, 15, 20)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     warmup = min(settings.warmup_epochs, settings.epochs / 2)
     if epoch < warmup:

@@ -40,6 +40,12 @@ def with_psf_fwhm(catalog: pd.DataFrame) -> pd.DataFrame:
     """Add a column ``psf_fwhm_<band>`` (arcsec) for each band whose PSF moments the catalog has.
 
     An existing column of that name is kept.
+
+    Examples
+    --------
+    >>> shape = {f"i_sdssshape_psf_shape{axes}": [moment] for axes, moment in (("11", 0.09), ("22", 0.09), ("12", 0.0))}
+    >>> with_psf_fwhm(pd.DataFrame(shape))["psf_fwhm_i"].round(3).tolist()
+    [0.706]
     """
     added = {}
     for band in BANDS:
