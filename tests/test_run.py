@@ -156,6 +156,6 @@ def test_a_result_for_a_place_that_cannot_be_written_is_refused_in_one_sentence(
     found = find(open_run(folder).files[0], like=[1007])
     with pytest.raises(
         TidalkinError,
-        match=r"file/answer cannot be written \(Not a directory\): check that the folder can be written to",
+        match=r"answer/neighbours.csv cannot be written \(Not a directory\): check that the folder can be written to",
     ):
         write_result(found, tmp_path / "file" / "answer")

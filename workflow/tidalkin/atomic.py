@@ -12,6 +12,8 @@ from tidalkin.errors import TidalkinError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a file system that is full or where a quota is used up."""
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""Errors of a folder that cannot be written to."""
 
 
 @contextmanager
@@ -21,6 +23,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     It is removed if the block raises.
 
     The temporary name keeps the suffix, since some writers choose their format by it.
+
+    Raises
+    ------
+    TidalkinError
+        If the disk is full, or the folder cannot be written to.
 
     Examples
     --------
@@ -32,13 +39,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ['table.csv']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         partial.replace(path)
+    except OSError as error:
+        # The block may read other files, whose errors are not of this disk.
+        is_folder = error.filename is not None and Path(str(error.filename)) in partial.parents
+        is_own = is_folder or str(partial) in str(error)
+        if error.errno in FULL or (error.errno in UNWRITABLE and is_own):
+            raise _unwritable(path, error) from error
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():  # a read-only disk refuses to remove even what is not there
+            partial.unlink()
 
 
 @contextmanager
@@ -58,5 +73,9 @@ def disk_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fix = "free some space and run again" if error.errno in FULL else "check that the folder can be written to"
-        raise TidalkinError(f"{path} cannot be written ({error.strerror or error}): {fix}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: str | Path, error: OSError) -> TidalkinError:
+    fix = "free some space and run again" if error.errno in FULL else "check that the folder can be written to"
+    return TidalkinError(f"{path} cannot be written ({error.strerror or error}): {fix}")

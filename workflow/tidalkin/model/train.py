@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import logging
 import math
 import os
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path
+from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore
 from tidalkin.injection.injector import Injector
@@ -393,7 +394,8 @@ class _Record:
     def __init__(self, output: Path, history: Sequence[Epoch]) -> None:
         self.table = output / "history.csv"
         shutil.rmtree(output / "tensorboard", ignore_errors=True)
-        self.tensorboard = SummaryWriter(output / "tensorboard")
+        with disk_errors(output / "tensorboard"):
+            self.tensorboard = SummaryWriter(output / "tensorboard")
         self.rows: list[Epoch] = []
         for row in history:
             self.add(row)
@@ -405,9 +407,10 @@ class _Record:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(asdict(each) for each in self.rows)
-        for name in ("loss", "injection_loss", "map_loss", "learning_rate", "collapse_std", "images_per_second"):
-            self.tensorboard.add_scalar(name, columns[name], row.step)
-        self.tensorboard.flush()
+        with disk_errors(self.table.with_name("tensorboard")):
+            for name in ("loss", "injection_loss", "map_loss", "learning_rate", "collapse_std", "images_per_second"):
+                self.tensorboard.add_scalar(name, columns[name], row.step)
+            self.tensorboard.flush()
 
     def close(self) -> None:
         self.tensorboard.close()
@@ -436,8 +439,11 @@ def _save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "history": [asdict(row) for row in history],
     }
+    # In memory first, because torch reports a full disk without its errno.
+    content = io.BytesIO()
+    torch.save(state, content)
     with atomic_path(path) as partial:
-        torch.save(state, partial)
+        partial.write_bytes(content.getbuffer())
 
 
 def _resume(path: Path, digest: str, model: SimSiam, optimizer: torch.optim.Optimizer) -> list[Epoch]:
@@ -488,9 +494,10 @@ def _run_in_group(job: Job, processes: int) -> None:
     """
     job = job.model_copy(update={"launcher": os.getpid()})
     job_file, fault_file = job.workplace / "job.json", job.workplace / "fault.txt"
-    job.workplace.mkdir(parents=True, exist_ok=True)
-    fault_file.unlink(missing_ok=True)
-    job_file.write_text(job.model_dump_json())
+    with disk_errors(job.workplace):
+        job.workplace.mkdir(parents=True, exist_ok=True)
+        fault_file.unlink(missing_ok=True)
+        job_file.write_text(job.model_dump_json())
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"),
         *(f"--nproc-per-node={processes}", "--module", "tidalkin.model.train", str(job_file)),
