@@ -54,7 +54,7 @@ def main() -> None:
         sys.exit("pins are made on Python 3.11, the oldest that is supported: use it, or raise requires-python")
     requirements, dev = ENVS / "requirements.txt", ENVS / "requirements-dev.txt"
 
-    pins = resolve(["pipeline", "slurm"], [ENVS / "held.txt"], requirements, upgrade)
+    pins = resolve(["pipeline", "slurm", "explorer"], [ENVS / "held.txt"], requirements, upgrade)
     requirements.write_text("\n".join([f"# {PIPELINE}", *pins, ""]))
     (ENVS / "tidalkin.yaml").write_text(CONDA + "".join(f"      - {pin}\n" for pin in pins))
 

@@ -23,7 +23,7 @@ def test_conda_and_pip_install_the_same_versions(root):
 @pytest.mark.parametrize(
     ("groups", "files"),
     [
-        (["dependencies", "pipeline", "slurm"], ["requirements.txt"]),
+        (["dependencies", "pipeline", "slurm", "explorer"], ["requirements.txt"]),
         (["docs", "dev"], ["requirements.txt", "requirements-dev.txt"]),
     ],
 )
