@@ -14,9 +14,9 @@ from typing import Any
 from tidalkin.config import Section, Settings
 
 STAGES = (
-    *("catalog", "chunks", "fetch", "convert", "views", "train", "reuse_encoder", "whiten", "reuse_whitening", "embed"),
-    *("index", "rank", "map", "search", "baseline_random", "baseline_pca", "baseline_morphology"),
-    *("evaluate", "completeness"),
+    *("catalog", "chunks", "fetch", "convert", "images_digest", "views", "train", "reuse_encoder", "whiten"),
+    *("reuse_whitening", "embed", "index", "rank", "map", "search"),
+    *("baseline_random", "baseline_pca", "baseline_morphology", "evaluate", "completeness"),
 )
 """Rules of the workflow, in the order of the data."""
 
@@ -27,7 +27,7 @@ WHITEN = {"whiten"} | EMBED
 TRAIN = {"train"} | WHITEN
 PAINT = BASELINES | TRAIN
 VIEWS = {"views", "baseline_random"} | TRAIN
-CONVERT = {"convert", "views"} | BASELINES | TRAIN
+CONVERT = {"convert", "images_digest", "views"} | BASELINES | TRAIN
 FETCH = {"chunks", "fetch"} | CONVERT
 CATALOG = {"catalog"} | FETCH
 

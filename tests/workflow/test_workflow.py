@@ -30,7 +30,7 @@ AFTER_TRAINING = {"whiten", "embed"} | AFTER_EMBEDDING
     [
         ({"search": {"k": 5}}, {"search"}),
         ({"training": {"epochs": 3}}, {"train"} | AFTER_TRAINING),
-        ({"images": {"size": 36}}, {"convert", "views", "train"} | BASELINES | AFTER_TRAINING),
+        ({"images": {"size": 36}}, {"convert", "images_digest", "views", "train"} | BASELINES | AFTER_TRAINING),
         ({"embedding": {"dimensions": 12}}, {"whiten", "embed", "baseline_random", "baseline_pca"} | AFTER_EMBEDDING),
         ({"index": {"kind": "HNSW32"}}, {"index", "search"}),
         ({"search": {"debris_weight": 0.5}}, {"search", "evaluate"}),

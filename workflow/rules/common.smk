@@ -22,6 +22,7 @@ VERSIONS = {
     "catalog": 1,
     "chunks": 1,
     "convert": 1,
+    "images_digest": 1,
     "reuse_whitening": 1,
     "whiten": 1,
     "embed": 1,
@@ -109,14 +110,15 @@ def shards(wildcards):
     return shard_names(plan(wildcards).galaxies, settings.images.shard_size)
 
 
+# Cached without an argument. Every shard asks, and hashing a plan takes time for each of its chunks.
 @cache
-def digests_of_shards(planned):
-    return shard_digests(settings, planned, [VERSIONS["convert"], VERSIONS["embed"]])
+def digests_of_shards():
+    return shard_digests(settings, plan(None), [VERSIONS["convert"], VERSIONS["embed"]])
 
 
 def shard_digest(wildcards):
     """Digest of what decides a shard's vectors, apart from the encoder, the whitening and what was received."""
-    return digests_of_shards(plan(wildcards))[wildcards.shard]
+    return digests_of_shards()[wildcards.shard]
 
 
 def ledgers_of_shard(wildcards):
@@ -125,9 +127,16 @@ def ledgers_of_shard(wildcards):
 
 
 def images_of_shard(wildcards):
-    """The images, whose time does not matter to a shard with a record that its vectors stay the same."""
+    """The digest of the images.
+
+    With a reused encoder and whitening, it is the images, whose time does not matter to a shard with a record that its
+    vectors stay the same. Not their digest: below a job that runs, Snakemake compares no other input, and would stop at
+    the vectors that stay.
+    """
+    if not (settings.reuse.encoder and settings.reuse.whitening):
+        return f"{RESULTS}/images.digest"
     images = f"{RESULTS}/images.json"
-    if not (workflow.is_main_process and settings.reuse.encoder and settings.reuse.whitening):
+    if not workflow.is_main_process:
         return images
     made = VectorRecord.of(
         shard_digest(wildcards),
@@ -159,22 +168,19 @@ def debris_maps(wildcards):
     return [f"{RESULTS}/embeddings/{shard}.debris_map.npy" for shard in shards(wildcards)]
 
 
-def parts(wildcards):
+@cache
+def parts():
     """Return the shards of each part of the index, by the part's name."""
-    return parts_of(shards(wildcards), settings.index.shards_per_part)
+    return parts_of(shards(None), settings.index.shards_per_part)
 
 
 def part_vectors(wildcards):
-    return vector_files(parts(wildcards)[wildcards.part])
-
-
-def part_vector_ids(wildcards):
-    return id_files(parts(wildcards)[wildcards.part])
+    return vector_files(parts()[wildcards.part])
 
 
 def index_parts(wildcards):
     """Return the files from which the index is joined, or none if a single job builds it."""
-    names = parts(wildcards)
+    names = parts()
     if len(names) == 1:
         return {}
     folder = f"{RESULTS}/index/parts"

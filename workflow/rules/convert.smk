@@ -26,3 +26,21 @@ rule convert:
         settings=uses("cutouts.bands", "images"),
     script:
         "../scripts/convert.py"
+
+
+# One job per shard reads the images. Snakemake compares each of its inputs with all inputs of the job that makes it,
+# and a conversion has two per chunk, so that the plan would cost the product of chunks and shards. This job has one.
+rule images_digest:
+    input:
+        f"{RESULTS}/images.json",
+    output:
+        f"{RESULTS}/images.digest",
+    log:
+        f"{RESULTS}/logs/images_digest.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        version=VERSIONS["images_digest"],
+    script:
+        "../scripts/images_digest.py"

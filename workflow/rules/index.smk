@@ -1,12 +1,12 @@
 # Build one FAISS index of all vectors, and measure its recall against exact search. Up to `index.shards_per_part`
 # shards, one job does it. With more, `index_train` trains the index, each `index_part` adds one part of the shards, and
-# `index` joins the parts.
+# `index` joins the parts. Of the vectors' ids, only `index` says that it needs them: the trained index and the parts are
+# temporary, so that no other rule asks for them, and each named file lengthens the plan.
 
 
 rule index_train:
     input:
         vectors=vectors,
-        ids=vector_ids,
     output:
         temp(f"{RESULTS}/index/parts/trained.faiss"),
     log:
@@ -30,7 +30,6 @@ rule index_part:
     input:
         trained=f"{RESULTS}/index/parts/trained.faiss",
         vectors=part_vectors,
-        ids=part_vector_ids,
     output:
         temp(f"{RESULTS}/index/parts/{{part}}.faiss"),
     log:

@@ -1,0 +1,28 @@
+"""A small file that stands for all images of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tidalkin.atomic import atomic_path, disk_errors
+
+
+def write_digest(shards: str | Path, output: str | Path) -> None:
+    """Write the digest of the list of an image store's shards.
+
+    Parameters
+    ----------
+    shards : path
+        The list, ``images.json``.
+    output : path
+        One line of text: the SHA-256 of the list.
+
+    Raises
+    ------
+    TidalkinError
+        If the output cannot be written.
+    """
+    digest = hashlib.sha256(Path(shards).read_bytes()).hexdigest()
+    with disk_errors(output), atomic_path(output) as partial:
+        partial.write_text(digest + "\n")
