@@ -13,7 +13,7 @@ tidalkin   `tidalkin.model.train.one_step` on views drawn from images in the dev
 streaming  The same, with the images read from the store during the turn, one window ahead.
 lightly    lightly's SimSiam with its usual transforms and DataLoader. These take 8-bit pictures in three colours only.
            It gets such pictures, decoded in memory, and a network of three bands, which is an easier task than ours.
-           Without lightly, the table says so.
+           Where lightly is absent or cannot be imported, a line of the table says so.
 
 With `--compile`, the network is also compiled by `torch.compile`, and on a GPU run as CUDA graphs.
 
@@ -26,6 +26,7 @@ workers, which live from its first turn on. It is the memory that the benchmark 
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import shutil
@@ -36,7 +37,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,6 +51,7 @@ from torch import Tensor, nn
 
 from tidalkin import config
 from tidalkin.embedding.features import features
+from tidalkin.errors import first_line
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.injection.injector import Injector
 from tidalkin.model.augment import View, Views
@@ -63,6 +64,7 @@ from tidalkin.model.train import one_step
 
 SKY_SIGMA = np.array([1.5, 2.5, 3.0, 6.0, 12.0], np.float32)  # nJy, about HSC-SSP Wide's
 RGB = 3  # bands that lightly's transforms can take
+CLOCK_TICK = 1 / os.sysconf("SC_CLK_TCK")  # processor time is counted in whole ticks
 
 
 @dataclass
@@ -230,6 +232,19 @@ class Trainings:
         )
 
 
+def missing_peer() -> str | None:
+    """Say in one line why lightly cannot be measured; None if it can."""
+    try:
+        for module in ("lightly.loss", "lightly.models.modules", "lightly.transforms"):
+            importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        return "lightly: not installed" if package == "lightly" else f"lightly: needs the package {package}"
+    except ImportError as error:
+        return f"lightly: cannot be imported ({first_line(error)})"
+    return None
+
+
 class _Transformed(torch.utils.data.Dataset):
     """Pictures in memory, each transformed when asked for."""
 
@@ -293,7 +308,7 @@ def measure(variants: list[Variant], rounds: int) -> None:
                 n_views = variant.turn()
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()
-                rates = n_views / (time.perf_counter() - began), n_views / (_cpu_seconds() - cpu_began)
+                rates = n_views / (time.perf_counter() - began), n_views / max(_cpu_seconds() - cpu_began, CLOCK_TICK)
             if number:
                 variant.rates.append(rates[0])
                 variant.cpu_rates.append(rates[1])
@@ -336,7 +351,7 @@ def _released(variants: list[Variant]) -> list[Variant]:
     return [replace(variant, turn=int) for variant in variants]
 
 
-def _ratio(rates: list[float], others: list[float]) -> float:
+def ratio(rates: list[float], others: list[float]) -> float:
     """Compute the median of the ratios turn by turn; neighbouring turns see the same machine."""
     return statistics.median(one / other for one, other in zip(rates, others, strict=True))
 
@@ -352,8 +367,8 @@ def table(title: str, groups: Sequence[Sequence[Variant]], missing: Sequence[str
             found.add_row(
                 variant.name,
                 f"{variant.rate:.1f}",
-                f"{_ratio(variant.rates, variants[0].rates):.3f}",
-                f"{_ratio(variant.cpu_rates, variants[0].cpu_rates):.3f}",
+                f"{ratio(variant.rates, variants[0].rates):.3f}",
+                f"{ratio(variant.cpu_rates, variants[0].cpu_rates):.3f}",
                 f"{variant.peak_bytes / 1e9:.2f}",
             )
     found.add_section()
@@ -404,8 +419,8 @@ def main(
         if compile:
             modes = ["default", "reduce-overhead"] if trainings.device.type == "cuda" else ["default"]
             variants += [trainings.ours("memory", mode) for mode in modes]
-        has_peer = find_spec("lightly") is not None
-        variants += [trainings.lightly()] if has_peer else []
+        missing = missing_peer()
+        variants += [trainings.lightly()] if missing is None else []
         measure(variants, rounds)
         if show_profile:
             console.print(profile(variants[1]))
@@ -419,12 +434,12 @@ def main(
             f"{settings.encoder.architecture} of width {encoder.width}, batches of {training.batch_size}, {side} pixel "
             f"views, {str(trainings.precision).removeprefix('torch.')} on {device} ({torch.get_num_threads()} threads)"
         )
-        console.print(table(what, [variants, embedding], [] if has_peer else ["lightly: not installed"]))
-        if has_peer:
+        console.print(table(what, [variants, embedding], [] if missing is None else [missing]))
+        if missing is None:
             ours, peer = variants[1], variants[-1]
             console.print(
-                f"tidalkin is {_ratio(ours.rates, peer.rates):.2f} times as fast as lightly, "
-                f"{_ratio(ours.cpu_rates, peer.cpu_rates):.2f} times by processor time"
+                f"tidalkin is {ratio(ours.rates, peer.rates):.2f} times as fast as lightly, "
+                f"{ratio(ours.cpu_rates, peer.cpu_rates):.2f} times by processor time"
             )
     finally:
         shutil.rmtree(folder)

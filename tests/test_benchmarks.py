@@ -1,9 +1,12 @@
 """Every benchmark starts, works on little input, and prints its table."""
 
+import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -48,6 +51,28 @@ def test_a_benchmark_prints_its_table(name, tmp_path, request):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert heading in done.stdout
+
+
+@pytest.fixture
+def training(monkeypatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("training")
+    yield module
+    del sys.modules["training"]
+
+
+def test_an_absent_peer_is_one_line_of_the_table(training, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightly", None)
+    assert training.missing_peer() == "lightly: not installed"
+
+
+def test_a_peer_that_was_installed_without_its_requirements_is_one_line_too(training, monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lightly"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "lightly").mkdir()
+    (tmp_path / "lightly" / "__init__.py").write_text("import a_package_that_lightly_needs")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert training.missing_peer() == "lightly: needs the package a_package_that_lightly_needs"
 
 
 def test_the_gpu_benchmark_says_so_where_there_is_no_gpu():
