@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
     "conversion": ("--objects 16 --size 16 --shard-size 4 --workers 1 --rounds 1", "of plain"),
+    "embedding": ("--config config/config.yaml --width 8 --images 2 --rounds 1 --no-compile", "of eager"),
     "download": ("--objects 20 --chunk 5 --pixels 16 --connections 2 --rounds 1", "download"),
     "explorer_speed": ("--galaxies 2000 --repeats 1 --kind Flat --no-browser", "rank after a mark"),
     "growth": ("24 6 --per-file 10", "jobs, grown"),
