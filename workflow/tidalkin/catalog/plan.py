@@ -68,6 +68,13 @@ def plan_chunks(settings: Settings, digests: CatalogDigests) -> Plan:
     -------
     Plan
         A chunk has the same name in two runs if its cutouts have the same bytes.
+
+    Examples
+    --------
+    >>> settings = Settings(catalog={"chunk_size": 300}, cutouts={"simulated": {"galaxies": 700}})
+    >>> plan = plan_chunks(settings, simulated_digests(settings))
+    >>> plan.galaxies, [name.split("-")[0] for name in plan.chunks]
+    (700, ['00000', '00001', '00002'])
     """
     asked = [FETCH_VERSION, settings.cutouts.content()]
     if settings.cutouts.source == "simulated":
@@ -95,6 +102,15 @@ def shard_digests(settings: Settings, plan: Plan, versions: Sequence[int]) -> di
     -------
     dict
         By the name of the shard. Appended rows change the digests of the last shards alone.
+
+    Examples
+    --------
+    >>> settings = Settings(catalog={"chunk_size": 300}, images={"shard_size": 512})
+    >>> before = Plan(700, ("a", "b", "c"), ("x", "y", "z"))
+    >>> after = Plan(900, ("a", "b", "d"), ("x", "y", "w"))  # with 200 galaxies more
+    >>> old, new = (shard_digests(settings, plan, versions=[1]) for plan in (before, after))
+    >>> [shard for shard in new if new[shard] != old[shard]]
+    ['00001']
     """
     size = settings.images.shard_size
     made_with = config_digest([*versions], settings.images, settings.embedding)
@@ -107,7 +123,14 @@ def shard_digests(settings: Settings, plan: Plan, versions: Sequence[int]) -> di
 
 
 def chunks_of_shard(settings: Settings, plan: Plan, shard: str) -> tuple[str, ...]:
-    """Name the chunks that hold the galaxies of a shard."""
+    """Name the chunks that hold the galaxies of a shard.
+
+    Examples
+    --------
+    >>> settings = Settings(catalog={"chunk_size": 300}, images={"shard_size": 512})
+    >>> chunks_of_shard(settings, Plan(700, ("a", "b", "c"), ("x", "y", "z")), "00001")
+    ('b', 'c')
+    """
     return plan.chunks[_chunks_of_shard(settings, plan, int(shard))]
 
 
@@ -117,10 +140,19 @@ def _chunks_of_shard(settings: Settings, plan: Plan, shard: int) -> slice:
 
 
 def made_from(settings: Settings, table: str | Path) -> str:
-    """Digest everything that determines a catalog and its division into chunks.
+    r"""Digest everything that determines a catalog and its division into chunks.
 
     The path of the table is left out. A folder may hold terabytes, so the names, sizes and times of its files stand
     for their content.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder) / "galaxies.csv"
+    ...     _ = table.write_text("object_id,ra,dec\n7,150.1,2.2\n")
+    ...     made_from(Settings(seed=1), table) == made_from(Settings(seed=2), table)  # the seed does not count
+    True
     """
     try:
         if Path(table).is_dir():
@@ -139,7 +171,15 @@ def made_from(settings: Settings, table: str | Path) -> str:
 
 
 def simulated_digests(settings: Settings) -> CatalogDigests:
-    """Digest the simulated survey, whose galaxies follow from its configuration and the seed."""
+    """Digest the simulated survey, whose galaxies follow from its configuration and the seed.
+
+    Examples
+    --------
+    >>> settings = Settings(catalog={"chunk_size": 300}, cutouts={"simulated": {"galaxies": 700}})
+    >>> digests = simulated_digests(settings)
+    >>> digests.galaxies, len(digests.chunks)
+    (700, 3)
+    """
     galaxies, size = settings.cutouts.simulated.galaxies, settings.catalog.chunk_size
     ranges = [(i * size, min((i + 1) * size, galaxies)) for i in range(len(chunk_names(galaxies, size)))]
     survey = config_digest(settings.cutouts.simulated, settings.seed)

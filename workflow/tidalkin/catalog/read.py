@@ -153,6 +153,15 @@ def write_catalog(
         The file to write.
     metadata : mapping of bytes to str
         Entries added to the metadata of the file's schema.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "catalog.parquet"
+    ...     write_catalog(pd.DataFrame({"object_id": [7], "ra": [150.1], "dec": [2.2]}), file, {b"field": "cosmos"})
+    ...     pq.read_schema(file).metadata[b"field"]
+    b'cosmos'
     """
     table = pa.Table.from_pandas(catalog, preserve_index=False)
     own = {b"tidalkin": tidalkin.__version__.encode()} | {key: value.encode() for key, value in metadata.items()}

@@ -67,6 +67,15 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     ------
     TidalkinError
         If the suffix is unknown or the file is not what its name says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "galaxies.ecsv"
+    ...     Table({"object_id": [7], "ra": [150.1] * units.deg, "dec": [90.0] * units.arcmin}).write(file)
+    ...     read_table(file, columns={})["dec"].tolist()  # in degrees
+    [1.5]
     """
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in (".csv", ".ecsv"):
