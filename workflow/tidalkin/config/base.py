@@ -17,7 +17,16 @@ Range = tuple[float, float]
 
 
 def check_ordered(name: str, bounds: Range) -> None:
-    """Refuse a range whose bounds are in the wrong order."""
+    """Refuse a range whose bounds are in the wrong order.
+
+    Examples
+    --------
+    >>> check_ordered("zoom", (0.8, 1.25))
+    >>> check_ordered("zoom", (1.25, 0.8))
+    Traceback (most recent call last):
+        ...
+    ValueError: zoom must be [low, high] with low <= high, not [1.25, 0.8]
+    """
     if not bounds[0] <= bounds[1]:
         raise ValueError(f"{name} must be [low, high] with low <= high, not {list(bounds)}")
 

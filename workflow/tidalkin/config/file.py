@@ -28,7 +28,7 @@ _TYPES = {f"{_YAML}{name}" for name in ("str", "int", "float", "bool", "null", "
 
 
 def check_config_file(path: str | Path) -> None:
-    """Refuse a file that cannot be read, equal keys, odd numbers and odd types.
+    r"""Refuse a file that cannot be read, equal keys, odd numbers and odd types.
 
     Parameters
     ----------
@@ -39,6 +39,18 @@ def check_config_file(path: str | Path) -> None:
     ------
     TidalkinError
         With one sentence for each fault, which names the file, the line and the key.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "config.yaml"
+    ...     _ = file.write_text("seed: 1\nseed: 2\n")
+    ...     check_config_file(file)
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: config: ...config.yaml, line 2: key `seed` is given on line 1 already: keep one of
+    the two
     """
     read_config_file(path)
 

@@ -14,7 +14,13 @@ ENTRY_POINT_GROUP = "tidalkin.sources"
 
 
 def outside_sources() -> dict[str, EntryPoint]:
-    """Return the entry points of the sources that installed packages add, by name."""
+    """Return the entry points of the sources that installed packages add, by name.
+
+    Examples
+    --------
+    >>> "simulated" in outside_sources()  # a source of this package needs no entry point
+    False
+    """
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
@@ -32,6 +38,15 @@ def outside_settings(entry: EntryPoint, values: Any) -> Section:
     ------
     ValueError
         If the class cannot be used, or a value is not allowed.
+
+    Examples
+    --------
+    >>> nowhere = EntryPoint("survey", "no_such_package:Source", ENTRY_POINT_GROUP)
+    >>> outside_settings(nowhere, {})
+    Traceback (most recent call last):
+        ...
+    ValueError: source 'survey' cannot be used (No module named 'no_such_package'): reinstall the package that adds it,
+    or correct its entry point 'no_such_package:Source'
     """
     try:
         model = entry.load().Settings

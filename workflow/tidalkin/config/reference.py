@@ -79,7 +79,13 @@ def _sections(section: type[Section], name: str) -> Iterator[str]:
 
 
 def configuration_reference() -> str:
-    """Return the whole reference as Markdown."""
+    """Return the whole reference as Markdown.
+
+    Examples
+    --------
+    >>> [line for line in configuration_reference().splitlines() if line.startswith("## `cutouts.")][:3]
+    ['## `cutouts.simulated`', '## `cutouts.folder`', '## `cutouts.hsc_das`']
+    """
     query = "\n".join(_sections(Query, "search.queries.<name>"))
     return "\n".join([INTRODUCTION, *_sections(Settings, ""), query])
 
