@@ -79,6 +79,15 @@ def read_cutout(
     ------
     TidalkinError
         If the file is empty, cut short, not FITS, without an image or with one of no pixels, or has no calibration.
+
+    Examples
+    --------
+    >>> from tidalkin.cutouts.write import write_cutout
+    >>> image, mask = np.array([[1, 5, 2]], np.float32), np.array([[0, 1, 0]], np.int32)
+    >>> options = {"band": "i", "ra": 150.0, "dec": 2.0, "fluxmag0": 10**10.8, "mask_planes": {"BAD": 0}}
+    >>> cutout = read_cutout(write_cutout(image, mask, None, **options), "42.fits", bad_mask_planes=["BAD"])
+    >>> cutout.band, cutout.flux  # counts of zero point 27 became nanojansky
+    ('i', array([[ 57.543995,        nan, 115.08799 ]], dtype=float32))
     """
     if isinstance(content, Path):
         content = read_file(content)
@@ -134,6 +143,15 @@ def read_geometry(content: bytes, name: str) -> Geometry:
     ------
     TidalkinError
         If the headers cannot be read, or no plane is the image.
+
+    Examples
+    --------
+    >>> from tidalkin.cutouts.write import write_cutout
+    >>> image = np.zeros((2, 3), np.float32)
+    >>> file = write_cutout(image, None, None, band="i", ra=150.0, dec=2.0, fluxmag0=10**10.8, mask_planes={})
+    >>> geometry = read_geometry(file, "42.fits")
+    >>> geometry.width, geometry.height, geometry.wcs.pixel(150.0, 2.0)
+    (3, 2, (1.0, 0.5))
     """
     block, start = _card_block(content, 0, name)
     if _cards(block).get("NAXIS") == 0:
@@ -154,6 +172,13 @@ def read_file(path: Path) -> bytes:
     ------
     TidalkinError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> read_file(Path("no_such_folder/42.fits"))
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_folder/42.fits: cannot be read: No such file or directory
     """
     try:
         return path.read_bytes()

@@ -52,6 +52,15 @@ def write_cutout(
     -------
     bytes
         The FITS file: equal input gives equal bytes.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> image = np.zeros((64, 64), np.float32)
+    >>> file = write_cutout(image, None, None, band="r", ra=150.0, dec=2.0, fluxmag0=10**10.8, mask_planes={})
+    >>> header = fits.HDUList.fromstring(file)["IMAGE"].header
+    >>> header["NAXIS1"], header["CRPIX1"], header["CRVAL1"]
+    (64, 32.5, 150.0)
     """
     height, width = image.shape
     position = _position_cards(height, width, ra, dec)
