@@ -110,6 +110,15 @@ def draw_galaxy(survey: SimulatedSurvey, seed: int, object_id: int) -> Galaxy:
     -------
     Galaxy
         The same for the same arguments, whatever else the survey holds.
+
+    Examples
+    --------
+    >>> survey = SimulatedSurvey()
+    >>> galaxies = [draw_galaxy(survey, seed=1, object_id=number) for number in range(1, 7)]
+    >>> [galaxy.label for galaxy in galaxies]
+    ['none', 'none', 'tail', 'none', 'shell', 'none']
+    >>> [round(galaxy.magnitude_i, 1) for galaxy in galaxies]
+    [19.3, 20.0, 20.4, 19.3, 19.8, 17.7]
     """
     rng = generator(seed, "simulated", object_id)
     ra, dec = position(seed, object_id)
@@ -167,7 +176,14 @@ def draw_galaxy(survey: SimulatedSurvey, seed: int, object_id: int) -> Galaxy:
 
 
 def position(seed: int, object_id: int) -> tuple[float, float]:
-    """Compute right ascension and declination of a galaxy, degrees, spread evenly."""
+    """Compute right ascension and declination of a galaxy, degrees, spread evenly.
+
+    Examples
+    --------
+    >>> ra, dec = position(seed=1, object_id=42)
+    >>> f"{ra:.3f} {dec:.3f}"
+    '130.922 -0.028'
+    """
     start = generator(seed, "simulated", "field").random(2)
     across = (start[0] + object_id / PLASTIC) % 1
     along = (start[1] + object_id / PLASTIC**2) % 1
@@ -190,6 +206,11 @@ def band_fluxes(magnitude_i: float, colour: float, bands: tuple[str, ...]) -> np
         g - i, mag.
     bands : tuple of str
         Which bands.
+
+    Examples
+    --------
+    >>> -2.5 * np.log10(band_fluxes(20.0, 1.0, ("g", "r", "i")))
+    array([21.       , 20.3053012, 20.       ])
     """
     redness = (colour - BLUE["g"]) / (RED["g"] - BLUE["g"])
     against_i = [BLUE[band] + redness * (RED[band] - BLUE[band]) for band in bands]

@@ -110,7 +110,14 @@ class Grid:
 
 @lru_cache
 def grid(size_pixels: int) -> Grid:
-    """Return the grid for cutouts of a size."""
+    """Return the grid for cutouts of a size.
+
+    Examples
+    --------
+    >>> on = grid(96)
+    >>> on.size, on.side
+    (96, 144)
+    """
     side = size_pixels + 2 * MARGIN_PIXELS
     while side % 2 or fft.next_fast_len(side, real=True) != side:
         side += 1
@@ -136,7 +143,13 @@ def _seeing_table() -> tuple[Floats, Floats]:
 
 
 def psf(fwhm_arcsec: float, shear: Place = (0.0, 0.0)) -> galsim.GSObject:
-    """Return a PSF whose width, pixel included, is ``fwhm_arcsec``."""
+    """Return a PSF whose width, pixel included, is ``fwhm_arcsec``.
+
+    Examples
+    --------
+    >>> round(float(psf(0.6).calculateFWHM()), 2)
+    0.6
+    """
     atmosphere = galsim.Kolmogorov(fwhm=float(np.interp(fwhm_arcsec, *_seeing_table())))
     return galsim.Convolve(atmosphere.shear(g1=shear[0], g2=shear[1]), galsim.Pixel(PIXEL_SCALE_ARCSEC))
 
@@ -257,6 +270,15 @@ def galaxy_fluxes(galaxy: Galaxy, bands: Sequence[Band]) -> _Light:
     """Share a galaxy's light among its parts.
 
     Arms and knots are taken from the disc, and are younger.
+
+    Examples
+    --------
+    >>> from tidalkin.simulation.galaxy import draw_galaxy
+    >>> galaxy = draw_galaxy(SimulatedSurvey(), seed=1, object_id=42)
+    >>> light = galaxy_fluxes(galaxy, ["i"])
+    >>> total = float((light.bulge + light.disc + light.arms + light.knots)[0])
+    >>> abs(galaxy.magnitude_i + 2.5 * math.log10(total)) < 1e-9  # no light is lost
+    True
     """
     chosen = tuple(bands)
     disc = 1 - galaxy.bulge_fraction
@@ -379,6 +401,13 @@ def surface_brightness(image: Image, centre: Place, inside_arcsec: float, on: Gr
     -------
     float
         Mean over the brightest area that holds half of the light outside, mag/arcsec².
+
+    Examples
+    --------
+    >>> on = grid(64)
+    >>> flat = np.full((on.side, on.side), 10 ** (-0.4 * 26) * PIXEL_SCALE_ARCSEC**2)  # 26 mag/arcsec²
+    >>> round(surface_brightness(flat, (0.0, 0.0), 3.0, on), 3)
+    26.0
     """
     along = (np.arange(on.side) - on.middle) * PIXEL_SCALE_ARCSEC
     outside = np.hypot(along[None, :] - centre[0], along[:, None] - centre[1]) > inside_arcsec

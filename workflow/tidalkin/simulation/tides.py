@@ -47,6 +47,12 @@ def simulate(feature: Feature, rng: np.random.Generator) -> Debris:
         tails are drawn, lies in the plane z = 0.
     rng : numpy.random.Generator
         The source of randomness.
+
+    Examples
+    --------
+    >>> debris = simulate("tail", np.random.default_rng(1))
+    >>> debris.positions.shape
+    (3, 4096)
     """
     if feature == "tail":
         return _tails(rng)
