@@ -126,6 +126,12 @@ def band_flux(surface_brightness: Tensor, color: Tensor, bands: Sequence[str]) -
     -------
     (object, band) tensor
         nJy per pixel.
+
+    Examples
+    --------
+    >>> band_flux(torch.tensor([25.0, 27.5]), torch.tensor([1.0, 1.0]), ["g", "i"])
+    tensor([[ 4.0796, 10.2475],
+            [ 0.4080,  1.0248]])
     """
     reference = color.new_tensor([MAGNITUDE_RELATIVE_TO_I[band] for band in bands])
     change = color.new_tensor([CHANGE_WITH_COLOR[band] for band in bands])
@@ -151,6 +157,15 @@ def random_field(noise: Tensor, scale: Tensor, elongation: Tensor, angle: Tensor
     -------
     (object, y, x) tensor
         Periodic at the edges.
+
+    Examples
+    --------
+    >>> noise = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(1))
+    >>> field = random_field(noise, torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([0.0]))
+    >>> field.std(correction=0).round(decimals=3)
+    tensor(1.)
+    >>> (field[0, :, 1:] * field[0, :, :-1]).mean() > 0.9
+    tensor(True)
     """
     size = noise.shape[-1]
     ky = torch.fft.fftfreq(size, device=noise.device)[:, None] * (2 * math.pi)
@@ -164,7 +179,15 @@ def random_field(noise: Tensor, scale: Tensor, elongation: Tensor, angle: Tensor
 
 
 def blurred(light: Tensor, sigma: Tensor) -> Tensor:
-    """Convolve light (object, y, x) with a Gaussian of ``sigma`` (object,) pixels."""
+    """Convolve light (object, y, x) with a Gaussian of ``sigma`` (object,) pixels.
+
+    Examples
+    --------
+    >>> point = torch.zeros(1, 9, 9)
+    >>> point[0, 4, 4] = 1.0
+    >>> blurred(point, torch.tensor([1.0]))[0, 4, 3:6]
+    tensor([0.0966, 0.1587, 0.0966])
+    """
     size = light.shape[-1]
     ky = torch.fft.fftfreq(size, device=light.device)[:, None] * (2 * math.pi)
     kx = torch.fft.rfftfreq(size, device=light.device)[None, :] * (2 * math.pi)
@@ -176,6 +199,12 @@ def normalised(light: Tensor) -> Tensor:
     """Scale light (object, y, x) to a mean of 1 over its brightest half.
 
     The brightest half is the smallest area that holds half of the light. Light without any flux stays 0.
+
+    Examples
+    --------
+    >>> normalised(torch.tensor([[[4.0, 4.0], [1.0, 0.0]]]))
+    tensor([[[1.0000, 1.0000],
+             [0.2500, 0.0000]]])
     """
     brightest = light.flatten(1).sort(dim=1, descending=True).values
     total = brightest.cumsum(dim=1)
@@ -218,6 +247,14 @@ def draw_shapes(
         Factor of inner radius, distance and extent.
     stamps : Stamps, optional
         The user's stamps, on the device.
+
+    Examples
+    --------
+    >>> shapes = draw_shapes(Draws(torch.Generator().manual_seed(1)), Injection(), torch.tensor([0.6, 0.8]), 96)
+    >>> shapes.shape.shape
+    torch.Size([2, 1, 96, 96])
+    >>> bool(shapes.shape[..., 47:49, 47:49].max() < 0.05 * shapes.shape.max())  # the middle stays dark
+    True
     """
     n = len(psf_fwhm)
     scale = torch.ones(n, device=draws.device) if scale is None else scale
@@ -304,6 +341,14 @@ def draw_light(
         Share of the galaxies that get light; ``settings.fraction`` by default.
     stamps : Stamps, optional
         The user's stamps, on the device.
+
+    Examples
+    --------
+    >>> draws = Draws(torch.Generator().manual_seed(1))
+    >>> images, psf_fwhm = torch.zeros(4, 2, 96, 96), torch.full((4, 2), 0.6)
+    >>> light = draw_light(draws, Injection(), (24.0, 26.0), ["g", "i"], images, psf_fwhm)
+    >>> light.injected, light.flux().shape
+    (tensor([False,  True,  True, False]), torch.Size([4, 2, 96, 96]))
     """
     n = len(flux)
     has_light = draws.uniform((0.0, 1.0), n) < (settings.fraction if fraction is None else fraction)

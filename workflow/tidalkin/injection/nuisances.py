@@ -60,6 +60,14 @@ def paint_nuisances(
     -------
     (object, band, y, x) tensor
         New images; missing pixels stay missing.
+
+    Examples
+    --------
+    >>> draws = Draws(torch.Generator().manual_seed(1))
+    >>> flux, sky_sigma, psf_fwhm = torch.zeros(2, 1, 64, 64), torch.ones(2, 1), torch.full((2, 1), 0.6)
+    >>> settings = Nuisances(over_subtraction=1.0)
+    >>> paint_nuisances(draws, settings, ["i"], flux, sky_sigma, psf_fwhm).amax(dim=(1, 2, 3)) <= 0
+    tensor([True, True])
     """
     size = flux.shape[-1]
     if settings.companions > 0:

@@ -21,6 +21,15 @@ def stamp_files(settings: StampFolder) -> list[Path]:
     ------
     TidalkinError
         If the folder is not there or holds no FITS file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.fits", "a.fits", "notes.txt"):
+    ...         (Path(folder) / name).touch()
+    ...     [path.name for path in stamp_files(StampFolder(folder=folder))]
+    ['a.fits', 'b.fits']
     """
     if settings.folder is None:
         return []
@@ -34,7 +43,13 @@ def stamp_files(settings: StampFolder) -> list[Path]:
 
 
 def stamps_digest(settings: StampFolder) -> str:
-    """Return a digest of the content of all stamps; empty without a folder."""
+    """Return a digest of the content of all stamps; empty without a folder.
+
+    Examples
+    --------
+    >>> stamps_digest(StampFolder())  # no folder is configured
+    ''
+    """
     files = stamp_files(settings)
     if not files:
         return ""

@@ -88,6 +88,15 @@ def read_stamps(settings: StampFolder, bands: Sequence[str], size: int) -> Stamp
     ------
     TidalkinError
         If the folder holds no stamp, or a stamp cannot be read, lacks a band, has missing pixels or holds no light.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fits.PrimaryHDU(np.ones((20, 20), np.float32)).writeto(f"{folder}/arc.fits")
+    ...     stamps = read_stamps(StampFolder(folder=folder, pixel_scale_arcsec=0.168), ["g", "i"], 64)
+    >>> stamps.images.shape
+    torch.Size([1, 1, 91, 91])
     """
     files = stamp_files(settings)
     if not files:
