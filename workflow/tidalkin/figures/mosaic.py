@@ -75,6 +75,14 @@ def rgb(flux: Floats, sky_sigma: Floats, bands: Sequence[str], *, softening_sigm
     -------
     (y, x, 3) float64
         In 0 to 1, row 0 at the bottom as in the image. Pixels missing in all three bands are hatched grey.
+
+    Examples
+    --------
+    >>> flux = np.full((3, 8, 8), 50.0, np.float32)
+    >>> flux[2] *= 3  # i is shown in red
+    >>> picture = rgb(flux, np.ones(3, np.float32), ["g", "r", "i"])
+    >>> picture.shape, picture[0, 0].round(2).tolist()
+    ((8, 8, 3), [1.0, 0.48, 0.76])
     """
     channels = _channels(flux, bands)
     if not channels:
@@ -176,6 +184,14 @@ def mosaic_figure(panels: Sequence[Panel], *, title: str, subtitle: str) -> Figu
     -------
     matplotlib.figure.Figure
         Not known to pyplot, so that nothing has to close it.
+
+    Examples
+    --------
+    >>> grey = np.full((8, 8, 3), 0.5)
+    >>> panels = [Panel(grey, "galaxy 42", role="example"), Panel(grey, "galaxy 7", "0.91")]
+    >>> figure = mosaic_figure(panels, title="Most similar", subtitle="1 of 500 galaxies")
+    >>> [text.get_text() for text in figure.texts][:2]
+    ['Most similar', '1 of 500 galaxies']
     """
     asked = [panel for panel in panels if panel.role != "answer"]
     answers = [panel for panel in panels if panel.role == "answer"]

@@ -132,7 +132,7 @@ def draw_views(images: str | Path, output: str | Path, *, augment: Augment, stre
 
 
 def draw_history(history: str | Path, output: str | Path) -> None:
-    """Draw how training went: loss, learning rate, collapse monitor and speed, by epoch.
+    r"""Draw how training went: loss, learning rate, collapse monitor and speed, by epoch.
 
     Parameters
     ----------
@@ -145,6 +145,17 @@ def draw_history(history: str | Path, output: str | Path) -> None:
     ------
     TidalkinError
         If the table lacks a column or has no row.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     history = Path(folder) / "history.csv"
+    ...     _ = history.write_text("epoch,loss\n1,-0.8\n")
+    ...     draw_history(history, Path(folder) / "history.png")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: ...history.csv: is not a training history, it has no column ...: train again
     """
     table = pd.read_csv(history)
     if missing := {"epoch", *HISTORY_PANELS} - set(table.columns):
