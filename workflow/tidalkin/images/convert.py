@@ -110,6 +110,18 @@ def list_chunks(catalog: Path, tars: Sequence[str | Path], ledgers: Sequence[str
     ------
     TidalkinError
         If there are not as many objects in the ledgers as in the catalog.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, n_rows in (("catalog", 3), ("a", 4), ("b", 2)):  # ledgers have a row for each of two bands
+    ...         pd.DataFrame({"object_id": range(n_rows)}).to_parquet(f"{folder}/{name}.parquet")
+    ...     ledgers = [f"{folder}/a.parquet", f"{folder}/b.parquet"]
+    ...     chunks = list_chunks(Path(folder) / "catalog.parquet", ["a.tar", "b.tar"], ledgers, n_bands=2)
+    >>> [(chunk.first, chunk.last) for chunk in chunks]
+    [(0, 2), (2, 3)]
     """
     chunks: list[Chunk] = []
     first = 0
@@ -127,7 +139,15 @@ def list_chunks(catalog: Path, tars: Sequence[str | Path], ledgers: Sequence[str
 
 
 def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chunk, ...]]:
-    """Return the chunks that overlap each shard."""
+    """Return the chunks that overlap each shard.
+
+    Examples
+    --------
+    >>> tar, ledger = Path("chunk.tar"), Path("chunk.parquet")
+    >>> chunks = [Chunk(tar, ledger, 0, 300), Chunk(tar, ledger, 300, 600), Chunk(tar, ledger, 600, 700)]
+    >>> [[chunk.first for chunk in overlapping] for overlapping in chunks_of_shards(chunks, shard_size=512)]
+    [[0, 300], [300, 600]]
+    """
     overlapping: list[list[Chunk]] = [[] for _ in range(0, chunks[-1].last, shard_size)]
     for chunk in chunks:
         for shard in range(chunk.first // shard_size, -(-chunk.last // shard_size)):

@@ -22,6 +22,16 @@ def write_digest(shards: str | Path, output: str | Path) -> None:
     ------
     TidalkinError
         If the output cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     shards, output = Path(folder) / "images.json", Path(folder) / "images.sha256"
+    ...     _ = shards.write_text('{"shards": []}')
+    ...     write_digest(shards, output)
+    ...     output.read_text()[:16]
+    'f6ec6dcb324b6338'
     """
     digest = hashlib.sha256(Path(shards).read_bytes()).hexdigest()
     with disk_errors(output), atomic_path(output) as partial:

@@ -213,6 +213,15 @@ def read_band(content: bytes, file: str, band: str, position: npt.NDArray[np.flo
     TidalkinError
         If it cannot be read, is of another band, does not show the object's position or has pixels of another size
         than the store's.
+
+    Examples
+    --------
+    >>> from tidalkin.cutouts.write import write_cutout
+    >>> counts = np.full((100, 100), 2, np.float32)
+    >>> file = write_cutout(counts, None, counts, band="i", ra=150.0, dec=2.0, fluxmag0=10**12.56, mask_planes={})
+    >>> image = read_band(file, "42.fits", "i", np.array([150.0, 2.0]), Images(size=64))
+    >>> image.flux.shape, float(image.flux.mean().round(3))
+    ((64, 64), 2.0)
     """
     cutout = read_cutout(content, file, images.bad_mask_planes, images.bad_mask_bits)
     if cutout.band not in (None, band):

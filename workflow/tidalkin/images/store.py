@@ -235,7 +235,14 @@ class ImageStore:
 
 
 def store_attributes(bands: Sequence[str], images: Images) -> dict[str, Any]:
-    """Return the attributes of a store: versions, bands, grid, units and configuration."""
+    """Return the attributes of a store: versions, bands, grid, units and configuration.
+
+    Examples
+    --------
+    >>> attributes = store_attributes(["g", "i"], Images(size=96))
+    >>> {key: attributes[key] for key in ("bands", "size", "pixel_scale_arcsec", "flux_unit")}
+    {'bands': ['g', 'i'], 'size': 96, 'pixel_scale_arcsec': 0.168, 'flux_unit': 'nJy'}
+    """
     return {
         "tidalkin_store": STORE_VERSION,
         "tidalkin_version": __version__,
