@@ -61,7 +61,17 @@ def choose_kind(n: int, dimensions: int) -> str:
 
 @contextmanager
 def explain_faiss_errors(kind: str) -> Iterator[None]:
-    """Turn a refusal of FAISS into one sentence."""
+    """Turn a refusal of FAISS into one sentence.
+
+    Examples
+    --------
+    >>> with explain_faiss_errors("Flt"):
+    ...     faiss.index_factory(8, "Flt")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: config: index.kind 'Flt' does not work for these vectors (...): use `auto`, `Flat` or
+    another string of faiss.index_factory
+    """
     try:
         yield
     except (RuntimeError, AssertionError) as error:
@@ -88,6 +98,16 @@ def empty_index(kind: str, embeddings: Embeddings) -> faiss.Index:
     """Make an index that is not trained.
 
     For a packed kind, it is the plain index that becomes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.npy", np.eye(32, dtype=np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.arange(32))
+    ...     index = empty_index("IVF4,Flat", Embeddings([f"{folder}/00000.npy"]))
+    >>> index.d, index.is_trained
+    (32, False)
     """
     plain = kind.removesuffix("fs") + "np" if _is_packed_kind(kind) else kind
     index = faiss.index_factory(embeddings.dimensions, plain, faiss.METRIC_INNER_PRODUCT)
@@ -97,7 +117,18 @@ def empty_index(kind: str, embeddings: Embeddings) -> faiss.Index:
 
 
 def trained_index(kind: str, embeddings: Embeddings, seed: int) -> faiss.Index:
-    """Make an empty index and train it on a sample of the vectors."""
+    """Make an empty index and train it on a sample of the vectors.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.npy", np.eye(32, dtype=np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.arange(32))
+    ...     index = trained_index("IVF4,Flat", Embeddings([f"{folder}/00000.npy"]), seed=1)
+    >>> index.is_trained, index.ntotal
+    (True, 0)
+    """
     with explain_faiss_errors(kind), _one_thread(kind):
         index = empty_index(kind, embeddings)
         if not index.is_trained:
@@ -115,6 +146,17 @@ def add_vectors(index: faiss.Index, kind: str, files: Sequence[str | Path]) -> N
 
     The same shards are added together in one job and in many, because the rounding may depend on it. They are not
     added one by one: FAISS takes up to three times as long for 500 vectors at a time as for 4,000.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> index = faiss.IndexFlatIP(32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.npy", np.eye(32, dtype=np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.arange(32))
+    ...     add_vectors(index, "Flat", [f"{folder}/00000.npy"])
+    >>> index.ntotal
+    32
     """
     with explain_faiss_errors(kind), _one_thread(kind):
         for shards in parts_of(files, SHARDS_ADDED_TOGETHER).values():
@@ -133,6 +175,12 @@ def packed_index(index: faiss.Index, kind: str) -> faiss.Index:
     """Return the same empty index, packed if the kind is.
 
     It is packed before it has lists: joining packed lists corrupts memory in FAISS 1.15.
+
+    Examples
+    --------
+    >>> plain = faiss.index_factory(32, "IVF4,PQ8x4np", faiss.METRIC_INNER_PRODUCT)
+    >>> type(packed_index(plain, "IVF4,PQ8x4fs")).__name__
+    'IndexIVFPQFastScan'
     """
     if not _is_packed_kind(kind):
         return index
@@ -149,7 +197,14 @@ def _inner_index(index: faiss.Index) -> faiss.Index:
 
 
 def get_search_depth(index: faiss.Index) -> int | None:
-    """Return ``nprobe`` of an inverted file or ``efSearch`` of a graph; None for other kinds."""
+    """Return ``nprobe`` of an inverted file or ``efSearch`` of a graph; None for other kinds.
+
+    Examples
+    --------
+    >>> index = faiss.index_factory(32, "IVF16,Flat", faiss.METRIC_INNER_PRODUCT)
+    >>> get_search_depth(index), get_search_depth(faiss.IndexFlatIP(32))
+    (1, None)
+    """
     inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.nprobe)
@@ -157,7 +212,13 @@ def get_search_depth(index: faiss.Index) -> int | None:
 
 
 def largest_search_depth(index: faiss.Index) -> int:
-    """Return the number of lists or nodes; 1 for other kinds."""
+    """Return the number of lists or nodes; 1 for other kinds.
+
+    Examples
+    --------
+    >>> largest_search_depth(faiss.index_factory(32, "IVF16,Flat", faiss.METRIC_INNER_PRODUCT))
+    16
+    """
     inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         return int(inner.nlist)
@@ -168,6 +229,13 @@ def set_search_depth(index: faiss.Index, search_depth: int) -> None:
     """Set ``nprobe`` of an inverted file or ``efSearch`` of a graph.
 
     It is written with the index.
+
+    Examples
+    --------
+    >>> index = faiss.index_factory(32, "IVF16,Flat", faiss.METRIC_INNER_PRODUCT)
+    >>> set_search_depth(index, 4)
+    >>> index.nprobe
+    4
     """
     inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
@@ -177,7 +245,14 @@ def set_search_depth(index: faiss.Index, search_depth: int) -> None:
 
 
 def search_parameters(index: faiss.Index, search_depth: int) -> faiss.SearchParameters:
-    """Set the search depth of one query only."""
+    """Set the search depth of one query only.
+
+    Examples
+    --------
+    >>> index = faiss.index_factory(32, "IVF16,Flat", faiss.METRIC_INNER_PRODUCT)
+    >>> search_parameters(index, 4).nprobe, index.nprobe
+    (4, 1)
+    """
     inner = _inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         parameters = faiss.SearchParametersIVF()
@@ -193,6 +268,16 @@ def search_parameters(index: faiss.Index, search_depth: int) -> faiss.SearchPara
 
 
 def draw_rows(embeddings: Embeddings, size: int, seed: int, purpose: str) -> Rows:
-    """Draw rows at random, in ascending order."""
+    """Draw rows at random, in ascending order.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.npy", np.eye(32, dtype=np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.arange(32))
+    ...     draw_rows(Embeddings([f"{folder}/00000.npy"]), 5, seed=1, purpose="tuned on")
+    array([ 0,  3, 12, 13, 25])
+    """
     random = generator(seed, "index", purpose)
     return np.sort(random.choice(len(embeddings), min(size, len(embeddings)), replace=False))

@@ -26,13 +26,27 @@ Codes = npt.NDArray[np.uint8]
 
 
 def inverted_file(index: faiss.Index) -> faiss.IndexIVF | None:
-    """Return the inverted file inside an index, if there is one."""
+    """Return the inverted file inside an index, if there is one.
+
+    Examples
+    --------
+    >>> index = faiss.index_factory(32, "PCA16,IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
+    >>> type(inverted_file(index)).__name__, inverted_file(faiss.IndexFlatIP(32))
+    ('IndexIVFFlat', None)
+    """
     inverted = faiss.try_extract_index_ivf(index)
     return None if inverted is None else cast(faiss.IndexIVF, faiss.downcast_index(inverted))
 
 
 def can_be_joined(index: faiss.Index) -> bool:
-    """Tell whether `write_lists` can join the lists of an index."""
+    """Tell whether `write_lists` can join the lists of an index.
+
+    Examples
+    --------
+    >>> kinds = ("Flat", "IVF4,Flat", "HNSW16")
+    >>> {kind: can_be_joined(faiss.index_factory(32, kind, faiss.METRIC_INNER_PRODUCT)) for kind in kinds}
+    {'Flat': False, 'IVF4,Flat': True, 'HNSW16': False}
+    """
     return isinstance(_inverted_lists(index), faiss.ArrayInvertedLists)
 
 
@@ -87,6 +101,13 @@ def map_lists(index: faiss.Index, path: str | Path) -> None:
     ------
     ValueError
         If the file is of another index, or damaged.
+
+    Examples
+    --------
+    >>> map_lists(faiss.IndexFlatIP(4), "lists.ivfdata")
+    Traceback (most recent call last):
+        ...
+    ValueError: the index has no lists in a file
     """
     lists = _inverted_lists(index)
     if not isinstance(lists, faiss.OnDiskInvertedLists):
@@ -108,6 +129,16 @@ def write_faiss_index(index: faiss.Index, path: str | Path) -> None:
     ------
     TidalkinError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> index = faiss.IndexFlatIP(4)
+    >>> index.add(np.eye(4, dtype=np.float32))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_faiss_index(index, Path(folder) / "index.faiss")
+    ...     faiss.read_index(f"{folder}/index.faiss").ntotal
+    4
     """
     lists = _inverted_lists(index)
     place = lists.filename if isinstance(lists, faiss.OnDiskInvertedLists) else ""

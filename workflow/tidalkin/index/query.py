@@ -66,6 +66,13 @@ def search_index(
     -------
     rows, similarities : (k,) int64, (k,) float32
         Most similar first, equal ones by row; fewer than ``k`` only where the index has fewer.
+
+    Examples
+    --------
+    >>> index, vectors = faiss.IndexFlatIP(2), np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32)
+    >>> index.add(vectors)
+    >>> search_index(index, vectors, n_rerank=0, vector=vectors[0], k=2, exclude=[0])
+    (array([2, 1]), array([0.6, 0. ], dtype=float32))
     """
     wanted = min(k + len(exclude), index.ntotal)
     rows = candidate_rows(index, vector, min(max(n_rerank, wanted), index.ntotal), wanted, search_depth)
@@ -73,13 +80,29 @@ def search_index(
 
 
 def inner_products(vectors: Stored, rows: Rows, vector: Vectors) -> Vectors:
-    """Compute the exact inner products of some rows with a vector."""
+    """Compute the exact inner products of some rows with a vector.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float16)
+    >>> inner_products(vectors, np.array([0, 2]), np.array([1.0, 0.0], np.float32))
+    array([1.        , 0.60009766], dtype=float32)
+    """
     similarity: Vectors = vectors[rows].astype(np.float32, copy=False) @ vector
     return similarity
 
 
 def top_rows(rows: Rows, similarity: Vectors, k: int, exclude: Sequence[int]) -> tuple[Rows, Vectors]:
-    """Return the ``k`` most similar rows, equal ones by row, without the excluded ones."""
+    """Return the ``k`` most similar rows, equal ones by row, without the excluded ones.
+
+    Examples
+    --------
+    >>> rows, similarity = np.array([4, 2, 9]), np.array([0.5, 0.5, 0.9], np.float32)
+    >>> top_rows(rows, similarity, 2, exclude=[])
+    (array([9, 2]), array([0.9, 0.5], dtype=float32))
+    >>> top_rows(rows, similarity, 2, exclude=[9])
+    (array([2, 4]), array([0.5, 0.5], dtype=float32))
+    """
     allowed = ~np.isin(rows, exclude)
     rows, similarity = rows[allowed], similarity[allowed]
     best = np.lexsort((rows, -similarity))[:k]
@@ -92,6 +115,13 @@ def candidate_rows(
     """Return the best ``count`` rows of the index.
 
     The search depth is doubled while there are fewer than ``wanted``.
+
+    Examples
+    --------
+    >>> index = faiss.IndexFlatIP(2)
+    >>> index.add(np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32))
+    >>> candidate_rows(index, np.array([1.0, 0.0], np.float32), count=2, wanted=2)
+    array([0, 2])
     """
     query, largest = vector[None, :], largest_search_depth(index)
     depth = min(search_depth or get_search_depth(index) or 1, largest)
@@ -152,6 +182,13 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
     ------
     TidalkinError
         If there is no index, it is damaged, or it was built from other embeddings.
+
+    Examples
+    --------
+    >>> open_index("no_such_run/index", "no_such_run/embeddings")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run/index: no index is here: build one with `snakemake --until index`
     """
     directory = Path(directory)
     report = read_report(directory)
@@ -185,7 +222,16 @@ def _map_index(directory: Path) -> faiss.Index:
 
 
 def read_faiss_index(path: Path, flags: int = 0) -> faiss.Index:
-    """Read an index file; refuse a damaged one in a sentence."""
+    """Read an index file; refuse a damaged one in a sentence.
+
+    Examples
+    --------
+    >>> read_faiss_index(Path("no_such_run/index.faiss"))
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run/index.faiss: cannot be read (...): build the index again with
+    `snakemake --forcerun index`
+    """
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:

@@ -43,6 +43,13 @@ def read_report(directory: str | Path) -> Report:
     ------
     TidalkinError
         If there is none, or it is damaged.
+
+    Examples
+    --------
+    >>> read_report("no_such_run/index")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run/index: no index is here: build one with `snakemake --until index`
     """
     path = Path(directory) / "report.json"
     if not path.is_file():

@@ -67,6 +67,15 @@ def exact_neighbours(embeddings: Embeddings, rows: Rows, k: int) -> list[Rows]:
     """Find the ``k`` nearest neighbours of each row by exhaustive search.
 
     The row itself does not count.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.npy", np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.array([7, 8, 9]))
+    ...     exact_neighbours(Embeddings([f"{folder}/00000.npy"]), np.array([0, 1]), k=1)
+    [array([2]), array([2])]
     """
     queries = embeddings.rows(rows)
     similarity = np.full((len(rows), 0), -np.inf, np.float32)

@@ -107,6 +107,16 @@ def embeddings_digest(files: Sequence[Path]) -> str:
     """Digest names, ids and some vectors of the first and the last shard.
 
     It is cheap to compute, and it differs between two trainings and between a catalog and a grown one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "00000.npy"
+    ...     np.save(file, np.eye(2, dtype=np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.array([7, 8]))
+    ...     embeddings_digest([file])
+    '05cf91827f82e823'
     """
     digest = hashlib.sha256()
     for file in (files[0], files[-1]):
@@ -129,7 +139,16 @@ def ids_file(file: Path) -> Path:
 
 
 def load_array(file: Path, hint: str = "make it with `snakemake --forcerun embed`") -> npt.NDArray[np.generic]:
-    """Map an array from a file."""
+    """Map an array from a file.
+
+    Examples
+    --------
+    >>> load_array(Path("no_such_run/00000.npy"))
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run/00000.npy: cannot be read (...): make it with
+    `snakemake --forcerun embed`
+    """
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -138,7 +157,21 @@ def load_array(file: Path, hint: str = "make it with `snakemake --forcerun embed
 
 
 def check_unit_length(embeddings: Embeddings, first: int, vectors: Vectors) -> None:
-    """Refuse a vector that is not finite or not of length 1."""
+    """Refuse a vector that is not finite or not of length 1.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.npy", 2 * np.eye(2, dtype=np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.array([7, 8]))
+    ...     embeddings = Embeddings([f"{folder}/00000.npy"])
+    ...     check_unit_length(embeddings, 0, embeddings.rows(np.array([0, 1])))
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: ...00000.npy: the vector of object 7 has length 2 instead of 1: make it again with
+    `snakemake --forcerun embed`
+    """
     length = np.linalg.norm(vectors, axis=1)
     wrong = np.flatnonzero(~(np.abs(length - 1) < LENGTH_TOLERANCE))
     if len(wrong):
