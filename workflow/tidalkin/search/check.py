@@ -31,6 +31,16 @@ def check_queries(search: Search, bands: tuple[str, ...], objects: pa.Table) -> 
     ------
     TidalkinError
         With the query, the galaxy, position or file, and the fix.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> objects = pa.table({"object_id": [7, 8], "ra": [150.1, 150.2], "dec": [2.2, 2.3]})
+    >>> check_queries(Search(queries={"shells": {"like": [7, 9]}}), ("g", "i"), objects)
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: search.queries.shells.like: object 9 is not in the catalog: name an object_id of this
+    catalog
     """
     known = objects["object_id"].to_numpy()
     for name, query in search.queries.items():

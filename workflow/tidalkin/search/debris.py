@@ -82,6 +82,15 @@ def maps_of(
         The objects; those without a map are left out.
     debris_maps, ids : sequence of path
         The shards' maps (object, cell, cell) and object_ids (object,), in the same order.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.maps.npy", np.array([[[0.5]], [[3.0]]], np.float16))
+    ...     np.save(f"{folder}/00000.ids.npy", np.array([7, 8]))
+    ...     maps_of([8, 9], [f"{folder}/00000.maps.npy"], [f"{folder}/00000.ids.npy"])
+    {8: array([[3.]], dtype=float32)}
     """
     wanted = np.array(object_ids, np.int64)
     found: dict[int, npt.NDArray[np.float32]] = {}

@@ -47,6 +47,15 @@ def direction(like: Vectors, unlike: Vectors, debris_weight: float | None = None
     -------
     (dimension,) float32
         Of length 1; of a single example without counter-examples and without debris score, its vector.
+
+    Examples
+    --------
+    >>> like, none = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0]], np.float32), np.zeros((0, 3), np.float32)
+    >>> direction(like, none).round(2)  # near the mean of the examples
+    array([0.95, 0.32, 0.  ], dtype=float32)
+    >>> unlike = np.tile(np.array([0.0, 1.0, 0.0], np.float32), (20, 1))
+    >>> direction(like, unlike).round(2)  # with less of what the counter-examples have
+    array([0.96, 0.27, 0.  ], dtype=float32)
     """
     if debris_weight is None:
         return _least_squares(like, unlike)

@@ -21,7 +21,7 @@ ROWS_AT_ONCE = 2**16
 
 
 def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, bool]:
-    """Read which galaxies are wanted, by object_id.
+    r"""Read which galaxies are wanted, by object_id.
 
     Parameters
     ----------
@@ -34,6 +34,15 @@ def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, boo
     ------
     TidalkinError
         If the file cannot be read, lacks a column, or names a galaxy twice with different labels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "labels.csv"
+    ...     _ = file.write_text("object_id,label\n7,shell\n8,none\n9,\n")
+    ...     read_labels(file)
+    {7: True, 8: False}
     """
     try:
         table = pd.read_csv(path, comment="#", dtype={"object_id": np.int64, "label": str}, keep_default_na=False)

@@ -17,7 +17,20 @@ from tidalkin.errors import TidalkinError, first_line
 
 
 def required_catalog_rows(catalog: Path, object_ids: Sequence[int]) -> pa.Table:
-    """Return the rows of objects that the catalog must have."""
+    """Return the rows of objects that the catalog must have.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     catalog = Path(folder) / "catalog.parquet"
+    ...     pq.write_table(pa.table({"object_id": [7, 8], "ra": [150.1, 150.2], "dec": [2.2, 2.3]}), catalog)
+    ...     required_catalog_rows(catalog, [9])
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: ...catalog.parquet: lacks object 9, which has an embedding: make the embeddings of
+    this catalog with `snakemake --forcerun embed`
+    """
     known = catalog_rows(catalog, object_ids)
     if len(known) < len(object_ids):
         missing = set(object_ids) - set(known["object_id"].to_pylist())
@@ -43,6 +56,15 @@ def open_parquet(file: str | Path, rule: str) -> Iterator[pq.ParquetFile]:
     ------
     TidalkinError
         If the file is missing or damaged.
+
+    Examples
+    --------
+    >>> with open_parquet("no_such_run/map.parquet", "map") as file:
+    ...     file.read()
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run/map.parquet: cannot be read (...): make it again with
+    `snakemake --forcerun map`
     """
     try:
         with pq.ParquetFile(file) as opened:
@@ -54,7 +76,17 @@ def open_parquet(file: str | Path, rule: str) -> Iterator[pq.ParquetFile]:
 
 
 def catalog_table(catalog: str | Path) -> pa.Table:
-    """Read object_id, ra and dec of every object, and the label if there is one."""
+    """Read object_id, ra and dec of every object, and the label if there is one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     catalog = Path(folder) / "catalog.parquet"
+    ...     pq.write_table(pa.table({"object_id": [7], "ra": [150.1], "dec": [2.2], "magnitude": [19.0]}), catalog)
+    ...     catalog_table(catalog).to_pylist()
+    [{'object_id': 7, 'ra': 150.1, 'dec': 2.2}]
+    """
     with open_parquet(catalog, "catalog") as file:
         return file.read(_known_columns(file))
 
@@ -74,6 +106,15 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
     pyarrow.Table
         Columns object_id, ra, dec, label where there is one, and row (int64, of the catalog and so of the image
         store), in the order of ``object_ids``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     catalog = Path(folder) / "catalog.parquet"
+    ...     pq.write_table(pa.table({"object_id": [7, 8], "ra": [150.1, 150.2], "dec": [2.2, 2.3]}), catalog)
+    ...     catalog_rows(catalog, [8, 9]).to_pylist()
+    [{'object_id': 8, 'ra': 150.2, 'dec': 2.3, 'row': 1}]
     """
     wanted = np.asarray(object_ids, np.int64)
     parts: list[pa.Table] = []
@@ -104,13 +145,24 @@ def arrow_column(values: npt.NDArray[np.generic]) -> pa.Array:
     """Return an array as an Arrow array.
 
     `pa.array` imports pandas, which takes a quarter of the time of a search.
+
+    Examples
+    --------
+    >>> arrow_column(np.array([7, 8])).to_pylist()
+    [7, 8]
     """
     values = np.ascontiguousarray(values)
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def column_values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """Return a column of numbers as an array."""
+    """Return a column of numbers as an array.
+
+    Examples
+    --------
+    >>> column_values(pa.chunked_array([[7, 8], [9]]))
+    array([7, 8, 9])
+    """
     return np.from_dlpack(column.combine_chunks())
 
 
@@ -130,6 +182,16 @@ def nearest_object(catalog: str | Path, position: tuple[float, float]) -> tuple[
         The nearest object.
     distance : float
         Its distance, arcsec.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     catalog = Path(folder) / "catalog.parquet"
+    ...     pq.write_table(pa.table({"object_id": [7, 8], "ra": [150.1, 150.2], "dec": [2.2, 2.3]}), catalog)
+    ...     object_id, distance = nearest_object(catalog, (150.2, 2.3001))
+    >>> object_id, round(distance, 2)
+    (8, 0.36)
     """
     best_distance, best_object = math.inf, 0
     with open_parquet(catalog, "catalog") as file:

@@ -63,6 +63,14 @@ def survey_scores(debris_maps: Sequence[str | Path]) -> Floats:
     ------
     TidalkinError
         If a file is missing or damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.maps.npy", np.array([[[1.0, 3.0]], [[0.0, 0.5]]], np.float16))
+    ...     survey_scores([f"{folder}/00000.maps.npy"])
+    array([3. , 0.5], dtype=float32)
     """
     return np.concatenate([brightest_mean(load_array(Path(file))) for file in debris_maps])
 
@@ -74,6 +82,16 @@ def survey_ids(ids: Sequence[str | Path]) -> npt.NDArray[np.int64]:
     ------
     TidalkinError
         If a file is missing or damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = [Path(folder) / name for name in ("00000.ids.npy", "00001.ids.npy")]
+    ...     np.save(files[0], [7, 8])
+    ...     np.save(files[1], [9])
+    ...     survey_ids(files)
+    array([7, 8, 9])
     """
     return np.concatenate([load_array(Path(file)) for file in ids]).astype(np.int64)
 
@@ -133,6 +151,17 @@ def ranked_table(catalog: str | Path, object_id: npt.NDArray[np.int64], score: F
     -------
     pandas.DataFrame
         The columns rank, object_id, ra, dec (degrees), the score, percentile, and label where the catalog has one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     catalog = Path(folder) / "catalog.parquet"
+    ...     pd.DataFrame({"object_id": [7, 8], "ra": [150.1, 150.2], "dec": [2.2, 2.3]}).to_parquet(catalog)
+    ...     ranked_table(catalog, np.array([7, 8]), np.array([-0.5, 2.0], np.float32), "debris_score")
+       rank  object_id     ra  dec  debris_score  percentile
+    0     1          8  150.2  2.3           2.0       100.0
+    1     2          7  150.1  2.2          -0.5        50.0
     """
     known = _catalog(catalog)
     unknown = np.setdiff1d(object_id, known.index)
@@ -151,7 +180,17 @@ def ranked_table(catalog: str | Path, object_id: npt.NDArray[np.int64], score: F
 
 
 def write_ranking(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a ranking as Parquet, with the version that made it."""
+    """Write a ranking as Parquet, with the version that made it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "ranking.parquet"
+    ...     write_ranking(pd.DataFrame({"rank": [1, 2], "object_id": [8, 7]}), file)
+    ...     pq.read_schema(file).metadata[b"tidalkin"].decode() == __version__
+    True
+    """
     made = pa.Table.from_pandas(table, preserve_index=False)
     made = made.replace_schema_metadata({**(made.schema.metadata or {}), b"tidalkin": __version__.encode()})
     with disk_errors(path), atomic_path(path) as partial:
