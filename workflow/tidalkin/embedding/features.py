@@ -61,6 +61,16 @@ def encode(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, comp
     ------
     TidalkinError
         If the images have other bands than the encoder, or are smaller than the crop.
+
+    Examples
+    --------
+    >>> from tidalkin.model.checkpoint import random_encoder
+    >>> network = {"stretch": config.Stretch(), "settings": config.Network(width=8), "image_size": 32, "seed": 1}
+    >>> encoder = random_encoder(["g", "i"], np.ones(2, np.float32), **network)
+    >>> images = np.zeros((3, 2, 32, 32), np.float32)
+    >>> encoded = encode(encoder, images, config.Embedding(crop=None), config.Compute(device="cpu"))
+    >>> encoded.features.shape, encoded.debris_map
+    ((3, 240), None)
     """
     if flux.shape[1] != len(loaded.bands):
         raise TidalkinError(
@@ -87,7 +97,17 @@ def encode(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, comp
 
 
 def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, compute: config.Compute) -> Floats:
-    """Compute encoder features, (object, feature) float32, before whitening with `encode`."""
+    """Compute encoder features, (object, feature) float32, before whitening with `encode`.
+
+    Examples
+    --------
+    >>> from tidalkin.model.checkpoint import random_encoder
+    >>> network = {"stretch": config.Stretch(), "settings": config.Network(width=8), "image_size": 32, "seed": 1}
+    >>> encoder = random_encoder(["g", "i"], np.ones(2, np.float32), **network)
+    >>> images = np.zeros((3, 2, 32, 32), np.float32)
+    >>> features(encoder, images, config.Embedding(crop=None), config.Compute(device="cpu")).shape
+    (3, 240)
+    """
     return encode(loaded, flux, settings, compute).features
 
 
@@ -252,7 +272,16 @@ def embed_shard(
 
 
 def has_enough_good_pixels(content: Shard, settings: config.Embedding) -> npt.NDArray[np.bool_]:
-    """Tell for each galaxy whether every band has enough good pixels."""
+    """Tell for each galaxy whether every band has enough good pixels.
+
+    Examples
+    --------
+    >>> good_fraction = np.array([[1.0, 0.9], [1.0, 0.2]], np.float32)  # the second galaxy lacks most of a band
+    >>> nothing = np.zeros((2, 2), np.float32)
+    >>> content = Shard(np.zeros((2, 2, 8, 8), np.float32), nothing, nothing, good_fraction, np.array([7, 8]))
+    >>> has_enough_good_pixels(content, config.Embedding(minimum_good_fraction=0.5))
+    array([ True, False])
+    """
     return content.good_fraction.min(axis=1) >= settings.minimum_good_fraction
 
 

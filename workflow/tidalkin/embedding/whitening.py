@@ -103,6 +103,13 @@ def join_debris_score(vectors: Floats, score: Floats) -> Floats:
     -------
     (object, dimension + 1)
         Of length one; the last dimension is the debris score.
+
+    Examples
+    --------
+    >>> vectors = np.array([[0.6, 0.8], [0.6, 0.8]], np.float32)
+    >>> join_debris_score(vectors, np.array([0.0, 5.0], np.float32)).round(3)
+    array([[0.6  , 0.8  , 0.   ],
+           [0.424, 0.566, 0.707]], dtype=float32)
     """
     score = score.clip(*DEBRIS_RANGE)
     joined: Floats = _unit_rows(np.column_stack([vectors, DEBRIS_SHARE_OF_LENGTH * score]))
@@ -113,6 +120,12 @@ def likeness(vectors: Floats) -> Floats:
     """Return vectors (object, dimension) without their debris score, scaled to length one.
 
     A vector of zeros stays.
+
+    Examples
+    --------
+    >>> likeness(np.array([[0.3, 0.4, 0.866], [0.0, 0.0, 1.0]], np.float32))
+    array([[0.6, 0.8],
+           [0. , 0. ]], dtype=float32)
     """
     unit: Floats = _unit_rows(vectors[:, :-1]).astype(np.float32)
     return unit
@@ -140,6 +153,14 @@ def load_whitening(path: str | Path) -> Whitening:
     ------
     TidalkinError
         If the file is missing or not a whitening.
+
+    Examples
+    --------
+    >>> load_whitening("no_such_run/whitening.npz")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run/whitening.npz: is missing or not a whitening (...): make it again with
+    `snakemake --forcerun whiten`
     """
     try:
         with np.load(path) as saved:
@@ -190,6 +211,14 @@ def fit_whitening(
     ------
     TidalkinError
         If there are fewer objects or features than dimensions.
+
+    Examples
+    --------
+    >>> features = np.random.default_rng(1).normal(size=(100, 8)).astype(np.float32)
+    >>> whitening = fit_whitening(features, config.Embedding(dimensions=4), encoder="3f2a")
+    >>> vectors = whitening.apply(features)
+    >>> vectors.shape, round(float(np.linalg.norm(vectors[0])), 3)
+    ((100, 4), 1.0)
     """
     most = min(len(features) - 1, features.shape[1])
     if settings.dimensions > most:
