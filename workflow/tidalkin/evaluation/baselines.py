@@ -53,7 +53,17 @@ def write_vectors(
     has_debris_score: bool = False,
     **more: NDArray[np.generic],
 ) -> None:
-    """Write one baseline's file; equal content gives equal bytes."""
+    """Write one baseline's file; equal content gives equal bytes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "pca.npz"
+    ...     write_vectors(file, np.array([7, 8]), np.eye(2))
+    ...     np.load(file)["object_id"]
+    array([7, 8])
+    """
     with disk_errors(path), atomic_path(path) as partial:
         np.savez(
             partial,
@@ -84,7 +94,14 @@ def evaluated_rows(
 
 
 def sample_rows(rows: Rows, largest: int, random: np.random.Generator) -> Rows:
-    """Draw at most ``largest`` of the rows, ascending."""
+    """Draw at most ``largest`` of the rows, ascending.
+
+    Examples
+    --------
+    >>> rows = np.array([2, 3, 5, 7, 11, 13])
+    >>> sample_rows(rows, 3, np.random.default_rng(1)), sample_rows(rows, 10, np.random.default_rng(1))
+    (array([ 3,  5, 11]), array([ 2,  3,  5,  7, 11, 13]))
+    """
     return rows if rows.size <= largest else np.sort(random.choice(rows, largest, replace=False))
 
 
@@ -348,6 +365,14 @@ def comparable(measurements: NDArray[np.float64], reference: NDArray[np.float64]
         NaN where failed.
     reference : (object, measurement) ndarray, optional
         Measurements that give median and deviation; by default the same.
+
+    Examples
+    --------
+    >>> comparable(np.array([[1.0, 40.0], [2.0, np.nan], [3.0, 60.0], [99.0, 50.0]])).round(2)
+    array([[-1.01, -0.67],
+           [-0.34,  0.  ],
+           [ 0.34,  0.67],
+           [ 5.  ,  0.  ]], dtype=float32)
     """
     reference = measurements if reference is None else reference
     measured = np.isfinite(reference).any(axis=0)

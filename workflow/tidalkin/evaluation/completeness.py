@@ -290,6 +290,16 @@ def completeness_table(injections: pd.DataFrame, brightness: tuple[float, float]
     -------
     DataFrame
         See `Completeness.table`.
+
+    Examples
+    --------
+    >>> injections = pd.DataFrame({"surface_brightness": [24.1, 24.2, 26.8], "rank_with": [3, 90, 400]})
+    >>> injections = injections.assign(kind="shell", radius_arcsec=4.0, rank_without=900)
+    >>> table = completeness_table(injections, (24.0, 27.0), survey_size=1000)
+    >>> table.loc[(table["by"] == "all") & (table["share"] == 0.05), ["low", "n_injected", "completeness"]]
+             low  n_injected  completeness
+    4  24.000000           2           0.5
+    5  26.666667           1           0.0
     """
     edges = np.linspace(*brightness, BINS + 1)
     tables = []

@@ -231,7 +231,13 @@ def _metrics_table(
 
 
 def same_kind_name(precision_at: int) -> str:
-    """Name the share of the first neighbours that are of the example's own kind."""
+    """Name the share of the first neighbours that are of the example's own kind.
+
+    Examples
+    --------
+    >>> same_kind_name(20)
+    'same_kind_at_20'
+    """
     return f"same_kind_at_{precision_at}"
 
 

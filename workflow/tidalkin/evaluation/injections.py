@@ -54,6 +54,14 @@ def feature_range(
         Names of the bands.
     sky_sigma : (band,) float32
         Typical sky noise of a pixel in each band, nJy.
+
+    Examples
+    --------
+    >>> sky_sigma = np.array([1.0], np.float32)
+    >>> [round(float(limit), 2) for limit in feature_range(config.Completeness(), ["i"], sky_sigma)]
+    [25.23, 29.73]
+    >>> feature_range(config.Completeness(surface_brightness=(24.0, 27.0)), ["i"], sky_sigma)
+    (24.0, 27.0)
     """
     if settings.surface_brightness is not None:
         return settings.surface_brightness
@@ -103,6 +111,13 @@ def host_radius_arcsec(image: Floats, sky_sigma: float) -> float:
         One band, NaN where missing.
     sky_sigma : float
         Noise of a pixel, in the image's unit.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:64, :64] - 32
+    >>> galaxy = 100 * np.exp(-(x**2 + y**2) / (2 * 4.0**2))  # a Gaussian of sigma 4 pixels: half of it is within 4.7
+    >>> round(host_radius_arcsec(galaxy.astype(np.float32), sky_sigma=0.1) / PIXEL_SCALE_ARCSEC, 1)
+    4.7
     """
     filled = np.nan_to_num(image)
     galaxy, _ = central_source(filled, sky_sigma)
@@ -137,6 +152,13 @@ def feature_light(
     -------
     (band, y, x) float32 array
         nJy per pixel.
+
+    Examples
+    --------
+    >>> feature = Feature("shell", surface_brightness=25.0, color=1.0, seed=1)
+    >>> light = feature_light(feature, ["g", "i"], np.array([0.6, 0.6]), host_radius=1.0, size=96)
+    >>> light.shape, round(float(light[0].sum() / light[1].sum()), 2)  # g - i = 1
+    ((2, 96, 96), 0.4)
     """
     shapes = [
         draw_feature(

@@ -73,7 +73,18 @@ def labelled_galaxies(catalog: pd.DataFrame, negative_label: str) -> Labels:
 
 
 def check_enough(labels: Labels, negative_label: str, where: str) -> None:
-    """Refuse too few galaxies with or without a feature."""
+    """Refuse too few galaxies with or without a feature.
+
+    Examples
+    --------
+    >>> kind = np.array(["shell", "none"], object)
+    >>> check_enough(Labels(np.array([7, 8]), kind, kind != "none"), "none", "the catalog")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: the catalog has 1 galaxies labelled with a feature and 1 labelled 'none'
+    (evaluation.negative_label), but the evaluation needs 10 of each (labels found: 'none' 1, 'shell' 1): label more,
+    name the right label, or set evaluation.enabled to false
+    """
     positive, negative = int(labels.positive.sum()), int((~labels.positive).sum())
     if min(positive, negative) < MINIMUM_OF_EACH_CLASS:
         raise TidalkinError(

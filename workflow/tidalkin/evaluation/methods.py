@@ -61,6 +61,16 @@ def read_embeddings(vector_files: Sequence[Path], id_files: Sequence[Path], want
         ``embeddings/<shard>.npy`` and ``embeddings/<shard>.ids.npy``, in the same order.
     wanted : (object,) int64
         Ids of the galaxies.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     vectors, ids = Path(folder) / "00000.npy", Path(folder) / "00000.ids.npy"
+    ...     np.save(vectors, np.eye(3, dtype=np.float16))
+    ...     np.save(ids, np.array([7, 8, 9]))
+    ...     read_embeddings([vectors], [ids], wanted=np.array([9, 10])).vectors
+    array([[0., 0., 1.]], dtype=float32)
     """
     ids, vectors = [], []
     for vector_file, id_file in zip(vector_files, id_files, strict=True):
@@ -80,6 +90,15 @@ def read_baseline(path: Path, debris_weight: float = 1.0) -> MethodVectors:
         The baseline's file.
     debris_weight : float
         Weight of the debris score in a search, where the file has one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "pca.npz"
+    ...     np.savez(file, object_id=np.array([7, 8]), vectors=np.eye(2), has_debris_score=np.array(False))
+    ...     read_baseline(file).debris_weight is None
+    True
     """
     with np.load(path) as file:
         weight = debris_weight if file["has_debris_score"] else None
@@ -119,7 +138,17 @@ def read_methods(
 def common_galaxies(
     vectors: Mapping[str, MethodVectors], labels: Labels, negative_label: str
 ) -> tuple[dict[str, MethodVectors], Labels]:
-    """Reduce vectors and labels to the galaxies that every method has, in one order."""
+    """Reduce vectors and labels to the galaxies that every method has, in one order.
+
+    Examples
+    --------
+    >>> ids, kind = np.arange(24), np.array(["none", "shell"] * 12, object)
+    >>> labels = Labels(ids, kind, kind != "none")
+    >>> vectors = {"encoder": MethodVectors(ids, np.eye(24)), "pca": MethodVectors(ids[:1:-1], np.eye(22))}
+    >>> aligned, kept = common_galaxies(vectors, labels, "none")
+    >>> kept.object_id[:3], aligned["pca"].vectors.shape
+    (array([2, 3, 4]), (22, 22))
+    """
     common = labels.object_id
     for method, known in vectors.items():
         common = np.intersect1d(common, known.object_id)

@@ -120,6 +120,11 @@ def metrics(precision_at: int, prevalence: float) -> tuple[Metric, ...]:
         k of precision@k.
     prevalence : float
         Share of galaxies with a feature for which precision is given a second time.
+
+    Examples
+    --------
+    >>> [metric.name for metric in metrics(precision_at=20, prevalence=0.01)][:4]
+    ['roc_auc', 'average_precision', 'precision_at_20', 'tpr_at_fpr_0.2']
     """
     return (
         Metric("roc_auc", Ranking.roc_auc, lambda share: 0.5),

@@ -61,6 +61,14 @@ def central_source(image: NDArray[np.floating], sky_sigma: float) -> tuple[NDArr
     -------
     galaxy, others : (y, x) ndarray of bool
         ``galaxy`` is all False where nothing is detected in the middle.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:64, :64]
+    >>> image = sum(100 * np.exp(-((x - at) ** 2 + (y - at) ** 2) / 18) for at in (32, 52))  # two galaxies
+    >>> galaxy, others = central_source(image, sky_sigma=0.1)
+    >>> bool(galaxy[32, 32]), bool(galaxy[52, 52]), bool(others[52, 52])
+    (True, False, True)
     """
     smooth = convolve_fft(image, Gaussian2DKernel(SMOOTHING_PIXELS), boundary="wrap")
     smooth_sigma = sky_sigma / (2 * np.sqrt(np.pi) * SMOOTHING_PIXELS)  # white noise under a Gaussian
@@ -83,6 +91,13 @@ def first_empty_square(empty: NDArray[np.bool_], size: int) -> tuple[int, int] |
 
     The search goes row by row from the bottom. Like statmorph's, it leaves out the last row and column of squares. The
     result is None if no square is empty.
+
+    Examples
+    --------
+    >>> empty = np.ones((8, 8), bool)
+    >>> empty[0, :] = False
+    >>> first_empty_square(empty, 3), first_empty_square(empty, 8)
+    ((1, 0), None)
     """
     if min(empty.shape) <= size:
         return None

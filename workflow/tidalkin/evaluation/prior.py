@@ -49,6 +49,14 @@ def with_injected_light(
         Decides the light.
     stamps : Stamps, optional
         The user's stamps.
+
+    Examples
+    --------
+    >>> flux, known = np.zeros((2, 1, 64, 64), np.float32), np.full((2, 1), 0.6, np.float32)
+    >>> images = Shard(flux, known, known, known, np.array([7, 8]))
+    >>> lit = with_injected_light(images, config.Injection(), ["i"], np.array([1.0], np.float32), seed=1)
+    >>> (lit - flux).max(axis=(1, 2, 3)) > 0
+    array([ True,  True])
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "light"))
     inject = Injector(settings, bands, np.asarray(sigma, np.float32), generator, stamps=stamps)
@@ -72,6 +80,14 @@ def with_debris_score(vectors: Floats, features: Floats, before: Floats, after: 
     -------
     (object, dimension + 1)
         Of length one; the last dimension is the debris score.
+
+    Examples
+    --------
+    >>> features = np.random.default_rng(1).normal(size=(100, 2)).astype(np.float32)
+    >>> after = features + np.array([2.0, 0.0], np.float32)  # injected light raises the first feature
+    >>> joined = with_debris_score(np.ones((100, 3), np.float32), features, features, after)
+    >>> joined.shape, bool(joined[:, -1].argmax() == features[:, 0].argmax())
+    ((100, 4), True)
     """
     towards = debris_direction(features, after - before)
     # About the mean, so that the rounding errors of float32 are small against the differences.
@@ -94,6 +110,13 @@ def debris_direction(features: Floats, shifts: Floats) -> Floats:
         Features of galaxies.
     shifts : (galaxy, feature)
         What injected light changed in the features of some galaxies.
+
+    Examples
+    --------
+    >>> features = np.random.default_rng(1).normal(size=(10_000, 2))
+    >>> shifts = np.tile([2.0, 0.0], (10, 1))  # injected light raises the first feature
+    >>> debris_direction(features, shifts).round(1)
+    array([1.9, 0. ])
     """
     deviation = features.std(axis=0, dtype=np.float64)
     weight = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)

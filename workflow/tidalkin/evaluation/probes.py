@@ -57,6 +57,12 @@ def choose_regularisation(vectors: Floats, positive: Booleans) -> float:
         Training vectors.
     positive : (label,) ndarray of bool
         Their classes.
+
+    Examples
+    --------
+    >>> few = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    >>> choose_regularisation(few, np.array([True, True, False, False])) == REGULARISATION_OF_FEW_LABELS
+    True
     """
     if min(positive.sum(), (~positive).sum()) < MINIMUM_OF_EACH_CLASS:
         return REGULARISATION_OF_FEW_LABELS
@@ -72,7 +78,14 @@ def choose_regularisation(vectors: Floats, positive: Booleans) -> float:
 
 
 def linear_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
-    """Score by logistic regression with an L2 penalty and balanced classes."""
+    """Score by logistic regression with an L2 penalty and balanced classes.
+
+    Examples
+    --------
+    >>> vectors, positive = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), np.array([1, 1, 0, 0], bool)
+    >>> linear_probe(vectors, positive, np.array([[0.8, 0.2], [0.2, 0.8]])) > 0
+    array([ True, False])
+    """
     return _logistic(choose_regularisation(vectors, positive)).fit(vectors, positive).decision_function(ranked)
 
 
@@ -83,7 +96,14 @@ def forest_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
 
 
 def debris_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
-    """Score by a probe that is shrunk towards the debris score, as `tidalkin.search.probe` does."""
+    """Score by a probe that is shrunk towards the debris score, as `tidalkin.search.probe` does.
+
+    Examples
+    --------
+    >>> vectors = np.array([[0.8, 0.0, 0.6], [0.7, 0.1, 0.7], [0.0, 1.0, 0.0], [0.1, 1.0, -0.1]], np.float32)
+    >>> debris_probe(vectors, np.array([True, True, False, False]), vectors).argsort()[::-1]
+    array([1, 0, 2, 3])
+    """
     return fit_probe(vectors[positive], vectors[~positive], has_debris_score=True).score(ranked)
 
 
@@ -146,6 +166,15 @@ def score_tasks(
         Pool and test half of the repeat.
     settings : config.EvaluationSettings
         Numbers of labels, size of the set.
+
+    Examples
+    --------
+    >>> vectors = np.random.default_rng(1).normal(size=(8, 4)).astype(np.float32)
+    >>> parts = Split(np.array([0, 1]), np.array([2, 3]), np.array([4, 5, 6, 7]))
+    >>> known, positive = MethodVectors(np.arange(8), vectors), np.arange(8) % 2 == 0
+    >>> settings = config.EvaluationSettings(probe_labels=(4,))
+    >>> [(task.name, scores.shape) for task, scores in score_tasks("encoder", known, positive, parts, settings)]
+    [('single', (4,)), ('single', (4,)), ('set', (4,)), ('probe', (4,))]
     """
     vectors = known.vectors
     unit = _unit_rows(vectors)

@@ -45,6 +45,13 @@ def split(labels: Labels, repeat: int) -> Split:
     """Split each kind of galaxy in half, the same for all methods and seeds.
 
     The odd galaxy of a kind goes to the test, so that all repeats have halves of the same size.
+
+    Examples
+    --------
+    >>> kind = np.array(["none", "none", "shell", "shell", "shell"], object)
+    >>> parts = split(Labels(np.arange(5), kind, kind != "none"), repeat=0)
+    >>> parts.pool_positive.size, parts.pool_negative.size, parts.test.size
+    (1, 1, 3)
     """
     random = generator(0, "evaluation split", repeat)
     pool: list[Integers] = []
