@@ -78,6 +78,15 @@ def audit(verdicts: Sequence[Verdict], n_galaxies: int) -> Audit:
     -------
     Audit
         The estimates, with intervals of 90 %.
+
+    Examples
+    --------
+    >>> from tidalkin import config
+    >>> from tidalkin.explorer.labels import current_marks, new_mark, verdicts
+    >>> labels = ["tidal", *["not"] * 19]
+    >>> marks = [new_mark(number, label, "ada", strategy="random") for number, label in enumerate(labels)]
+    >>> audit(verdicts(current_marks(marks), config.Explorer()), n_galaxies=1000).prevalence.value
+    0.05
     """
     sure = [verdict for verdict in verdicts if verdict.is_positive is not None]
     positives = sum(bool(verdict.is_positive) for verdict in sure)

@@ -59,6 +59,15 @@ def label_table(
     pandas.DataFrame
         Columns object_id, ra, dec, label (empty where nobody is sure or people disagree), judged (the label in the
         explorer's words), disagreement, people, who and when (of the last mark).
+
+    Examples
+    --------
+    >>> from tidalkin.explorer.labels import new_mark
+    >>> judged = [Verdict(7, "not", False, False, (new_mark(7, "not", "ada"),))]
+    >>> catalog = pd.DataFrame({"object_id": [7], "ra": [150.1], "dec": [2.2]})
+    >>> label_table(judged, catalog, "none", config.Explorer())[["object_id", "ra", "dec", "label", "judged", "who"]]
+       object_id     ra  dec label judged  who
+    0          7  150.1  2.2  none    not  ada
     """
     positions = catalog.set_index("object_id")[["ra", "dec"]]
     rows = []
@@ -96,6 +105,12 @@ def export_labels(table: pd.DataFrame, judged: Sequence[Verdict], kind: str, lab
         The format.
     labels : config.Explorer
         The labels of the explorer.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"object_id": [7], "ra": [150.1], "dec": [2.2], "judged": ["tidal"]})
+    >>> export_labels(table, [], "zooniverse", config.Explorer()).decode().splitlines()
+    ['object_id,#ra,#dec,#judged', '7,150.1,2.2,tidal']
     """
     if kind == "csv":
         return table.to_csv(index=False).encode()
@@ -145,7 +160,7 @@ def _task(row: Mapping[Any, Any], verdict: Verdict) -> dict[str, Any]:
 def import_labels(
     path: Path, kind: str, book: LabelBook, known: Iterable[int], labels: config.Explorer, negative_label: str, who: str
 ) -> int:
-    """Add the labels of a file to a run, and return how many are new.
+    r"""Add the labels of a file to a run, and return how many are new.
 
     Parameters
     ----------
@@ -168,6 +183,15 @@ def import_labels(
     ------
     TidalkinError
         If the file cannot be read, or names an unknown object or label. Then nothing is added.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "labels.csv"
+    ...     _ = file.write_text("object_id,label\n7,tidal\n8,none\n")
+    ...     import_labels(file, "csv", LabelBook(f"{folder}/labels"), [7, 8], config.Explorer(), "none", who="ada")
+    2
     """
     given = list(_given(path, kind, labels))
     ids = set(known)

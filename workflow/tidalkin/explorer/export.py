@@ -77,7 +77,14 @@ def _judged(verdict: Verdict | None) -> str:
 
 
 def encode(table: Table, kind: str) -> bytes:
-    """Write a table in one of the formats of `MEDIA_TYPES`."""
+    """Write a table in one of the formats of `MEDIA_TYPES`.
+
+    Examples
+    --------
+    >>> table = Table({"object_id": [7], "ra": [150.1], "dec": [2.2]})
+    >>> encode(table, "csv").decode().splitlines()
+    ['object_id,ra,dec', '7,150.1,2.2']
+    """
     if kind == "csv":
         return _csv(table)
     if kind == "reg":

@@ -221,6 +221,13 @@ def verdicts(current: dict[int, dict[str, Mark]], labels: config.Explorer) -> li
     """Join the marks of all persons into one verdict per galaxy, by object_id.
 
     An unsure person does not outvote one who is sure.
+
+    Examples
+    --------
+    >>> ada, bob = new_mark(7, "tidal", "ada"), new_mark(7, "unsure", "bob")
+    >>> verdict = verdicts({7: {"ada": ada, "bob": bob}}, config.Explorer())[0]
+    >>> verdict.label, verdict.is_positive, verdict.disagreement
+    ('tidal', True, False)
     """
     return [_verdict(object_id, tuple(current[object_id].values()), labels) for object_id in sorted(current)]
 

@@ -39,6 +39,16 @@ def write_map(files: Sequence[str | Path], output: str | Path, kind: Literal["pc
         The two principal components, or UMAP, which needs the package umap-learn.
     seed : int
         Seed of UMAP.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/00000.npy", np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32))
+    ...     np.save(f"{folder}/00000.ids.npy", np.array([7, 8, 9]))
+    ...     write_map([f"{folder}/00000.npy"], f"{folder}/map.parquet", "pca", seed=1)
+    ...     pq.read_table(f"{folder}/map.parquet").column_names
+    ['object_id', 'x', 'y']
     """
     embeddings = Embeddings(files)
     placed = _principal_plane(embeddings) if kind == "pca" else _umap_plane(embeddings, seed)
