@@ -38,6 +38,13 @@ def host_folder(host: str, directory: Path | None = None) -> Path:
     ------
     TidalkinError
         If the folder cannot be made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     host_folder("localhost:8080", Path(folder)).name
+    'localhost_8080'
     """
     directory = directory or platformdirs.user_cache_path("tidalkin") / "connections"
     folder = directory / re.sub(r"[^\w.-]", "_", host)
@@ -90,6 +97,14 @@ def connection_lock(
     ------
     TidalkinError
         If the lock files cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with connection_lock("localhost:8080", 1, Path(folder)):
+    ...         [path.name for path in host_folder("localhost:8080", Path(folder)).iterdir()]
+    ['0.lock']
     """
     folder = host_folder(host, directory)
     lock = _free_lock(folder, connections)

@@ -59,7 +59,14 @@ class Account:
 
 
 def credential_places(host: str) -> str:
-    """Return the places where credentials are looked for, as part of a sentence."""
+    """Return the places where credentials are looked for, as part of a sentence.
+
+    Examples
+    --------
+    >>> credential_places("example.org")
+    'the environment variables HSC_SSP_USER and HSC_SSP_PASSWORD (or HSC_SSP_CAS_PASSWORD), then a line
+    `machine example.org login USER password PASSWORD` in ~/.netrc (or the file $NETRC names)'
+    """
     return (
         f"the environment variables {USER_VARIABLE} and {PASSWORD_VARIABLES[0]} (or {PASSWORD_VARIABLES[1]}), "
         f"then a line `machine {host} login USER password PASSWORD` in ~/.netrc (or the file $NETRC names)"
@@ -80,6 +87,12 @@ def find_account(host: str, environment: Mapping[str, str] | None = None) -> Acc
     ------
     TidalkinError
         If there are none or only half of them, or if others can read the netrc file.
+
+    Examples
+    --------
+    >>> environment = {"HSC_SSP_USER": "ada", "HSC_SSP_PASSWORD": "correct horse"}
+    >>> find_account("hsc-release.mtk.nao.ac.jp", environment)
+    Account(user='ada', password=SecretStr('**********'), found_in='HSC_SSP_USER and HSC_SSP_PASSWORD')
     """
     environment = os.environ if environment is None else environment
     user = environment.get(USER_VARIABLE, "")

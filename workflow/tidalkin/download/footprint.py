@@ -26,6 +26,17 @@ def footprint_fault(content: bytes, request: CutoutRequest) -> str:
         The FITS file.
     request : CutoutRequest
         The request that it answers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tidalkin.cutouts.write import write_cutout
+    >>> image = np.zeros((64, 64), np.float32)
+    >>> file = write_cutout(image, None, None, band="i", ra=150.0, dec=2.0, fluxmag0=10**10.8, mask_planes={})
+    >>> footprint_fault(file, CutoutRequest(7, "i", "HSC-I", 150.0, 2.0, 64, "")) == ""
+    True
+    >>> footprint_fault(file, CutoutRequest(7, "i", "HSC-I", 150.0, 2.0, 96, ""))
+    'the image has 64 x 64 pixels with the object at (31.5, 31.5), but 96 x 96 pixels around it were requested'
     """
     try:
         image = read_geometry(content, "the file")

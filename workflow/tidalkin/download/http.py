@@ -76,6 +76,13 @@ def client(limits: Limits, auth: httpx.BasicAuth | None = None, connections: int
     ------
     TidalkinError
         If the environment names a proxy that cannot be used.
+
+    Examples
+    --------
+    >>> from tidalkin.config import Hips2fitsTransport
+    >>> with client(Hips2fitsTransport(timeout_seconds=30)) as connection:
+    ...     connection.timeout.read, connection.headers["Accept-Encoding"]
+    (30.0, 'identity')
     """
     silence = limits.timeout_seconds
     _keep_proxy_passwords_secret()
@@ -126,6 +133,14 @@ def transport_faults(address: httpx.URL, key: str) -> Iterator[None]:
         Address of the server.
     key : str
         Key of the configuration that holds the address.
+
+    Examples
+    --------
+    >>> with transport_faults(httpx.URL("https://example.org"), "cutouts.hips2fits.url"):
+    ...     raise httpx.ReadTimeout("the server is silent")
+    Traceback (most recent call last):
+        ...
+    tidalkin.download.faults.Fault: ReadTimeout: the server is silent
     """
     try:
         yield
@@ -166,6 +181,15 @@ def raise_for_wrong_address(response: httpx.Response, address: httpx.URL, key: s
     ------
     TidalkinError
         With the key of the configuration to check.
+
+    Examples
+    --------
+    >>> raise_for_wrong_address(httpx.Response(200), httpx.URL("https://example.org"), "cutouts.hips2fits.url")
+    >>> raise_for_wrong_address(httpx.Response(404), httpx.URL("https://example.org"), "cutouts.hips2fits.url")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: example.org does not serve what `cutouts.hips2fits.url` names (HTTP 404): check that
+    address
     """
     status = response.status_code
     if 300 <= status < 400:
@@ -201,7 +225,15 @@ def retry_after(response: httpx.Response) -> float:
 
 
 def refused_credentials(account: Account, host: str) -> TidalkinError:
-    """Return the error for HTTP 401."""
+    """Return the error for HTTP 401.
+
+    Examples
+    --------
+    >>> from pydantic import SecretStr
+    >>> error = refused_credentials(Account("ada", SecretStr("correct horse"), "~/.netrc"), "example.org")
+    >>> str(error).split(";")[0]
+    'example.org refuses the credentials found in ~/.netrc (HTTP 401)'
+    """
     return TidalkinError(
         f"{host} refuses the credentials found in {account.found_in} (HTTP 401); "
         f"they are looked for in {credential_places(host)}"
@@ -209,7 +241,14 @@ def refused_credentials(account: Account, host: str) -> TidalkinError:
 
 
 def status_fault(response: httpx.Response) -> Fault:
-    """Return a status that is worth another try as a fault."""
+    """Return a status that is worth another try as a fault.
+
+    Examples
+    --------
+    >>> fault = status_fault(httpx.Response(503, headers={"Retry-After": "30"}))
+    >>> str(fault), fault.server_unavailable, fault.retry_after
+    ('HTTP 503', True, 30.0)
+    """
     status = response.status_code
     return Fault(f"HTTP {status}", server_unavailable=status in UNAVAILABLE_STATUS, retry_after=retry_after(response))
 
@@ -230,6 +269,13 @@ def steady(response: httpx.Response, limits: Limits) -> Iterator[bytes]:
     ------
     Fault
         If less than ``minimum_bytes_per_second`` came, or a piece did not end.
+
+    Examples
+    --------
+    >>> from tidalkin.config import Hips2fitsTransport
+    >>> answer = httpx.Response(200, stream=httpx.ByteStream(b"SIMPLE  ="))
+    >>> list(steady(answer, Hips2fitsTransport()))
+    [b'SIMPLE  =']
     """
     remaining = response.iter_raw()
     stream = response.extensions.get("network_stream")
@@ -256,6 +302,13 @@ def read_body(response: httpx.Response, limits: Limits, at_most: int) -> bytes:
     ------
     Fault
         If it is longer than ``at_most`` bytes or too slow.
+
+    Examples
+    --------
+    >>> from tidalkin.config import Hips2fitsTransport
+    >>> answer = httpx.Response(200, stream=httpx.ByteStream(b"SIMPLE  ="))
+    >>> read_body(answer, Hips2fitsTransport(), at_most=100)
+    b'SIMPLE  ='
     """
     body = bytearray()
     for piece in steady(response, limits):
@@ -283,6 +336,17 @@ def retrying(
         First and longest wait.
     is_retryable : callable
         Whether an error is worth another try.
+
+    Examples
+    --------
+    >>> tries = []
+    >>> for attempt in retrying(attempts=3, first_seconds=0.0, longest_seconds=0.0):
+    ...     with attempt:
+    ...         tries.append(attempt.retry_state.attempt_number)
+    ...         if len(tries) < 2:
+    ...             raise Fault("HTTP 503")
+    >>> tries
+    [1, 2]
     """
     backoff = tenacity.wait_exponential(multiplier=first_seconds, max=longest_seconds)
     jittered = backoff + tenacity.wait_random(0, first_seconds)

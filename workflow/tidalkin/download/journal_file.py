@@ -49,7 +49,14 @@ class Event(NamedTuple):
 
 
 def request_digest(request: CutoutRequest) -> str:
-    """Return a digest that changes if the request does."""
+    """Return a digest that changes if the request does.
+
+    Examples
+    --------
+    >>> small, large = (CutoutRequest(7, "i", "HSC-I", 150.0, 2.0, n, f"7 i {n}") for n in (64, 96))
+    >>> request_digest(small) == request_digest(large)
+    False
+    """
     return xxhash.xxh3_64_hexdigest(request.text.encode())
 
 
@@ -91,7 +98,13 @@ def read_event(line: bytes) -> Event | None:
 
 
 def count_stored(journal: Path) -> int:
-    """Count the cutouts that a journal names; its chunk may be in progress."""
+    """Count the cutouts that a journal names; its chunk may be in progress.
+
+    Examples
+    --------
+    >>> count_stored(Path("no_such_run/cutouts/00000.journal/journal.jsonl"))  # nothing has been fetched
+    0
+    """
     if not journal.exists():
         return 0
     keys = set()

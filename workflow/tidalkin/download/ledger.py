@@ -54,6 +54,17 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
     ------
     TidalkinError
         If the file cannot be read or is not a ledger.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "00000.ledger.parquet"
+    ...     row = [[7], ["i"], ["absent"], ["outside the survey"], [0], [""]]
+    ...     pq.write_table(pa.table(row, schema=LEDGER_SCHEMA), file)
+    ...     read_ledger(file)[["object_id", "band", "status", "reason"]]
+       object_id band  status              reason
+    0          7    i  absent  outside the survey
     """
     try:
         ledger = pq.read_table(path)

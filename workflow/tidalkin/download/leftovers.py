@@ -34,6 +34,17 @@ def leftovers(run: str | Path) -> list[Path]:
     ------
     TidalkinError
         If it is not a run with finished images, or Snakemake is at work in its folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = Path(folder) / "results" / "demo"
+    ...     for name in ("chunks/00000-a.parquet", "cutouts/00000-a.tar", "cutouts/00000-b.tar", "images.json"):
+    ...         (run / name).parent.mkdir(parents=True, exist_ok=True)
+    ...         _ = (run / name).write_text('{"shards": []}')
+    ...     [path.name for path in leftovers(run)]
+    ['00000-b.tar']
     """
     run = Path(run)
     chunks = {path.stem for path in (run / "chunks").glob("*.parquet")}
@@ -54,13 +65,34 @@ def leftovers(run: str | Path) -> list[Path]:
 
 
 def size_bytes(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder."""
+    """Return the size of a file, or of all files in a folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("a.tar", "b.tar"):
+    ...         _ = (Path(folder) / name).write_bytes(bytes(1024))
+    ...     size_bytes(Path(folder))
+    2048
+    """
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder."""
+    """Remove a file or a folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "a.tar"
+    ...     file.touch()
+    ...     remove(file)
+    ...     file.exists()
+    False
+    """
     with disk_errors(path):
         if path.is_dir():
             shutil.rmtree(path)

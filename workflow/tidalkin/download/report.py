@@ -80,6 +80,18 @@ def failed_chunks(run: str | Path) -> list[str]:
     ----------
     run : str or Path
         The run's folder, ``results/<run>``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tidalkin.cutouts.base import Cutout
+    >>> from tidalkin.download.tar import write_chunk
+    >>> cutouts, objects = [Cutout(7, "i", "failed", reason="HTTP 500")], pd.DataFrame({"object_id": [7]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     chunk = f"{folder}/cutouts/00003-5f0c1a92be"
+    ...     _ = write_chunk(cutouts, objects, ["i"], f"{chunk}.tar", f"{chunk}.ledger.parquet")
+    ...     failed_chunks(folder)
+    ['00003-5f0c1a92be']
     """
     return [
         path.name.split(".")[0]
@@ -102,6 +114,13 @@ def download_report(run: str | Path, bands: Sequence[str]) -> DownloadReport:
     ------
     TidalkinError
         If the run has no chunks yet.
+
+    Examples
+    --------
+    >>> download_report("no_such_run", ["g", "i"])
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run holds no chunks/*.parquet: run the workflow up to its catalog first
     """
     run = Path(run)
     paths = sorted((run / "chunks").glob("*.parquet"))
@@ -170,7 +189,18 @@ def _kind_of_fault(fault: str) -> str:
 
 
 def write_report(report: DownloadReport, csv_path: str | Path, json_path: str | Path) -> None:
-    """Write the chunks as a table (CSV) and the sums, reasons and rates as JSON."""
+    """Write the chunks as a table (CSV) and the sums, reasons and rates as JSON.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> chunk = ChunkReport("00000", "done", objects=2, complete=1, cutouts=3, absent=1, failed=0, bytes=120_000)
+    >>> report = DownloadReport([chunk], {}, {}, 2.0, 80_000.0, None)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(report, f"{folder}/chunks.csv", f"{folder}/report.json")
+    ...     json.loads((Path(folder) / "report.json").read_text())["complete"]
+    1
+    """
     with disk_errors(csv_path), atomic_path(csv_path) as path:
         pd.DataFrame([asdict(chunk) for chunk in report.chunks]).to_csv(path, index=False)
     sums = {name: report.total(name) for name in ("objects", "complete", "cutouts", "absent", "failed", "bytes")}
@@ -180,7 +210,23 @@ def write_report(report: DownloadReport, csv_path: str | Path, json_path: str | 
 
 
 def print_report(report: DownloadReport, run: Path, console: Console) -> None:
-    """Print the report of a run for a person."""
+    """Print the report of a run for a person.
+
+    Examples
+    --------
+    >>> chunk = ChunkReport("00000", "done", objects=2, complete=1, cutouts=3, absent=1, failed=0, bytes=120_000)
+    >>> report = DownloadReport([chunk], {}, {}, 2.0, 80_000.0, None)
+    >>> print_report(report, Path("results/demo"), Console(width=80, color_system=None))
+                             Download
+    ┌───────────────────────┬────────────────────────────────┐
+    │ chunks                │ 1 done                         │
+    │ objects complete      │ 1 of 2                         │
+    │ cutouts here          │ 3 (0.00 GB in finished chunks) │
+    │ absent in the archive │ 1                              │
+    │ failed                │ 0                              │
+    │ rate                  │ 2.0 cutouts/s, 0.08 MB/s       │
+    └───────────────────────┴────────────────────────────────┘
+    """
     states = Counter(chunk.state for chunk in report.chunks)
     table = Table(title="Download", show_header=False)
     table.add_row("chunks", ", ".join(f"{number} {state}" for state, number in sorted(states.items())))

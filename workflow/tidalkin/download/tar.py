@@ -91,6 +91,18 @@ def write_chunk(
     ------
     TidalkinError
         If the source leaves out, repeats or invents a cutout, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> cutouts = [Cutout(7, "g", "ok", b"SIMPLE  ="), Cutout(7, "i", "absent", reason="outside the survey")]
+    >>> objects = pd.DataFrame({"object_id": [7]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ledger = write_chunk(cutouts, objects, ["g", "i"], f"{folder}/a.tar", f"{folder}/a.ledger.parquet")
+    >>> ledger[["object_id", "band", "status", "bytes"]]
+       object_id band  status  bytes
+    0          7    g      ok      9
+    1          7    i  absent      0
     """
     expected = itertools.product(objects["object_id"].tolist(), bands)
     # The tar is renamed first, so that a ledger never exists without its tar.

@@ -61,6 +61,12 @@ def write_header(name: str, size: int) -> bytes:
         At most 100 bytes.
     size : int
         Bytes of the content.
+
+    Examples
+    --------
+    >>> header = write_header("7/i.fits", 23_040)
+    >>> len(header), read_header(header)
+    (512, MemberHeader(name='7/i.fits', kind=b'0', size=23040))
     """
     encoded = name.encode()
     before, after, total = _nameless(size)
@@ -74,6 +80,15 @@ def read_header(header: bytes) -> MemberHeader:
     ------
     ValueError
         If it is none.
+
+    Examples
+    --------
+    >>> read_header(write_header("7/i.fits", 23_040)).size
+    23040
+    >>> read_header(bytes(512))
+    Traceback (most recent call last):
+        ...
+    ValueError: it has b'' for a number
     """
     checksum = header[_CHECKSUM]
     # The sum of all bytes, with spaces for those of the checksum itself. Adler-32's lower half is one more than the sum
