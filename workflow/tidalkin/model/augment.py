@@ -47,6 +47,13 @@ def running_mean(flux: torch.Tensor, width: int) -> torch.Tensor:
     -------
     (object, band, y - width + 1, x - width + 1) tensor
         Its centre is the image's centre.
+
+    Examples
+    --------
+    >>> image = torch.arange(9.0).reshape(1, 1, 3, 3)
+    >>> running_mean(image, 2)[0, 0]
+    tensor([[2., 3.],
+            [5., 6.]])
     """
     size = flux.shape[-1] - width + 1
     rows = functools.reduce(torch.add, (flux[:, :, i : i + size] for i in range(width)))
@@ -76,6 +83,14 @@ def turn(
     Returns
     -------
     (object, band, crop, crop) tensor
+
+    Examples
+    --------
+    >>> image = torch.arange(4.0).reshape(1, 1, 2, 2)
+    >>> mirror, centre = torch.tensor([[-1, 1]]), torch.zeros(1, 2, dtype=torch.int64)
+    >>> turn(image, mirror, torch.tensor([False]), centre, crop=2)[0, 0]  # x runs backwards
+    tensor([[1., 0.],
+            [3., 2.]])
     """
     n_objects, n_bands, size, _ = flux.shape
     # Twice the offset from the centre keeps centres between pixels in whole numbers.
@@ -124,6 +139,14 @@ def resample(
     -------
     (object, band, crop, crop) tensor of float32
         0 where the view reaches beyond the image.
+
+    Examples
+    --------
+    >>> image = torch.ones(1, 1, 32, 32)
+    >>> one, zero = torch.ones(1), torch.zeros(1)
+    >>> view = resample(image, zero, one, 2 * one, torch.zeros(1, 2), torch.zeros(1, 2), crop=16)
+    >>> view.shape, view.mean()  # the surface brightness stays
+    (torch.Size([1, 1, 16, 16]), tensor(1.))
     """
     n_objects, n_bands, size, _ = flux.shape
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
@@ -162,6 +185,14 @@ def widen_psf(flux: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
         Square images without NaN.
     variance : (object, band) tensor
         Variance of the kernel along each axis, pixels squared; 0 changes nothing.
+
+    Examples
+    --------
+    >>> star = torch.zeros(1, 1, 9, 9)
+    >>> star[..., 4, 4] = 1.0
+    >>> wide = widen_psf(star, torch.tensor([[1.0]]))
+    >>> wide[0, 0, 4, 3:6], wide.sum().round(decimals=4)
+    (tensor([0.0968, 0.2169, 0.0968]), tensor(1.))
     """
     wide = (variance > 0).any(dim=1)
     if flux.device.type == "cpu" and not wide.all():  # on other devices, this test would make the host wait
@@ -199,6 +230,12 @@ def extinction_factor(ebv: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
     ------
     TidalkinError
         If the extinction coefficient of a band is unknown.
+
+    Examples
+    --------
+    >>> extinction_factor(torch.tensor([0.0, 0.1]), ["g", "i"])
+    tensor([[1.0000, 1.0000],
+            [0.7420, 0.8604]])
     """
     unknown = [band for band in bands if band not in EXTINCTION_COEFFICIENTS]
     if unknown:
@@ -225,6 +262,15 @@ def disc_mask(position: torch.Tensor, radius: torch.Tensor, crop: int) -> torch.
     Returns
     -------
     (object, 1, crop, crop) tensor of bool
+
+    Examples
+    --------
+    >>> disc_mask(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[1.0]]), crop=5)[0, 0].int()
+    tensor([[0, 0, 0, 0, 0],
+            [0, 0, 0, 1, 0],
+            [0, 0, 1, 1, 1],
+            [0, 0, 0, 1, 0],
+            [0, 0, 0, 0, 0]], dtype=torch.int32)
     """
     pixel = torch.arange(crop, device=position.device) - (crop - 1) / 2
     squared = (pixel - position[:, :, :, None]) ** 2

@@ -144,6 +144,14 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
     ------
     TidalkinError
         If the file is missing, is not an encoder of this version, lacks weights, or has another architecture.
+
+    Examples
+    --------
+    >>> load_encoder("no_such_run/encoder.pt")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: no_such_run/encoder.pt: this encoder does not exist: make it again with
+    `snakemake --forcerun train`
     """
     hint = "make it again with `snakemake --forcerun train`"
     if not Path(path).is_file():
@@ -195,6 +203,13 @@ def random_encoder(
 
     Its residual branches do not start at zero as in training, because a network without them would be too easy to
     beat.
+
+    Examples
+    --------
+    >>> sections = {"stretch": config.Stretch(), "settings": config.Network(width=8)}
+    >>> loaded = random_encoder(["g", "i"], np.ones(2, np.float32), image_size=32, seed=1, **sections)
+    >>> loaded.bands, loaded.debris_map
+    (('g', 'i'), None)
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "random encoder"))
@@ -210,6 +225,13 @@ def torch_loaded(content: bytes) -> Any:
     ------
     ValueError
         If the bytes are truncated, or were not written by torch.
+
+    Examples
+    --------
+    >>> buffer = io.BytesIO()
+    >>> torch.save({"bands": ["g", "i"]}, buffer)
+    >>> torch_loaded(buffer.getvalue())
+    {'bands': ['g', 'i']}
     """
     # Other bytes make torch's unpickler fail in many ways, which are hard to tell from real faults.
     if not zipfile.is_zipfile(io.BytesIO(content)):

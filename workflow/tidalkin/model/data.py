@@ -65,6 +65,12 @@ def windows_of_epoch(rows: Rows, shard_size: int, window: int, seed: int, epoch:
         shard, if there are enough galaxies.
     seed, epoch : int
         They determine the order.
+
+    Examples
+    --------
+    >>> rows = np.arange(12)
+    >>> [sorted(window.tolist()) for window in windows_of_epoch(rows, shard_size=3, window=6, seed=1, epoch=0)]
+    [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     """
     random = generator(seed, "order", epoch)
     shards = rows // shard_size
@@ -83,7 +89,13 @@ def windows_of_epoch(rows: Rows, shard_size: int, window: int, seed: int, epoch:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the number of free bytes on the device, within the limits of the job."""
+    """Return the number of free bytes on the device, within the limits of the job.
+
+    Examples
+    --------
+    >>> free_memory(torch.device("cpu")) > 0
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     used = psutil.Process().memory_info().rss

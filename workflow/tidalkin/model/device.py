@@ -16,6 +16,11 @@ def choose_device(name: str) -> torch.device:
     ------
     TidalkinError
         If this machine does not have the named device.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -31,6 +36,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
     `auto` takes bfloat16 on CUDA and on processors with bfloat16 instructions. On other processors bfloat16 is slower
     than float32.
+
+    Examples
+    --------
+    >>> choose_precision("float32", torch.device("cpu"))
+    torch.float32
     """
     if name == "auto":
         computes_in_bfloat16 = {"cuda": True, "cpu": bool(torch.cpu.get_capabilities().get("avx512_bf16"))}

@@ -109,6 +109,13 @@ def brightest_mean(debris_map: Tensor) -> Tensor:
 
     The score is the mean of the brightest cells. A feature covers a small part of an image: the mean over all cells
     would drown it, and a single cell is noisy.
+
+    Examples
+    --------
+    >>> maps = torch.zeros(2, 1, 10, 10)
+    >>> maps[1, 0, 0, :5] = 2.0  # 5 % of the cells
+    >>> brightest_mean(maps)
+    tensor([0., 2.])
     """
     cells = debris_map.flatten(1)
     count = max(1, round(DEBRIS_SHARE * cells.shape[1]))
@@ -116,16 +123,39 @@ def brightest_mean(debris_map: Tensor) -> Tensor:
 
 
 def map_features(debris_map: Tensor) -> Tensor:
-    """Compute mean, maximum and debris score of maps (image, 1, cell, cell), (image, 3)."""
+    """Compute mean, maximum and debris score of maps (image, 1, cell, cell), (image, 3).
+
+    Examples
+    --------
+    >>> debris_map = torch.zeros(1, 1, 10, 10)
+    >>> debris_map[0, 0, 0, 0] = 5.0
+    >>> map_features(debris_map)
+    tensor([[0.0500, 5.0000, 1.0000]])
+    """
     cells = debris_map.flatten(1)
     return torch.stack([cells.mean(dim=1), cells.amax(dim=1), brightest_mean(debris_map)], dim=1)
 
 
 def injection_loss(logit: Tensor, injected: Tensor) -> Tensor:
-    """Compute the cross-entropy of `InjectionHead`'s logits (image,) with the truth (image,)."""
+    """Compute the cross-entropy of `InjectionHead`'s logits (image,) with the truth (image,).
+
+    Examples
+    --------
+    >>> injection_loss(torch.tensor([4.0, -4.0]), torch.tensor([True, False]))
+    tensor(0.0181)
+    >>> injection_loss(torch.tensor([4.0, -4.0]), torch.tensor([False, True]))
+    tensor(4.0181)
+    """
     return F.binary_cross_entropy_with_logits(logit.float(), injected.float())
 
 
 def map_loss(logits: Tensor, light: Tensor) -> Tensor:
-    """Compute the cross-entropy of `DebrisMap`'s logits with the `map_target` of the light."""
+    """Compute the cross-entropy of `DebrisMap`'s logits with the `map_target` of the light.
+
+    Examples
+    --------
+    >>> light = torch.zeros(1, 1, 8, 8)
+    >>> map_loss(torch.full((1, 1, 2, 2), -4.0), light), map_loss(torch.full((1, 1, 2, 2), 4.0), light)
+    (tensor(0.0181), tensor(4.0181))
+    """
     return F.binary_cross_entropy_with_logits(logits.float(), map_target(light, logits.shape[-1]))

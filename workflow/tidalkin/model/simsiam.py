@@ -87,7 +87,14 @@ class Encoder(nn.Module):
 
 
 def pooled(maps: Sequence[Tensor]) -> Tensor:
-    """Pool maps (image, channel, y, x) to means and standard deviations, (image, readout_dim) float32."""
+    """Pool maps (image, channel, y, x) to means and standard deviations, (image, readout_dim) float32.
+
+    Examples
+    --------
+    >>> maps = torch.tensor([[[[1.0, 3.0]], [[5.0, 5.0]]]])
+    >>> pooled([maps]).round(decimals=2)  # two means, two standard deviations
+    tensor([[2.0000, 5.0000, 1.0000, 0.0100]])
+    """
     moments = []
     for features in maps:
         features = features.float()
@@ -114,7 +121,13 @@ def _stage(
 
 
 def projector(feature_dim: int, size: int) -> nn.Sequential:
-    """Build the projector, three layers with batch norm, the last without affine (paper, section 3)."""
+    """Build the projector, three layers with batch norm, the last without affine (paper, section 3).
+
+    Examples
+    --------
+    >>> projector(8, 16)(torch.zeros(4, 8)).shape
+    torch.Size([4, 16])
+    """
     return nn.Sequential(
         nn.Linear(feature_dim, size, bias=False),
         nn.BatchNorm1d(size),
@@ -128,7 +141,13 @@ def projector(feature_dim: int, size: int) -> nn.Sequential:
 
 
 def predictor(size: int, bottleneck: int) -> nn.Sequential:
-    """Build the predictor, a bottleneck without batch norm on its output (paper, section 3)."""
+    """Build the predictor, a bottleneck without batch norm on its output (paper, section 3).
+
+    Examples
+    --------
+    >>> predictor(16, 4)(torch.zeros(4, 16)).shape
+    torch.Size([4, 16])
+    """
     return nn.Sequential(
         nn.Linear(size, bottleneck, bias=False),
         nn.BatchNorm1d(bottleneck),
@@ -189,7 +208,14 @@ class SimSiam(nn.Module):
 
 
 def loss(p_a: Tensor, p_b: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Compute the symmetrised negative cosine similarity, -1..1 (paper, equation 2)."""
+    """Compute the symmetrised negative cosine similarity, -1..1 (paper, equation 2).
+
+    Examples
+    --------
+    >>> z = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss(z, z, z, z), loss(z, z, -z, -z)
+    (tensor(-1.), tensor(1.))
+    """
     similarity_a = F.cosine_similarity(p_a.float(), z_b.detach().float(), dim=1)
     similarity_b = F.cosine_similarity(p_b.float(), z_a.detach().float(), dim=1)
     return -(similarity_a.mean() + similarity_b.mean()) / 2
@@ -256,7 +282,14 @@ class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
-    """Make every batch norm use the statistics of all processes, with unchanged parameter names."""
+    """Make every batch norm use the statistics of all processes, with unchanged parameter names.
+
+    Examples
+    --------
+    >>> layers = synchronise_batch_norm(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)))
+    >>> type(layers[1]).__name__, [name for name, _ in layers.named_parameters()]
+    ('_SyncedBatchNorm', ['0.weight', '0.bias', '1.weight', '1.bias'])
+    """
     if next(model.parameters()).device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in list(model.modules()):

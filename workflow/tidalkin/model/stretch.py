@@ -84,6 +84,13 @@ def stretch(flux: torch.Tensor, sigma: torch.Tensor, settings: Stretch) -> torch
         ``arcsinh(flux / (softening_sigma * sigma))`` of each band, at most ``maximum``. Missing flux gives 0, the level
         of the sky. With a ``bin`` above 1, the mean flux of blocks of ``bin`` by ``bin`` pixels is stretched, and
         missing pixels count as sky. With ``asymmetry``, the last channel is the `asymmetry` of all bands.
+
+    Examples
+    --------
+    >>> flux = torch.tensor([[[0.0, 1.0], [10.0, float("nan")]]])
+    >>> stretch(flux, torch.tensor([0.5]), Stretch(softening_sigma=2.0, maximum=5.0, bin=1, asymmetry=False))
+    tensor([[[0.0000, 0.8814],
+             [2.9982, 0.0000]]])
     """
     if settings.bin > 1:
         flux = torch.nn.functional.avg_pool2d(flux.nan_to_num(nan=0.0), settings.bin)
@@ -104,6 +111,11 @@ def network_input(scaled: torch.Tensor, settings: Stretch) -> torch.Tensor:
     Returns
     -------
     (..., channel, y, x) tensor
+
+    Examples
+    --------
+    >>> network_input(torch.zeros(2, 8, 8), Stretch(asymmetry=True)).shape
+    torch.Size([3, 8, 8])
     """
     stretched = compress(scaled, settings.maximum)
     if not settings.asymmetry:
@@ -131,6 +143,15 @@ def asymmetry(flux: torch.Tensor) -> torch.Tensor:
         The sum of all bands minus the same after half a turn. Where there is little light, it is divided by the noise
         of that difference. Where there is much, it is divided by `LIGHT_SHARE` of the light, or else a core half a
         pixel off the centre would outshine everything.
+
+    Examples
+    --------
+    >>> image = torch.zeros(1, 3, 3)
+    >>> image[0, 0, 0] = 1.0
+    >>> asymmetry(image)[0]
+    tensor([[ 0.6734,  0.0000,  0.0000],
+            [ 0.0000,  0.0000,  0.0000],
+            [ 0.0000,  0.0000, -0.6734]])
     """
     light = flux.sum(dim=-3, keepdim=True) / math.sqrt(flux.shape[-3])
     turned = light.flip(-2, -1)
