@@ -23,7 +23,7 @@ FETCHING = ("object_id", "ra", "dec", "tract", "patch")
 
 
 def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame:
-    """Read, query or simulate the run's catalog, and check it.
+    r"""Read, query or simulate the run's catalog, and check it.
 
     Parameters
     ----------
@@ -37,6 +37,16 @@ def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame
     ------
     TidalkinError
         If the table is not a catalog.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder) / "galaxies.csv"
+    ...     _ = table.write_text("objid,RAJ2000,DEJ2000\n7,150.1,2.2\n")
+    ...     obtain_catalog(Settings(), table)
+       object_id     ra  dec
+    0          7  150.1  2.2
     """
     if table is None:
         # Imported here, because only this catalog needs GalSim.
@@ -56,12 +66,22 @@ def obtain_catalog(settings: Settings, table: str | Path | None) -> pd.DataFrame
 
 
 def digest_table(settings: Settings, table: str | Path) -> CatalogDigests:
-    """Digest the rows of a table for `tidalkin.sources.plan.plan_run`."""
+    r"""Digest the rows of a table for `tidalkin.sources.plan.plan_run`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder) / "galaxies.csv"
+    ...     _ = table.write_text("object_id,ra,dec\n7,150.1,2.2\n8,150.2,2.3\n")
+    ...     digest_table(Settings(), table).galaxies
+    2
+    """
     return _digests(settings, obtain_catalog(settings, table))
 
 
 def write_run_catalog(settings: Settings, table: str | Path | None, catalog: str | Path) -> None:
-    """Check the run's catalog and write it, with the digests for planning.
+    r"""Check the run's catalog and write it, with the digests for planning.
 
     Parameters
     ----------
@@ -76,6 +96,17 @@ def write_run_catalog(settings: Settings, table: str | Path | None, catalog: str
     ------
     TidalkinError
         If the table is not a catalog.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table, catalog = Path(folder) / "galaxies.csv", Path(folder) / "catalog.parquet"
+    ...     _ = table.write_text("objid,RAJ2000,DEJ2000\n7,150.1,2.2\n")
+    ...     write_run_catalog(Settings(), table, catalog)
+    ...     pd.read_parquet(catalog)
+       object_id     ra  dec
+    0          7  150.1  2.2
     """
     rows = obtain_catalog(settings, table)
     metadata = {}
@@ -121,12 +152,25 @@ def chunk_columns(catalog: pd.DataFrame, source: str) -> list[str] | None:
     """List the columns that fetching needs; None means all, as the simulated survey does.
 
     The user's own columns are left out, so that a new one does not cause a new download.
+
+    Examples
+    --------
+    >>> catalog = pd.DataFrame(columns=["object_id", "ra", "dec", "tract", "my_mass"])
+    >>> chunk_columns(catalog, "hsc_das")
+    ['object_id', 'ra', 'dec', 'tract']
     """
     return None if source == "simulated" else [name for name in FETCHING if name in catalog.columns]
 
 
 def conversion_columns(catalog: pd.DataFrame) -> list[str]:
-    """List the columns that the conversion to images reads."""
+    """List the columns that the conversion to images reads.
+
+    Examples
+    --------
+    >>> catalog = pd.DataFrame(columns=["object_id", "ra", "dec", "label", "psf_fwhm_i"])
+    >>> conversion_columns(catalog)
+    ['object_id', 'ra', 'dec', 'psf_fwhm_i']
+    """
     seeing = [f"psf_fwhm_{band}" for band in BANDS]
     return ["object_id", "ra", "dec", *(name for name in seeing if name in catalog.columns)]
 

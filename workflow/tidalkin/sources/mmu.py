@@ -53,6 +53,16 @@ def mmu_files(path: str | Path) -> list[Path]:
     ------
     TidalkinError
         If there are none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "healpix=1104" / "001-of-001.hdf5"
+    ...     file.parent.mkdir()
+    ...     file.touch()
+    ...     [file.name for file in mmu_files(folder)]
+    ['001-of-001.hdf5']
     """
     files = sorted(Path(path).expanduser().glob("healpix=*/*.hdf5"))
     if not files:

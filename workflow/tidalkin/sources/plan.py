@@ -35,6 +35,13 @@ def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) 
     ------
     TidalkinError
         If the user's table cannot be read or is not a catalog. No job has started by then.
+
+    Examples
+    --------
+    >>> settings = Settings(catalog={"chunk_size": 300}, cutouts={"simulated": {"galaxies": 700}})
+    >>> plan = plan_run(settings, None, "catalog.parquet")
+    >>> plan.galaxies, len(plan.chunks)
+    (700, 3)
     """
     if table is None:
         return plan_chunks(settings, simulated_digests(settings))
@@ -51,7 +58,13 @@ def plan_run(settings: Settings, table: str | Path | None, catalog: str | Path) 
 
 
 def is_known(settings: Settings, table: str | Path) -> bool:
-    """Tell whether the table exists, or must first be queried from the catalog server."""
+    """Tell whether the table exists, or must first be queried from the catalog server.
+
+    Examples
+    --------
+    >>> is_known(Settings(), "galaxies.csv")  # a file of the user, not a query
+    True
+    """
     if settings.catalog.source != "hsc_sql":
         return True
     from tidalkin.sources.hsc.sql import is_answered
@@ -60,12 +73,21 @@ def is_known(settings: Settings, table: str | Path) -> bool:
 
 
 def planned_objects(settings: Settings, table: str | Path | None, catalog: str | Path) -> pa.Table:
-    """Read object_id, ra and dec of a run's galaxies, even before its catalog exists.
+    r"""Read object_id, ra and dec of a run's galaxies, even before its catalog exists.
 
     Parameters
     ----------
     settings, table, catalog
         As for `plan_run`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder) / "galaxies.csv"
+    ...     _ = table.write_text("object_id,ra,dec,label\n7,150.1,2.2,shell\n")
+    ...     planned_objects(Settings(), table, Path(folder) / "catalog.parquet").to_pylist()
+    [{'object_id': 7, 'ra': 150.1, 'dec': 2.2}]
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

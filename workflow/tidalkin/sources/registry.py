@@ -53,6 +53,14 @@ def open_source(
     ------
     TidalkinError
         If the source cannot be used.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = open_source(Cutouts(source="folder", folder={"path": folder}), seed=1, folder=Path("unused"))
+    >>> type(source).__name__
+    'FolderSource'
     """
     source: Source = (
         registered_sources()[cutouts.source].load().open(cutouts, SourceContext(seed, folder, account, lock_folder))

@@ -69,6 +69,12 @@ def simulate_catalog(survey: SimulatedSurvey, seed: int) -> pd.DataFrame:
         One row per galaxy: object_id from 1, ra, dec, label (`none`, `stream`, `shell`, `tail`), the parameters of
         `tidalkin.simulation.galaxy.Galaxy`, and psf_fwhm_g to psf_fwhm_y in arcsec. A survey of more galaxies has the
         same rows and then some.
+
+    Examples
+    --------
+    >>> catalog = simulate_catalog(SimulatedSurvey(galaxies=3), seed=1)
+    >>> catalog[["object_id", "label"]].to_dict("list")
+    {'object_id': [1, 2, 3], 'label': ['none', 'none', 'tail']}
     """
     return pd.DataFrame(draw_galaxy(survey, seed, number).row() for number in range(1, survey.galaxies + 1))
 
@@ -156,6 +162,11 @@ def point_source_pixels(band: Band) -> float:
     """Return the noise-equivalent area of a point source, 1 / sum(PSF²), pixels.
 
     At the median seeing.
+
+    Examples
+    --------
+    >>> round(point_source_pixels("i"), 1)
+    40.0
     """
     image = psf(SEEING_ARCSEC[band]).drawImage(nx=65, ny=65, scale=PIXEL_SCALE_ARCSEC, method="no_pixel", dtype=float)
     return float(1 / np.sum(image.array**2))
@@ -165,6 +176,11 @@ def sky_sigma(band: Band) -> float:
     """Return the noise of the sky in one pixel, counts.
 
     A point source of the limiting magnitude then has 5 sigma.
+
+    Examples
+    --------
+    >>> round(sky_sigma("i"), 3)
+    0.087
     """
     limit = FLUXMAG0 * 10 ** (-0.4 * DEPTH[band])
     return float(limit / 5 / math.sqrt(point_source_pixels(band)))

@@ -44,6 +44,13 @@ def cutout_requests(objects: pd.DataFrame, bands: Sequence[str], das: HscDas, si
         Rerun, image type and planes.
     size_pixels : int
         Side of the cutouts.
+
+    Examples
+    --------
+    >>> objects = pd.DataFrame({"object_id": [7], "ra": [150.1], "dec": [2.2], "tract": [9813]})
+    >>> requests = cutout_requests(objects, ["g", "i"], HscDas(), size_pixels=96)
+    >>> requests[1].text
+    'pdr3_wide coadd HSC-I 9813 150.1000000000 2.2000000000 0.00228667 0.00228667 true true true'
     """
     # One pixel more than half the size, because the service cuts at the pixel edges around the exact position.
     half = (size_pixels / 2 + 1) * PIXEL_SCALE_ARCSEC / 3600
@@ -60,7 +67,15 @@ def cutout_requests(objects: pd.DataFrame, bands: Sequence[str], das: HscDas, si
 
 
 def in_server_order(requests: Sequence[CutoutRequest]) -> list[CutoutRequest]:
-    """Sort requests by tract, filter and position, as downloadCutout.py does, which suits the server's cache."""
+    """Sort requests by tract, filter and position, as downloadCutout.py does, which suits the server's cache.
+
+    Examples
+    --------
+    >>> objects = pd.DataFrame({"object_id": [7, 8], "ra": [150.1, 150.2], "dec": [2.2, 2.3], "tract": [9813, 9812]})
+    >>> requests = cutout_requests(objects, ["g", "i"], HscDas(), size_pixels=96)
+    >>> [request.key for request in in_server_order(requests)]
+    [(8, 'g'), (8, 'i'), (7, 'g'), (7, 'i')]
+    """
 
     def position(request: CutoutRequest) -> tuple[int, str, float, float, int]:
         _, _, _, tract, ra, dec, *_ = request.text.split()
@@ -70,7 +85,15 @@ def in_server_order(requests: Sequence[CutoutRequest]) -> list[CutoutRequest]:
 
 
 def request_list(requests: Sequence[CutoutRequest]) -> bytes:
-    """Return the list of one HTTP request, one line per cutout below the columns' names."""
+    """Return the list of one HTTP request, one line per cutout below the columns' names.
+
+    Examples
+    --------
+    >>> objects = pd.DataFrame({"object_id": [7], "ra": [150.1], "dec": [2.2]})
+    >>> print(request_list(cutout_requests(objects, ["i"], HscDas(), size_pixels=96)).decode().rstrip())
+    #? rerun type filter tract ra dec sw sh image mask variance
+    pdr3_wide coadd HSC-I any 150.1000000000 2.2000000000 0.00228667 0.00228667 true true true
+    """
     return "\n".join([f"#? {' '.join(COLUMNS)}", *(request.text for request in requests), ""]).encode()
 
 

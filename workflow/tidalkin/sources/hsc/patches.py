@@ -213,6 +213,14 @@ def check_patches(objects: pd.DataFrame) -> None:
     ------
     TidalkinError
         If the columns `tract` and `patch` are missing, or do not hold whole numbers like HSC's.
+
+    Examples
+    --------
+    >>> check_patches(pd.DataFrame({"object_id": [7], "tract": [9813], "patch": [405]}))
+    >>> check_patches(pd.DataFrame({"object_id": [7], "tract": [9813], "patch": ["4,5"]}))
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: the catalog's column patch must hold whole numbers from 0 to 909, like HSC's
     """
     for column, largest in (("tract", 99_999), ("patch", 909)):
         if column not in objects:

@@ -144,6 +144,15 @@ def fits_fault(content: bytes, filter_name: str) -> str:
 
     The check walks from header to header by their sizes, which takes microseconds. It does not read the pixels. The
     FITS standard 4.0 (sections 4.4.1 and 7.1) fixes the places of the keywords.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tidalkin.cutouts.write import write_cutout
+    >>> image = np.zeros((64, 64), np.float32)
+    >>> file = write_cutout(image, None, None, band="i", ra=150.0, dec=2.0, fluxmag0=10**10.8, mask_planes={})
+    >>> fits_fault(file, "HSC-I"), fits_fault(file, "HSC-G"), fits_fault(file[:9000], "HSC-I")
+    ('', 'the file is of filter HSC-I', 'the file is cut short: 9000 of 23040 bytes')
     """
     if not content.startswith(b"SIMPLE  ="):
         return "the file is not FITS"
