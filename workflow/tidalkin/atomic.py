@@ -69,6 +69,15 @@ def disk_errors(path: str | Path) -> Iterator[None]:
     ------
     TidalkinError
         In place of an `OSError`, such as a full disk or a folder that cannot be written to.
+
+    Examples
+    --------
+    >>> with disk_errors("/nowhere/galaxies.csv"):
+    ...     Path("/nowhere/galaxies.csv").write_text("7")
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: /nowhere/galaxies.csv cannot be written (No such file or directory):
+    check that the folder can be written to
     """
     try:
         yield

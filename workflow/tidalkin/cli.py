@@ -351,6 +351,16 @@ def newest_run(results: Path) -> Path:
     ------
     TidalkinError
         If there is no run with an index.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = Path(folder) / "demo" / "index" / "report.json"
+    ...     report.parent.mkdir(parents=True)
+    ...     report.touch()
+    ...     newest_run(Path(folder)).name
+    'demo'
     """
     reports = list(results.glob("*/index/report.json"))
     if not reports:

@@ -28,6 +28,12 @@ def keep_secret(*secrets: str) -> None:
     ----------
     *secrets : str
         Passwords or tokens. Their URL, JSON, HTML, Python and base64 spellings are replaced too.
+
+    Examples
+    --------
+    >>> keep_secret("hunter22")
+    >>> redact("GET /?password=hunter22")
+    'GET /?password=***'
     """
     for secret in filter(None, secrets):
         spellings = {

@@ -436,12 +436,21 @@ def make_query(
 
 
 def load_run_settings(configfile: Path, run: Path) -> config.Settings:
-    """Read the configuration of a run, and check that it is of this run.
+    r"""Read the configuration of a run, and check that it is of this run.
 
     Raises
     ------
     TidalkinError
         If it cannot be read, or is of another run.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "demo.yaml"
+    ...     _ = file.write_text("run: demo\nseed: 7\n")
+    ...     load_run_settings(file, Path("results/demo")).seed
+    7
     """
     try:
         content = config.read_config_file(configfile)
@@ -466,6 +475,11 @@ def explorer_settings(run: Path, configfile: Path | None) -> config.Settings:
     ------
     TidalkinError
         If a configuration is named that cannot be read or is of another run.
+
+    Examples
+    --------
+    >>> explorer_settings(Path("/data/results/cosmos"), configfile=None).run  # no file names this run: the defaults
+    'cosmos'
     """
     name = absolute_path(run).name
     if configfile is None:
@@ -484,7 +498,13 @@ def _run_of(configfile: Path) -> str | None:
 
 
 def absolute_path(path: Path) -> Path:
-    """Return an absolute path without following symbolic links, so that a run keeps its name."""
+    """Return an absolute path without following symbolic links, so that a run keeps its name.
+
+    Examples
+    --------
+    >>> absolute_path(Path("/data/results/../results/demo"))
+    PosixPath('/data/results/demo')
+    """
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
