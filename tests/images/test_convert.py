@@ -17,6 +17,7 @@ import psutil
 import pytest
 from distributed import Client
 
+import tidalkin.images.convert
 from surveys.fetched import WHOLE, Survey, content_of, converted, cutout
 from tidalkin.catalog.read import write_catalog
 from tidalkin.errors import TidalkinError
@@ -245,14 +246,33 @@ def test_another_configuration_begins_anew(tmp_path, scheduler, change):
     assert content_of(tmp_path / "images.zarr") == content_of(tmp_path / "undisturbed.zarr")
 
 
-def test_a_half_written_file_of_a_killed_worker_does_not_stay(tmp_path, scheduler):
+HALF_WRITTEN = ("flux/c/3/0/0/0.0123abcd.partial", "object_id/.finished/.00003.904.partial.json")
+
+
+@pytest.mark.parametrize("name", HALF_WRITTEN)
+def test_a_half_written_file_of_a_killed_worker_does_not_stay(tmp_path, scheduler, name):
     survey = Survey(tmp_path, 16, chunk_size=4)
     interrupted(survey, scheduler, "images.zarr")
-    stray = tmp_path / "images.zarr.partial" / "store" / "flux" / "c" / "3" / "0" / "0" / "0.0123abcd.partial"
+    stray = tmp_path / "images.zarr.partial" / "store" / name
     stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"half a shard")
     converted(survey, scheduler)
     converted(survey, scheduler, "undisturbed.zarr")
+    assert content_of(tmp_path / "images.zarr") == content_of(tmp_path / "undisturbed.zarr")
+
+
+def test_half_written_files_of_a_worker_killed_in_the_same_conversion_do_not_stay(tmp_path, scheduler, monkeypatch):
+    survey = Survey(tmp_path, 16, chunk_size=4)
+    converted(survey, scheduler, "undisturbed.zarr")
+    convert_shards = tidalkin.images.convert._convert_shards
+
+    def with_a_kill(client, conversion, chunks, n_objects):
+        convert_shards(client, conversion, chunks, n_objects)
+        for name in HALF_WRITTEN:
+            (conversion.store / name).write_bytes(b"half a shard")
+
+    monkeypatch.setattr(tidalkin.images.convert, "_convert_shards", with_a_kill)
+    converted(survey, scheduler)
     assert content_of(tmp_path / "images.zarr") == content_of(tmp_path / "undisturbed.zarr")
 
 

@@ -158,8 +158,7 @@ def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chu
 def prepare(conversion: Conversion, n_objects: int) -> None:
     """Continue an earlier run's store of the same layout, or begin a new one."""
     if _is_of_layout(conversion, conversion.store, n_objects):
-        for stray in conversion.store.rglob("*.partial"):  # left by a killed worker
-            stray.unlink()
+        _remove_strays(conversion.store)
         return
     with _writing(conversion.work):
         if conversion.work.exists():
@@ -168,6 +167,12 @@ def prepare(conversion: Conversion, n_objects: int) -> None:
         new = conversion.work / "new"
         ImageStore.create(new, objects=n_objects, bands=conversion.bands, images=conversion.images)
         new.rename(conversion.store)
+
+
+def _remove_strays(store: Path) -> None:
+    """Remove the files that killed workers had begun: Zarr's and those of `atomic_path`."""
+    for stray in store.rglob("*.partial*"):
+        stray.unlink(missing_ok=True)
 
 
 def _is_of_layout(conversion: Conversion, path: Path, n_objects: int | None = None) -> bool:
@@ -200,6 +205,7 @@ def _finish(conversion: Conversion, n_shards: int, output: Path, problems: Path)
         )
     replaced = output.with_name(f"{output.name}.replaced")
     with _writing(output):
+        _remove_strays(conversion.store)
         if replaced.exists():
             shutil.rmtree(replaced)
         if output.exists():
