@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tidalkin import redaction
+
 # An example may take as long as it needs, because a busy machine is not a fault of the code.
 settings.register_profile("tidalkin", deadline=None)
 settings.load_profile("tidalkin")
@@ -18,6 +20,15 @@ settings.load_profile("tidalkin")
 ROOT = Path(__file__).resolve().parents[1]
 # Programs and helpers hold no tests; as programs, they are not to be imported either.
 collect_ignore_glob = ["programs/*", "servers/*", "surveys/*"]
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget a test's passwords when it ends.
+
+    One that is a common word would become stars in the messages of other tests.
+    """
+    monkeypatch.setattr(redaction, "_patterns", dict(redaction._patterns))
 
 
 @pytest.fixture(scope="session")
