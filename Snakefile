@@ -33,7 +33,7 @@ if " " in sys.executable:
         "make the environment in a path without spaces"
     )
 
-from tidalkin.config import check_config_file, load_settings
+from tidalkin.config import load_settings, read_config_file
 from tidalkin.errors import TidalkinError
 from tidalkin.slurm import check_accounting
 from tidalkin.stage import lend_package
@@ -47,7 +47,7 @@ try:
     if workflow.is_main_process and not workflow.modifier.skip_configfile:
         # Snakemake has read a file given with --configfile already. The default one is checked before it is read.
         for file in workflow.configfiles or [DEFAULT_CONFIG]:
-            check_config_file(file)
+            read_config_file(file)
 except TidalkinError as error:
     raise WorkflowError(str(error)) from None
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tidalkin.config import check_config_file, load_settings
+from tidalkin.config import load_settings, read_config_file
 from tidalkin.errors import TidalkinError
 
 
 def refusal(path: Path, text: str) -> str:
     path.write_text(text)
     with pytest.raises(TidalkinError) as error:
-        check_config_file(path)
+        read_config_file(path)
     return str(error.value)
 
 
@@ -98,7 +98,7 @@ def test_every_fault_has_its_own_line(tmp_path):
 )
 def test_equal_names_in_different_sections_and_decimal_numbers_are_taken(tmp_path, text):
     (tmp_path / "my_run.yaml").write_text(text)
-    check_config_file(tmp_path / "my_run.yaml")
+    read_config_file(tmp_path / "my_run.yaml")
 
 
 def test_aliases_of_aliases_are_checked_once(tmp_path):
@@ -106,12 +106,12 @@ def test_aliases_of_aliases_are_checked_once(tmp_path):
     lines = ["a: &a [1, 2]"]
     lines += [f"{name}: &{name} [{', '.join(9 * [f'*{earlier}'])}]" for earlier, name in itertools.pairwise(names)]
     (tmp_path / "my_run.yaml").write_text("\n".join(lines))
-    check_config_file(tmp_path / "my_run.yaml")
+    read_config_file(tmp_path / "my_run.yaml")
 
 
 def test_the_configurations_of_this_repository_are_taken(root):
     for path in (root / "config").glob("*.yaml"):
-        check_config_file(path)
+        read_config_file(path)
 
 
 @pytest.mark.parametrize("number", ["010", "1_000", "-1_0", "0x10"])
@@ -130,14 +130,14 @@ def test_a_number_given_as_text_is_decimal_too(number):
 def test_a_file_of_another_encoding_is_refused_with_the_line(tmp_path, content, sentence):
     (tmp_path / "my_run.yaml").write_bytes(content)
     with pytest.raises(TidalkinError) as error:
-        check_config_file(tmp_path / "my_run.yaml")
+        read_config_file(tmp_path / "my_run.yaml")
     assert f"{tmp_path / 'my_run.yaml'}{sentence}" in str(error.value)
 
 
 def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path):
     for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "none.yaml", "No such file or directory")):
         with pytest.raises(TidalkinError, match=f"{path} cannot be read \\({reason}\\)"):
-            check_config_file(path)
+            read_config_file(path)
 
 
 @pytest.mark.parametrize("value", [{"g", "i"}, b"gi", datetime.date(2024, 1, 2), 1j])

@@ -25,7 +25,7 @@ from tidalkin.config.cutouts import (
 )
 from tidalkin.config.declared import DeclaredSettings, declare
 from tidalkin.config.explorer import Explorer
-from tidalkin.config.file import check_config_file, read_config_file
+from tidalkin.config.file import read_config_file
 from tidalkin.config.images import Images, Stretch
 from tidalkin.config.injection import Injection, Nuisances, StampFolder
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
@@ -73,7 +73,6 @@ __all__ = [
     "Stretch",
     "Training",
     "Transport",
-    "check_config_file",
     "config_digest",
     "declare",
     "load_settings",

@@ -1,4 +1,4 @@
-"""Checks of a configuration file, before its values are known.
+"""Read a configuration file and check how it is written.
 
 A YAML reader keeps the last of two equal keys, and reads `010` as 8, `1_000` as 1000 and `1:30` as 90. Such keys and
 numbers are refused here.
@@ -27,34 +27,6 @@ _TYPES = {f"{_YAML}{name}" for name in ("str", "int", "float", "bool", "null", "
 """Types of a configuration's values and keys."""
 
 
-def check_config_file(path: str | Path) -> None:
-    r"""Refuse a file that cannot be read, equal keys, odd numbers and odd types.
-
-    Parameters
-    ----------
-    path : str or Path
-        The configuration, JSON or YAML.
-
-    Raises
-    ------
-    TidalkinError
-        With one sentence for each fault, which names the file, the line and the key.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "config.yaml"
-    ...     _ = file.write_text("seed: 1\nseed: 2\n")
-    ...     check_config_file(file)
-    Traceback (most recent call last):
-        ...
-    tidalkin.errors.TidalkinError: config: ...config.yaml, line 2: key `seed` is given on line 1 already: keep one of
-    the two
-    """
-    read_config_file(path)
-
-
 def read_config_file(path: str | Path) -> dict[str, Any]:
     r"""Read and check a configuration file.
 
@@ -66,7 +38,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Its keys and values, which are not checked.
+        Its keys and values, as `load_settings` takes them.
 
     Raises
     ------
@@ -81,6 +53,14 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     ...     _ = file.write_text("run: mine\nimages: {size: 64}\n")
     ...     read_config_file(file)
     {'run': 'mine', 'images': {'size': 64}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "my_run.yaml"
+    ...     _ = file.write_text("seed: 1\nseed: 2\n")
+    ...     read_config_file(file)
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: config: ...my_run.yaml, line 2: key `seed` is given on line 1 already: keep one of
+    the two
     """
     text = _read_text(path)
     try:
