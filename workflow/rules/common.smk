@@ -110,7 +110,7 @@ def shards(wildcards):
     return shard_names(plan(wildcards).galaxies, settings.images.shard_size)
 
 
-# Cached without an argument. Every shard asks, and hashing a plan takes time for each of its chunks.
+# Without an argument: to find a plan in the cache, Python hashes all of its chunks, and every shard calls this.
 @cache
 def digests_of_shards():
     return shard_digests(settings, plan(None), [VERSIONS["convert"], VERSIONS["embed"]])
@@ -127,11 +127,11 @@ def ledgers_of_shard(wildcards):
 
 
 def images_of_shard(wildcards):
-    """The digest of the images.
+    """Return the file that stands for the images.
 
-    With a reused encoder and whitening, it is the images, whose time does not matter to a shard with a record that its
-    vectors stay the same. Not their digest: below a job that runs, Snakemake compares no other input, and would stop at
-    the vectors that stay.
+    This is their digest. With a reused encoder and whitening, it is the list of images. A shard whose record says that
+    its vectors stay the same then ignores the time of the list. The digest would not do
+    there: below a job that runs, Snakemake compares no other input of the shard.
     """
     if not (settings.reuse.encoder and settings.reuse.whitening):
         return f"{RESULTS}/images.digest"

@@ -1,7 +1,7 @@
 # Build one FAISS index of all vectors, and measure its recall against exact search. Up to `index.shards_per_part`
 # shards, one job does it. With more, `index_train` trains the index, each `index_part` adds one part of the shards, and
-# `index` joins the parts. Of the vectors' ids, only `index` says that it needs them: the trained index and the parts are
-# temporary, so that no other rule asks for them, and each named file lengthens the plan.
+# `index` joins the parts. Only `index` names the vectors' ids as input. Each named file lengthens the plan, and no rule
+# but `index` uses the trained index and the parts, which are temporary.
 
 
 rule index_train:

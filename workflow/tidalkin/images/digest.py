@@ -27,7 +27,7 @@ def write_digest(shards: str | Path, output: str | Path) -> None:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     shards, output = Path(folder) / "images.json", Path(folder) / "images.sha256"
+    ...     shards, output = Path(folder) / "images.json", Path(folder) / "images.digest"
     ...     _ = shards.write_text('{"shards": []}')
     ...     write_digest(shards, output)
     ...     output.read_text()[:16]
