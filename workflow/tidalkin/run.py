@@ -3,9 +3,9 @@
 Examples
 --------
 >>> from tidalkin import open_run
->>> run = open_run("results/demo")  # doctest: +SKIP
->>> table = run.search(like=[42], k=24)  # doctest: +SKIP
->>> run.mosaic(table).savefig("mosaic.png")  # doctest: +SKIP
+>>> run = open_run("results/demo")
+>>> table = run.search(like=[42], k=24)
+>>> run.mosaic(table).savefig("mosaic.png")
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ def open_run(path: str | Path | Sequence[str | Path], configfile: str | Path | N
 
     Examples
     --------
-    >>> run = open_run("results/demo")  # doctest: +SKIP
-    >>> run.search(like=[42], k=24)  # doctest: +SKIP
+    >>> run = open_run("results/demo")
+    >>> len(run.search(like=[42], k=24))
+    24
     >>> both = open_run(["results/north", "results/south"])  # doctest: +SKIP
     """
     paths = [path] if isinstance(path, str | os.PathLike) else [*path]
@@ -82,6 +83,16 @@ class Run:
         The folder of each run.
     configfile : Path or None
         Configuration of the first run.
+
+    Examples
+    --------
+    >>> run = open_run("results/demo")
+    >>> len(run.catalog), run.vectors.shape, run.vector_ids[:3].tolist()
+    (60, (60, 8), [1, 2, 3])
+    >>> run.settings.embedding.dimensions, run.explorer_settings.run
+    (8, 'demo')
+    >>> run.files[0].ranking.name
+    'ranking.parquet'
     """
 
     paths: tuple[Path, ...]
@@ -109,7 +120,15 @@ class Run:
         return explorer_settings(self.paths[0], self.configfile)
 
     def label_book(self) -> LabelBook:
-        """Open the labels that people gave to galaxies of the first run."""
+        """Open the labels that people gave to galaxies of the first run.
+
+        Examples
+        --------
+        >>> from tidalkin.explorer.labels import new_mark
+        >>> book = open_run("results/demo").label_book()
+        >>> book.append(new_mark(42, "tidal", "ada")).label
+        'tidal'
+        """
         from tidalkin.explorer.labels import LabelBook
 
         book = LabelBook(self.paths[0] / "labels")
@@ -117,14 +136,32 @@ class Run:
         return book
 
     def verdicts(self) -> list[Verdict]:
-        """Return the joint judgement of all people on each galaxy of the first run."""
+        """Return the joint judgement of all people on each galaxy of the first run.
+
+        Examples
+        --------
+        >>> from tidalkin.explorer.labels import new_mark
+        >>> run = open_run("results/demo")
+        >>> _ = run.label_book().append(new_mark(42, "tidal", "ada"))
+        >>> [(verdict.object_id, verdict.is_positive) for verdict in run.verdicts()]
+        [(42, True)]
+        """
         from tidalkin.explorer.labels import verdicts
 
         return verdicts(self.label_book().current(), self.explorer_settings.explorer)
 
     @property
     def labels(self) -> pd.DataFrame:
-        """The labels that people gave in the explorer, one row per galaxy; see `tidalkin.explorer.exchange`."""
+        """The labels that people gave in the explorer, one row per galaxy; see `tidalkin.explorer.exchange`.
+
+        Examples
+        --------
+        >>> from tidalkin.explorer.labels import new_mark
+        >>> run = open_run("results/demo")
+        >>> _ = run.label_book().append(new_mark(42, "tidal", "ada"))
+        >>> run.labels["object_id"].tolist()
+        [42]
+        """
         from tidalkin.explorer.exchange import label_table
 
         settings = self.explorer_settings
@@ -206,9 +243,11 @@ class Run:
 
         Examples
         --------
-        >>> run = open_run("results/demo")  # doctest: +SKIP
-        >>> run.search(like=[42], unlike=[7], k=3)["object_id"]  # doctest: +SKIP
-        >>> run.search(k=100)["debris_score"]  # doctest: +SKIP
+        >>> run = open_run("results/demo")
+        >>> run.search(like=[42], unlike=[7], k=3).colnames
+        ['rank', 'object_id', 'ra', 'dec', 'similarity', 'label']
+        >>> run.search(k=10)["debris_score"].shape  # with no example, those with most debris
+        (10,)
         """
         from tidalkin.search.result import to_table
 
@@ -225,7 +264,14 @@ class Run:
         radius_arcsec: float = DEFAULTS.radius_arcsec,
         debris_weight: float = DEFAULTS.debris_weight,
     ) -> SearchResult:
-        """Run a query, as `search` does, and return all that `tidalkin.search.result.write_result` writes."""
+        """Run a query, as `search` does, and return all that `tidalkin.search.result.write_result` writes.
+
+        Examples
+        --------
+        >>> found = open_run("results/demo").find(config.Query(like=(42,)), k=3)
+        >>> len(found.neighbours), found.n_searched
+        (3, 60)
+        """
         from tidalkin.search.query import find_similar
 
         cutouts = self._cutout_settings() if query.cutout else None
@@ -258,7 +304,9 @@ class Run:
 
         Examples
         --------
-        >>> open_run("results/demo").rank({42: True, 77: True, 3: False})  # doctest: +SKIP
+        >>> ranking = open_run("results/demo").rank({42: True, 50: True, 3: False})
+        >>> len(ranking), ranking.colnames
+        (60, ['rank', 'object_id', 'ra', 'dec', 'score', 'percentile', 'judged', 'label'])
         """
         from astropy.table import Table
 
@@ -303,9 +351,9 @@ class Run:
 
         Examples
         --------
-        >>> image = open_run("results/demo").cutout(42)  # doctest: +SKIP
-        >>> image.data.shape, image.unit  # doctest: +SKIP
-        ((5, 96, 96), Unit("nJy"))
+        >>> image = open_run("results/demo").cutout(42)
+        >>> image.data.shape, image.unit, image.meta["bands"]
+        ((5, 48, 48), Unit("nJy"), ('g', 'r', 'i', 'z', 'y'))
         """
         import astropy.units as u
         from astropy.nddata import NDData
@@ -346,9 +394,10 @@ class Run:
 
         Examples
         --------
-        >>> run = open_run("results/demo")  # doctest: +SKIP
-        >>> run.mosaic(run.search(like=[42])).savefig("mosaic.png")  # doctest: +SKIP
-        >>> run.mosaic([42, 7, 11])  # doctest: +SKIP
+        >>> run = open_run("results/demo")
+        >>> run.mosaic(run.search(like=[42], k=7)).savefig("mosaic.png")
+        >>> len(run.mosaic([42, 7, 11]).axes)
+        3
         """
         from tidalkin.figures.mosaic import mosaic_figure
         from tidalkin.search.result import MOST_DEBRIS, describe_query, describe_result

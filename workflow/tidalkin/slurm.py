@@ -24,6 +24,15 @@ def check_accounting(status_command: str | None) -> None:
     ------
     TidalkinError
         If `sacct` is to be asked and does not answer.
+
+    Examples
+    --------
+    >>> check_accounting("squeue")  # needs no accounting database
+    >>> check_accounting("sacct")  # doctest: +SKIP
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: SLURM's accounting does not work (sacct: Slurm accounting storage is disabled): add
+    the line `slurm-status-command: squeue` to the profile, so that Snakemake asks the queue for the state of its jobs
     """
     if status_command != "sacct":
         return

@@ -37,6 +37,11 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     ------
     SystemExit
         With status 1 after an error. The sentence of a `TidalkinError` is the last line of the log.
+
+    Examples
+    --------
+    >>> with stage(snakemake) as settings:  # doctest: +SKIP
+    ...     build_index(snakemake.input, settings.index, "results/demo/index", settings.seed)
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(snakemake.log[0], mode="w")]
     for handler in handlers:
@@ -69,7 +74,16 @@ def images_of(shards: str) -> Path:
 
 
 def lend_package(folder: Path) -> None:
-    """Make child processes import the package from ``folder``, before any installed copy."""
+    """Make child processes import the package from ``folder``, before any installed copy.
+
+    Examples
+    --------
+    >>> from unittest import mock
+    >>> with mock.patch.dict(os.environ):
+    ...     lend_package(Path("/data/tidalkin/workflow"))
+    ...     os.environ["PYTHONPATH"].split(os.pathsep)[0]
+    '/data/tidalkin/workflow'
+    """
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(folder)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
 

@@ -45,6 +45,16 @@ def deadline(seconds: float, stream: httpcore.NetworkStream | None, step: str) -
     ------
     Fault
         If the time is over.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> ours, theirs = socket.socketpair()
+    >>> with deadline(0.01, SimpleNamespace(get_extra_info=lambda name: ours), "the answer"):
+    ...     _ = ours.recv(1)  # nothing is sent
+    Traceback (most recent call last):
+        ...
+    tidalkin.download.faults.Fault: the answer did not end in ... s
     """
     if stream is None:
         yield

@@ -180,6 +180,15 @@ def view_covariance(
     -------
     (feature, feature) float64
         The sum over images.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> settings = open_run("results/demo").settings
+    >>> encoder = load_encoder("results/demo/encoder/encoder.pt")
+    >>> images = ImageStore.open("results/demo/images.zarr").read(0).rows(np.arange(4))
+    >>> view_covariance(encoder, images, settings.augment, 2, seed=1, compute=settings.compute).shape
+    (243, 243)
     """
     device, precision = _on_device(loaded, compute)
     random = torch.Generator(device)
@@ -245,6 +254,17 @@ def embed_shard(
     ------
     TidalkinError
         If images, encoder and whitening do not belong together, or if the encoder lacks a debris map that is needed.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> settings = open_run("results/demo").settings
+    >>> inputs = {"encoder": "results/demo/encoder/encoder.pt", "whitening": "results/demo/whitening.npz"}
+    >>> outputs = {"vectors": "00000.npy", "ids": "00000.ids.npy"}
+    >>> sections = {"settings": settings.embedding, "compute": settings.compute}
+    >>> embed_shard("results/demo/images.zarr", 0, **inputs, **outputs, **sections)
+    >>> np.load("00000.npy").shape  # 32 galaxies in a shard, 8 dimensions
+    (32, 8)
     """
     opened, loaded, white = ImageStore.open(store), load_encoder(encoder), load_whitening(whitening)
     check_bands(opened, loaded)
@@ -286,7 +306,20 @@ def has_enough_good_pixels(content: Shard, settings: config.Embedding) -> npt.ND
 
 
 def check_bands(store: ImageStore, loaded: LoadedEncoder) -> None:
-    """Refuse images whose bands or order of bands differ from the encoder's."""
+    """Refuse images whose bands or order of bands differ from the encoder's.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> store = ImageStore.open("results/demo/images.zarr")
+    >>> encoder = load_encoder("results/demo/encoder/encoder.pt")
+    >>> check_bands(store, encoder)
+    >>> check_bands(store, replace(encoder, bands=("g", "r", "i")))
+    Traceback (most recent call last):
+        ...
+    tidalkin.errors.TidalkinError: .../images.zarr: has the bands g, r, i, z, y, but the encoder was trained on g, r, i:
+    train on these images, or embed images in those bands
+    """
     if store.bands != loaded.bands:
         raise TidalkinError(
             f"{store.path}: has the bands {', '.join(store.bands)}, but the encoder was trained on "

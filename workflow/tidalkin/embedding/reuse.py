@@ -35,6 +35,15 @@ def reuse_encoder(
     ------
     TidalkinError
         If the encoder cannot be read, or its bands, stretch or network differ.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> settings = open_run("results/demo").settings
+    >>> same = {"bands": settings.cutouts.bands, "stretch": settings.stretch, "settings": settings.encoder}
+    >>> reuse_encoder("results/demo/encoder/encoder.pt", "encoder.pt", **same)
+    >>> load_encoder("encoder.pt").bands
+    ('g', 'r', 'i', 'z', 'y')
     """
     loaded = load_encoder(source)
     compared = [
@@ -61,6 +70,17 @@ def reuse_whitening(source: str | Path, output: str | Path, *, encoder: str, set
     ------
     TidalkinError
         If the whitening cannot be read, belongs to another encoder, or has another number of dimensions.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> encoder = load_encoder("results/demo/encoder/encoder.pt")
+    >>> settings = open_run("results/demo").settings
+    >>> reuse_whitening(
+    ...     "results/demo/whitening.npz", "whitening.npz", encoder=encoder.digest, settings=settings.embedding
+    ... )
+    >>> load_whitening("whitening.npz").dimensions
+    8
     """
     white = load_whitening(source)
     white.check(encoder, source)

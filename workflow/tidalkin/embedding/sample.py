@@ -84,6 +84,18 @@ def whiten(
         The seed of the run.
     compute : config.Compute
         Device, precision, batch size.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> from tidalkin.embedding.whitening import load_whitening
+    >>> settings = open_run("results/demo").settings
+    >>> sections = {"settings": settings.embedding, "augment": settings.augment, "compute": settings.compute}
+    >>> whiten(
+    ...     "results/demo/images.zarr", "results/demo/encoder/encoder.pt", "whitening.npz", seed=1, **sections
+    ... )
+    >>> load_whitening("whitening.npz").dimensions
+    8
     """
     opened, loaded = ImageStore.open(store), load_encoder(encoder)
     check_bands(opened, loaded)

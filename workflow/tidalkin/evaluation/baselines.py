@@ -81,6 +81,14 @@ def evaluated_rows(
     """Return rows of the store with a label and enough good pixels, at most ``evaluation.sample``.
 
     All baselines get the same rows, whatever the seed of the run.
+
+    Examples
+    --------
+    >>> from tidalkin.catalog.read import read_catalog
+    >>> store, catalog = ImageStore.open("results/demo/images.zarr"), read_catalog("results/demo/catalog.parquet")
+    >>> catalog.loc[:9, "label"] = ""  # ten galaxies have no label
+    >>> evaluated_rows(store, catalog, config.EvaluationSettings(), minimum_good_fraction=0.5).shape
+    (50,)
     """
     labels = labelled_galaxies(catalog, evaluation.negative_label)
     rows = np.flatnonzero(np.isin(np.asarray(store.object_id), labels.object_id))
@@ -106,7 +114,14 @@ def sample_rows(rows: Rows, largest: int, random: np.random.Generator) -> Rows:
 
 
 def images_of(store: ImageStore, rows: Rows) -> Iterator[Shard]:
-    """Yield the galaxies of ascending ``rows``, one shard of the store after the other."""
+    """Yield the galaxies of ascending ``rows``, one shard of the store after the other.
+
+    Examples
+    --------
+    >>> store = ImageStore.open("results/demo/images.zarr")  # with 32 galaxies in a shard
+    >>> [part.object_id.tolist() for part in images_of(store, np.array([3, 4, 40]))]
+    [[4, 5], [41]]
+    """
     for shard in range(store.n_shards):
         of_shard = store.rows_of(shard)
         wanted = rows[(rows >= of_shard.start) & (rows < of_shard.stop)] - of_shard.start
@@ -150,6 +165,17 @@ def random_baseline(
     ------
     TidalkinError
         If there are too few labels, or too few galaxies for `embedding.dimensions`.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> from tidalkin.catalog.read import read_catalog
+    >>> settings, catalog = open_run("results/demo").settings, read_catalog("results/demo/catalog.parquet")
+    >>> names = ("encoder", "embedding", "augment", "evaluation", "injection", "compute")
+    >>> sections = {name: getattr(settings, name) for name in names} | {"stretch_settings": settings.stretch}
+    >>> random_baseline(Path("results/demo/images.zarr"), catalog, Path("random.npz"), seed=1, **sections)
+    >>> np.load("random.npz")["vectors"].shape  # 8 dimensions and the debris score
+    (60, 9)
     """
     store = ImageStore.open(images)
     evaluated = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)
@@ -229,6 +255,17 @@ def pca_baseline(
     ------
     TidalkinError
         If there are too few labels.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> from tidalkin.catalog.read import read_catalog
+    >>> settings, catalog = open_run("results/demo").settings, read_catalog("results/demo/catalog.parquet")
+    >>> sections = {name: getattr(settings, name) for name in ("embedding", "evaluation", "injection")}
+    >>> sections["stretch_settings"] = settings.stretch
+    >>> pca_baseline(Path("results/demo/images.zarr"), catalog, Path("pca.npz"), seed=1, **sections)
+    >>> np.load("pca.npz")["object_id"].shape
+    (60,)
     """
     store = ImageStore.open(images)
     sigma = band_sigma(store, embedding.minimum_good_fraction)
@@ -312,6 +349,17 @@ def morphology_baseline(
     ------
     TidalkinError
         If there are too few labels, or no galaxy could be measured.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> from tidalkin.catalog.read import read_catalog
+    >>> settings, catalog = open_run("results/demo").settings, read_catalog("results/demo/catalog.parquet")
+    >>> sections = {"embedding": settings.embedding, "injection": config.Injection(head_weight=0, map_weight=0)}
+    >>> sections["evaluation"] = settings.evaluation.model_copy(update={"sample": 4})
+    >>> morphology_baseline(Path("results/demo/images.zarr"), catalog, Path("morphology.npz"), **sections)
+    >>> np.load("morphology.npz")["names"][:3].tolist()
+    ['concentration', 'asymmetry', 'smoothness']
     """
     store = ImageStore.open(images)
     rows = evaluated_rows(store, catalog, evaluation, embedding.minimum_good_fraction)

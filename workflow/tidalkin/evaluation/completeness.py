@@ -130,6 +130,17 @@ def measure_completeness(
     ------
     TidalkinError
         If a file is missing or damaged, the encoder has no debris map, or no galaxy was ranked.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> run = Path("results/demo")
+    >>> settings = open_run(run).settings
+    >>> maps, ids = (sorted(run.glob(f"embeddings/*.{kind}.npy")) for kind in ("debris_map", "ids"))
+    >>> sections = {"settings": settings.completeness, "embedding": settings.embedding, "compute": settings.compute}
+    >>> found = measure_completeness(run / "images.zarr", run / "encoder/encoder.pt", maps, ids, seed=1, **sections)
+    >>> len(found.injections), found.survey_size
+    (8, 60)
     """
     store, loaded = ImageStore.open(images), load_encoder(encoder)
     check_bands(store, loaded)
@@ -170,6 +181,14 @@ def write_completeness(found: Completeness, table: str | Path, injections: str |
         The result.
     table, injections, summary : path
         Completeness by bin, one row per feature, and the limits.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"share": [0.05], "completeness": [0.5]})
+    >>> found = Completeness(table, table, [], table, survey_size=1000, surface_brightness=(24.0, 28.0))
+    >>> write_completeness(found, "completeness.csv", "injections.csv", "completeness.json")
+    >>> json.loads(Path("completeness.json").read_text())["surface_brightness_range"]
+    [24.0, 28.0]
     """
     for path, rows in ((table, found.table), (injections, found.injections)):
         with disk_errors(path), atomic_path(path) as partial:
@@ -411,7 +430,15 @@ def _without_feature(injections: pd.DataFrame, survey_size: int) -> pd.DataFrame
 
 
 def log_limits(found: Completeness) -> None:
-    """Log the limit of all kinds together, one line for each share of the survey."""
+    """Log the limit of all kinds together, one line for each share of the survey.
+
+    Examples
+    --------
+    >>> limit = Limit(0.05, "all", "all", 26.5, 26.3, 26.7, "half of the features of 26.5 mag/arcsec²")
+    >>> table = pd.DataFrame({"share": [0.05], "fraction": [0.1]})
+    >>> found = Completeness(table, table, [limit], table, survey_size=1000, surface_brightness=(24.0, 28.0))
+    >>> log_limits(found)  # "recovered within the first 5 % of the survey: half of the features of 26.5 ..."
+    """
     without = found.without_feature.set_index("share")["fraction"]
     for limit in found.limits:
         if limit.by == ALL:

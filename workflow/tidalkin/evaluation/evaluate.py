@@ -104,6 +104,16 @@ def evaluate(
     ------
     TidalkinError
         If there are too few labelled galaxies that every method has.
+
+    Examples
+    --------
+    >>> catalog = pd.DataFrame({"object_id": range(60), "label": ["shell", "none"] * 30})
+    >>> vectors = np.random.default_rng(1).normal(size=(60, 4))
+    >>> vectors[::2, 0] += 10  # the shells are alike
+    >>> settings = config.EvaluationSettings(repeats=2, probe_labels=(8,), set_size=4)
+    >>> found = evaluate({"encoder": MethodVectors(np.arange(60), vectors)}, catalog, settings)
+    >>> found.metrics.query("task == 'probe' and metric == 'roc_auc' and n_labels == 8")["mean"].round(2).item()
+    1.0
     """
     aligned, labels = common_galaxies(
         vectors, labelled_galaxies(catalog, settings.negative_label), settings.negative_label
@@ -155,6 +165,18 @@ def evaluate_run(
         How much the debris score counts in a search.
     processes : int
         Number of repeats computed at once; it changes no result.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> from tidalkin.catalog.read import read_catalog
+    >>> run, directory = Path("results/demo"), Path("evaluation")
+    >>> ids = sorted(run.glob("embeddings/*.ids.npy"))
+    >>> vectors = [file.with_name(file.name.replace(".ids", "")) for file in ids]
+    >>> inputs = (read_catalog(run / "catalog.parquet"), vectors, ids, [], run / "whitening.npz")
+    >>> evaluate_run(*inputs, directory, settings=open_run(run).settings.evaluation, debris_weight=1.0)
+    >>> sorted(path.name for path in directory.glob("*.csv"))
+    ['breakdown.csv', 'curves.csv', 'examples.csv', 'metrics.csv']
     """
     wanted = labelled_galaxies(catalog, settings.negative_label).object_id
     white = load_whitening(whitening)
@@ -323,14 +345,32 @@ def _groups(labels: Labels, catalog: pd.DataFrame) -> dict[str, NDArray[np.objec
 
 
 def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
-    """Write the tables: ``metrics.csv``, ``curves.csv``, ``breakdown.csv`` and ``examples.csv``."""
+    """Write the tables: ``metrics.csv``, ``curves.csv``, ``breakdown.csv`` and ``examples.csv``.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"method": ["encoder"], "mean": [0.9]})
+    >>> write_evaluation(Evaluation(table, table, table, table), Path("evaluation"))
+    >>> pd.read_csv("evaluation/metrics.csv")["mean"].item()
+    0.9
+    """
     for name in ("metrics", "curves", "breakdown", "examples"):
         with disk_errors(directory), atomic_path(directory / f"{name}.csv") as path:
             getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")
 
 
 def draw_evaluation(evaluation: Evaluation, directory: Path) -> None:
-    """Draw the curves and breakdowns, one PNG each."""
+    """Draw the curves and breakdowns, one PNG each.
+
+    Examples
+    --------
+    >>> catalog = pd.DataFrame({"object_id": range(60), "label": ["shell", "none"] * 30})
+    >>> methods = {"encoder": MethodVectors(np.arange(60), np.random.default_rng(1).normal(size=(60, 4)))}
+    >>> settings = config.EvaluationSettings(repeats=2, probe_labels=(8,), set_size=4)
+    >>> draw_evaluation(evaluate(methods, catalog, settings), Path("evaluation"))
+    >>> sorted(path.stem for path in Path("evaluation").glob("*.png"))
+    ['breakdown', 'examples', 'precision_recall', 'probe', 'roc']
+    """
     draw_roc(evaluation.curves, evaluation.metrics, directory / "roc.png")
     draw_precision_recall(evaluation.curves, evaluation.metrics, directory / "precision_recall.png")
     draw_probe(evaluation.metrics, directory / "probe.png")

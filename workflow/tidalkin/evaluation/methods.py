@@ -124,6 +124,15 @@ def read_methods(
         Ids of the labelled galaxies.
     debris_weight : float or None
         Weight of the encoder's debris score in a search; None: it has none.
+
+    Examples
+    --------
+    >>> run = Path("results/demo")
+    >>> ids = sorted(run.glob("embeddings/*.ids.npy"))
+    >>> vectors = [file.with_name(file.name.replace(".ids", "")) for file in ids]
+    >>> methods = read_methods(vectors, ids, baselines=[], wanted=np.array([7, 42]), debris_weight=1.0)
+    >>> methods["encoder"].object_id, methods["encoder"].vectors.shape
+    (array([ 7, 42]), (2, 8))
     """
     known = {baseline.name: baseline for baseline in BASELINES}
     encoder = read_embeddings(vector_files, id_files, wanted)

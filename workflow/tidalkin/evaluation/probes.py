@@ -90,7 +90,14 @@ def linear_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
 
 
 def forest_probe(vectors: Floats, positive: Booleans, ranked: Floats) -> Floats:
-    """Score by a random forest with balanced classes."""
+    """Score by a random forest with balanced classes.
+
+    Examples
+    --------
+    >>> vectors, positive = np.arange(20.0)[:, None], np.arange(20) >= 10
+    >>> forest_probe(vectors, positive, ranked=np.array([[2.0], [18.0]])).round()
+    array([0., 1.])
+    """
     forest = RandomForestClassifier(50, min_samples_leaf=3, class_weight="balanced", random_state=0)
     return forest.fit(vectors, positive).predict_proba(ranked)[:, 1]
 

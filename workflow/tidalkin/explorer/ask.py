@@ -92,6 +92,14 @@ def answer(
     ------
     TidalkinError
         If an object or an upload is unknown, or the run lacks what is asked for.
+
+    Examples
+    --------
+    >>> survey = Survey("results/demo")
+    >>> request = Ask(start="similar", like=(42,), k=5)
+    >>> found = answer(request, survey, Ranker(survey), Chart(survey), judged=[], uploads={})
+    >>> len(found.rows), found.total
+    (5, 60)
     """
     if ask.start == "similar":
         return _similar(ask, survey, uploads)

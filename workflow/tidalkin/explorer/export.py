@@ -42,6 +42,13 @@ def table_of(found: Found, survey: Survey, judged: Mapping[int, Verdict]) -> Tab
     astropy.table.Table
         Columns rank, object_id, ra, dec (deg), debris_score, similarity, probability, label (of the catalog) and
         judged, the last four only where there is any.
+
+    Examples
+    --------
+    >>> survey = Survey("results/demo")
+    >>> table = table_of(Found(survey.by_score[:3], total=60), survey, judged={})
+    >>> len(table), table.colnames
+    (3, ['rank', 'object_id', 'ra', 'dec', 'debris_score', 'label'])
     """
     rows = found.rows
     table = Table(

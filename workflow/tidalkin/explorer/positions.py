@@ -32,6 +32,15 @@ def locate(text: str, survey: Survey) -> tuple[int, float | None]:
     ------
     TidalkinError
         If the text is neither, or the catalog lacks the object.
+
+    Examples
+    --------
+    >>> survey = Survey("results/demo")
+    >>> locate("42", survey)
+    (41, None)
+    >>> row, distance_arcsec = locate("150.42 2.42", survey)
+    >>> row, round(distance_arcsec, 3)
+    (41, 0.0)
     """
     text = text.strip()
     if re.fullmatch(r"\d{1,18}", text, re.ASCII):

@@ -121,6 +121,14 @@ def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) ->
     -------
     list of Offer
         At most ``k``, in random order, so that their order tells nothing.
+
+    Examples
+    --------
+    >>> survey = Survey("results/demo")
+    >>> ranking = Ranker(survey).rank([])  # nothing is judged yet: by debris score
+    >>> chosen = offers(ranking, judged=ranking.rows[:2], survey=survey, k=3, seed=1)
+    >>> sorted(offer.rank for offer in chosen), chosen[0].strategy
+    ([3, 4, 5], 'likely')
     """
     random = np.random.default_rng(seed)
     places = np.flatnonzero(~np.isin(ranking.rows, judged))

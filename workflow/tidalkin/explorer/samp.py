@@ -34,6 +34,11 @@ def send_table(url: str, name: str) -> list[str]:
     ------
     TidalkinError
         If no hub runs, or no connected program loads tables.
+
+    Examples
+    --------
+    >>> send_table("http://localhost:8123/api/export.vot?start=ranking", "demo")  # doctest: +SKIP
+    ['topcat']
     """
     return _notify(TABLE, {"url": url, "table-id": url, "name": name})
 
@@ -55,6 +60,11 @@ def send_position(ra: float, dec: float) -> list[str]:
     ------
     TidalkinError
         If no hub runs, or no connected program shows positions.
+
+    Examples
+    --------
+    >>> send_position(150.1, 2.2)  # doctest: +SKIP
+    ['Aladin']
     """
     return _notify(POSITION, {"ra": f"{ra:.7f}", "dec": f"{dec:.7f}"})
 

@@ -42,6 +42,14 @@ def serve(run: str | Path, settings: config.Settings, *, host: str, port: int, w
     ------
     TidalkinError
         If the run is not complete or the port is in use.
+
+    Examples
+    --------
+    >>> options = {"host": "localhost", "port": 0, "who": "ada", "open_browser": True}
+    >>> serve("results/demo", config.Settings(run="demo"), **options)  # doctest: +SKIP
+    demo: 60 galaxies. Open this link; Ctrl-C ends.
+    <BLANKLINE>
+      http://localhost:41923/?token=...
     """
     explorer = Explorer(Survey(run), settings, who)
     listening = _listen(host, port)

@@ -220,6 +220,13 @@ def create_app(explorer: Explorer, token: str) -> FastAPI:
     -------
     fastapi.FastAPI
         Unguarded: wrap it in `tidalkin.explorer.guard.Guard`.
+
+    Examples
+    --------
+    >>> explorer = Explorer(Survey("results/demo"), config.Settings(run="demo"), who="ada")
+    >>> app = create_app(explorer, token="secret")
+    >>> str(app.url_path_for("export", kind="vot"))
+    '/api/export.vot'
     """
     app = FastAPI(title="tidalkin", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(TidalkinError, _error)

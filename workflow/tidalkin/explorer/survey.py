@@ -57,6 +57,24 @@ class Survey:
     ------
     TidalkinError
         If a file of the run is missing or damaged.
+
+    Examples
+    --------
+    >>> survey = Survey("results/demo")
+    >>> survey.name, survey.has_scores, len(survey.ids)
+    ('demo', True, 60)
+    >>> row = survey.rows_of([42])
+    >>> survey.vectors_of(row).shape, survey.nearest(150.42, 2.42)[0]
+    ((1, 8), 41)
+    >>> rows, similarity = survey.similar(like=row, unlike=survey.rows_of([7]), outside=[], k=5, debris_weight=1.0)
+    >>> survey.similarity_to(row[0], rows).shape, survey.random(seed=1, k=4).shape
+    ((5,), (4,))
+    >>> len(survey.by_score), len(survey.by_unusualness), survey.percentile.shape
+    (60, 60, (60,))
+    >>> survey.describe(row[0])["label"], survey.columns
+    ('shell', ('ra', 'dec', 'tidal_surface_brightness'))
+    >>> survey.column("ra").shape
+    (60,)
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -274,6 +292,19 @@ def load_uploaded(content: bytes, folder: Path, survey: Survey, settings: config
     TidalkinError
         If the file cannot be read, lacks a band, or has too few good pixels, or the pipeline's requirements are not
         installed.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> from astropy.io import fits
+    >>> run = open_run("results/demo")
+    >>> unit = fits.Header({"BUNIT": "nJy"})
+    >>> planes = [fits.ImageHDU(flux, unit, name=band) for band, flux in zip("GRIZY", run.cutout(42).data, strict=True)]
+    >>> fits.HDUList([fits.PrimaryHDU(), *planes]).writeto("mine.fits")
+    >>> folder = Path("upload")
+    >>> folder.mkdir()
+    >>> load_uploaded(Path("mine.fits").read_bytes(), folder, Survey("results/demo"), run.settings).vector.shape
+    (8,)
     """
     from tidalkin.search.outside import CutoutSettings, read_outside_galaxy
 

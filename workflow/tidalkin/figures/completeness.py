@@ -26,6 +26,16 @@ def draw_completeness(table: pd.DataFrame, limits: pd.DataFrame, path: Path) -> 
         Its ``limits``, one row each.
     path : Path
         The picture.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = {"share": 0.05, "by": ["all", "kind", "radius"], "group": ["all", "shell", "under 3 arcsec"]}
+    >>> rows |= {"surface_brightness": 26.0, "completeness": 0.5, "lower": 0.4, "upper": 0.6}
+    >>> limits = pd.DataFrame({"by": ["all"], "surface_brightness": [26.0]})
+    >>> draw_completeness(pd.DataFrame(rows), limits, Path("completeness.png"))
+    >>> Path("completeness.png").exists()
+    True
     """
     figure, panels = new_figure(3, share_y=True)
     every, groups = table[table["by"] == "all"], table[table["share"] == SHARE_OF_GROUPS]

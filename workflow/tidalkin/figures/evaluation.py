@@ -37,6 +37,15 @@ def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
         Of `tidalkin.evaluation.evaluate.Evaluation`.
     path : Path
         The picture.
+
+    Examples
+    --------
+    >>> x, y = [0.0, 0.1, 1.0], [0.0, 0.8, 1.0]
+    >>> curves = pd.DataFrame({"method": "encoder", "curve": "roc", "x": x, "mean": y, "std": 0.02})
+    >>> scores = {"task": "probe", "n_labels": 100, "metric": "roc_auc", "mean": 0.9, "std": 0.02}
+    >>> draw_roc(curves, pd.DataFrame({"method": ["encoder"], **scores}), Path("roc.png"))
+    >>> Path("roc.png").exists()
+    True
     """
     figure, (panel,) = new_figure(1)
     _draw_curves(panel, curves[curves["curve"] == "roc"], metrics, "roc_auc")
@@ -50,7 +59,18 @@ def draw_roc(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
 
 
 def draw_precision_recall(curves: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
-    """Draw precision against completeness of the probe on all labels, like `draw_roc`."""
+    """Draw precision against completeness of the probe on all labels, like `draw_roc`.
+
+    Examples
+    --------
+    >>> x, y = [0.0, 0.5, 1.0], [1.0, 0.9, 0.2]
+    >>> curves = pd.DataFrame({"method": "encoder", "curve": "precision_recall", "x": x, "mean": y, "std": 0.02})
+    >>> scores = {"task": "probe", "metric": "average_precision", "mean": 0.8, "std": 0.02, "chance": 0.2}
+    >>> metrics = pd.DataFrame({"method": ["encoder"], "n_labels": 100, **scores})
+    >>> draw_precision_recall(curves, metrics, Path("precision_recall.png"))
+    >>> Path("precision_recall.png").exists()
+    True
+    """
     figure, (panel,) = new_figure(1)
     _draw_curves(panel, curves[curves["curve"] == "precision_recall"], metrics, "average_precision")
     chance = metrics.loc[metrics["metric"] == "average_precision", "chance"].iloc[0]
@@ -62,7 +82,16 @@ def draw_precision_recall(curves: pd.DataFrame, metrics: pd.DataFrame, path: Pat
 
 
 def draw_probe(metrics: pd.DataFrame, path: Path) -> None:
-    """Draw the metrics against the probe's number of labels, beside the searches."""
+    """Draw the metrics against the probe's number of labels, beside the searches.
+
+    Examples
+    --------
+    >>> scores = {"n_labels": 100, "metric": ["average_precision", "roc_auc"], "mean": [0.8, 0.9], "std": 0.02}
+    >>> metrics = pd.DataFrame({"method": "encoder", "task": "probe", "chance": [0.2, 0.5], **scores})
+    >>> draw_probe(metrics, Path("probe.png"))
+    >>> Path("probe.png").exists()
+    True
+    """
     methods = list(metrics["method"].unique())
     figure, axes = new_figure(len(PROBE_METRICS))
     for panel, metric in zip(axes, PROBE_METRICS, strict=True):
@@ -99,13 +128,29 @@ def draw_breakdown(breakdown: pd.DataFrame, path: Path) -> None:
     """Draw completeness at a false positive rate of 0.2.
 
     It is split by kind of feature and, if known, by its surface brightness.
+
+    Examples
+    --------
+    >>> rows = {"by": "kind", "group": ["shell", "stream"], "mean": [0.9, 0.7], "std": 0.05, "n_objects": [40, 25]}
+    >>> draw_breakdown(pd.DataFrame({"method": "encoder", **rows}), Path("breakdown.png"))
+    >>> Path("breakdown.png").exists()
+    True
     """
     breakdown = breakdown[~breakdown["method"].str.endswith(NO_EXAMPLE)]  # the figure has methods enough
     _draw_groups(breakdown, "completeness at false positive rate 0.2", 0.2, path)
 
 
 def draw_examples(examples: pd.DataFrame, metrics: pd.DataFrame, path: Path) -> None:
-    """Draw the fraction with a feature among the results of one example, by its feature."""
+    """Draw the fraction with a feature among the results of one example, by its feature.
+
+    Examples
+    --------
+    >>> rows = {"by": "kind", "group": ["shell", "stream"], "mean": [0.6, 0.4], "std": 0.05, "n_objects": [40, 25]}
+    >>> metrics = pd.DataFrame({"metric": ["precision_at_20"], "chance": [0.2]})
+    >>> draw_examples(pd.DataFrame({"method": "encoder", **rows}), metrics, Path("examples.png"))
+    >>> Path("examples.png").exists()
+    True
+    """
     precision = metrics[metrics["metric"].str.startswith("precision_at_")].iloc[0]
     k = precision["metric"].removeprefix("precision_at_")
     _draw_groups(examples, f"share with a feature among the first {k} answers", precision["chance"], path)

@@ -223,6 +223,14 @@ def draw_mosaic(
         The PNG to write.
     made_by : mapping of str to str
         Text for the PNG's metadata.
+
+    Examples
+    --------
+    >>> panels = [Panel(np.zeros((32, 32, 3)), "1   42", "0.951   shell")]
+    >>> made_by = {"Software": "tidalkin"}
+    >>> draw_mosaic(panels, "mosaic.png", title="Galaxies like 7", subtitle="1 of 60 galaxies", made_by=made_by)
+    >>> Path("mosaic.png").exists()
+    True
     """
     figure = mosaic_figure(panels, title=title, subtitle=subtitle)
     with atomic_path(path) as partial:

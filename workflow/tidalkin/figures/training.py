@@ -98,6 +98,15 @@ def draw_views(images: str | Path, output: str | Path, *, augment: Augment, stre
     ------
     TidalkinError
         If the store is missing or has no good image in some band.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> settings = open_run("results/demo").settings
+    >>> sections = {"augment": settings.augment, "stretch": settings.stretch}
+    >>> draw_views("results/demo/images.zarr", "views.png", seed=1, **sections)
+    >>> Path("views.png").exists()
+    True
     """
     store = ImageStore.open(images)
     sigma = torch.from_numpy(band_sigma(store))

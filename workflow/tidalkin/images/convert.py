@@ -80,6 +80,15 @@ def convert(
     TidalkinError
         If ledgers and catalog do not belong together, a tar cannot be read, the disk is full, a worker dies again and
         again, or no object has an image.
+
+    Examples
+    --------
+    >>> chunk = "results/demo/cutouts/00000"
+    >>> inputs = {"catalog": "results/demo/catalog.parquet", "tars": [f"{chunk}.tar"]}
+    >>> inputs["ledgers"] = [f"{chunk}.ledger.parquet"]
+    >>> outputs = {"output": "results/demo/images.zarr", "problems": "results/demo/problems.csv"}
+    >>> if __name__ == "__main__":  # doctest: +SKIP
+    ...     convert(**inputs, bands=("g", "r", "i"), images=Images(), dask=Dask(), threads=2, **outputs)
     """
     output, problems = Path(output).absolute(), Path(problems).absolute()
     conversion = Conversion(
@@ -156,7 +165,15 @@ def chunks_of_shards(chunks: Sequence[Chunk], shard_size: int) -> list[tuple[Chu
 
 
 def prepare(conversion: Conversion, n_objects: int) -> None:
-    """Continue an earlier run's store of the same layout, or begin a new one."""
+    """Continue an earlier run's store of the same layout, or begin a new one.
+
+    Examples
+    --------
+    >>> conversion = Conversion(Path("catalog.parquet"), ("g", "i"), Images(size=8), work=Path("images.zarr.partial"))
+    >>> prepare(conversion, n_objects=100)
+    >>> ImageStore.open(conversion.store).flux.shape
+    (100, 2, 8, 8)
+    """
     if _is_of_layout(conversion, conversion.store, n_objects):
         _remove_strays(conversion.store)
         return

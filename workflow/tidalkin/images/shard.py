@@ -56,6 +56,22 @@ def convert_shard(conversion: Conversion, shard: int, chunks: Sequence[Chunk]) -
     ------
     TidalkinError
         If an input cannot be read or the shard cannot be written.
+
+    Examples
+    --------
+    >>> from tidalkin.catalog.read import write_catalog
+    >>> from tidalkin.config import Cutouts
+    >>> from tidalkin.images.convert import prepare
+    >>> from tidalkin.sources.fetch import fetch_chunk
+    >>> catalog, bands = Path("catalog.parquet"), ("g", "i")
+    >>> chunk = Chunk(Path("00000.tar"), Path("00000.ledger.parquet"), first=0, last=2)
+    >>> objects = pd.DataFrame({"object_id": [1, 2], "ra": [150.0, 150.1], "dec": [2.0, 2.1]})
+    >>> write_catalog(objects, catalog)
+    >>> _ = fetch_chunk(objects, Cutouts(bands=bands), 1, chunk.tar, chunk.ledger)
+    >>> conversion = Conversion(catalog, bands, Images(size=64), work=Path("images.zarr.partial"))
+    >>> prepare(conversion, n_objects=2)
+    >>> convert_shard(conversion, 0, [chunk]).objects_with_image
+    2
     """
     store = ImageStore.open(conversion.store, mode="r+")
     rows = store.rows_of(shard)
@@ -131,6 +147,18 @@ def fill_shard(
         The images. All pixels are missing where there is no usable cutout.
     list of Problem
         Problems of the cutouts that should be usable.
+
+    Examples
+    --------
+    >>> from tidalkin.config import Cutouts
+    >>> from tidalkin.sources.fetch import fetch_chunk
+    >>> chunk = Chunk(Path("00000.tar"), Path("00000.ledger.parquet"), first=0, last=2)
+    >>> objects = pd.DataFrame({"object_id": [1, 2], "ra": [150.0, 150.1], "dec": [2.0, 2.1]})
+    >>> ledger = fetch_chunk(objects, Cutouts(bands=("g", "i")), 1, chunk.tar, chunk.ledger)
+    >>> conversion = Conversion(Path("catalog.parquet"), ("g", "i"), Images(size=64), work=Path("images.zarr.partial"))
+    >>> shard, problems = fill_shard(conversion, objects, ledger, [chunk], first=0)
+    >>> shard.flux.shape, problems
+    ((2, 2, 64, 64), [])
     """
     bands, images = conversion.bands, conversion.images
     shape = (len(objects), len(bands))

@@ -86,6 +86,20 @@ class ImageStore:
         Rows of the store, rows of a shard (the last may have fewer), shards.
     flux, sky_sigma, psf_fwhm, good_fraction, object_id : zarr.Array
         The arrays on disk; ``np.asarray(store.sky_sigma)`` reads one whole.
+
+    Examples
+    --------
+    >>> images = Images(size=8, shard_size=2, chunk_size=1)
+    >>> store = ImageStore.create("images.zarr", objects=3, bands=["g", "i"], images=images)
+    >>> ones = np.ones((2, 2), np.float32)
+    >>> store.write(0, Shard(np.ones((2, 2, 8, 8), np.float32), ones, ones, ones, np.array([7, 8])))
+    >>> store = ImageStore.open("images.zarr")
+    >>> store.bands, store.read(0).flux.shape, store.n_shards
+    (('g', 'i'), (2, 2, 8, 8), 2)
+    >>> store.rows_of(1), store.good_rows(0.5).tolist()  # the second shard is not written yet
+    (slice(2, 3, None), [0, 1])
+    >>> store.files_of(0)[0].as_posix()
+    'images.zarr/flux/c/0/0/0/0'
     """
 
     def __init__(self, group: zarr.Group) -> None:

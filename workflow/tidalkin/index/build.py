@@ -148,6 +148,14 @@ def add_shards(trained: str | Path, files: Sequence[str | Path], path: str | Pat
     ------
     TidalkinError
         If ``trained`` cannot be read, or the shards are damaged.
+
+    Examples
+    --------
+    >>> files = sorted(Path("results/demo/embeddings").glob("?????.npy"))
+    >>> train_index(files, config.Index(), "trained.faiss", seed=1)
+    >>> add_shards("trained.faiss", files[:1], "00000.faiss")
+    >>> read_faiss_index(Path("00000.faiss")).ntotal
+    32
     """
     index = read_faiss_index(Path(trained))
     add_vectors(index, "of the trained index", files)
@@ -180,6 +188,15 @@ def merge_parts(
     ------
     TidalkinError
         If a part cannot be read, or the parts are not those of these shards.
+
+    Examples
+    --------
+    >>> files = sorted(Path("results/demo/embeddings").glob("?????.npy"))  # two shards, which are one part
+    >>> settings = config.Index(queries=5)
+    >>> train_index(files, settings, "trained.faiss", seed=1)
+    >>> add_shards("trained.faiss", files, "part.faiss")
+    >>> merge_parts("trained.faiss", ["part.faiss"], files, settings, "index", seed=1).n
+    60
     """
     embeddings = _open_embeddings(files)
     kind = _index_kind(settings, embeddings)

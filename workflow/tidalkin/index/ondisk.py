@@ -61,6 +61,17 @@ def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Pa
         The same index with vectors, not packed: the rows of each follow on those of the parts before it.
     path : path
         The file to write: for each list its codes, then its rows as int64.
+
+    Examples
+    --------
+    >>> vectors = np.eye(32, dtype=np.float32)
+    >>> index = faiss.index_factory(32, "IVF1,Flat", faiss.METRIC_INNER_PRODUCT)
+    >>> index.train(vectors)
+    >>> part = faiss.clone_index(index)
+    >>> part.add(vectors)
+    >>> write_lists(index, [part, part], "lists.bin")
+    >>> index.ntotal
+    64
     """
     inverted = inverted_file(index)
     assert inverted is not None

@@ -34,6 +34,17 @@ def measure_index(
     """Query the index, one vector at a time, and compare with exact search.
 
     The latency goes to the log, so that the report is the same when it is made again.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> embeddings = Embeddings(sorted(Path("results/demo/embeddings").glob("?????.npy")))
+    >>> vectors = embeddings.rows(np.arange(60))
+    >>> index = faiss.IndexFlatIP(8)
+    >>> index.add(vectors)
+    >>> report = measure_index(index, vectors, "Flat", 0, vectors.nbytes, embeddings, config.Index(queries=5), seed=1)
+    >>> report.recall_at_10, report.bytes_per_vector
+    (1.0, 40.0)
     """
     rows = draw_rows(embeddings, settings.queries, seed, "asked")
     found, milliseconds = [], []
@@ -108,6 +119,17 @@ def tune_index(index: faiss.Index, vectors: Stored, embeddings: Embeddings, quer
 
     Both are the largest possible where none reaches it. The queries differ from those of the report, which would
     otherwise measure what was fitted to them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> embeddings = Embeddings(sorted(Path("results/demo/embeddings").glob("?????.npy")))
+    >>> vectors = embeddings.rows(np.arange(60))
+    >>> index = faiss.index_factory(8, "IVF1,Flat", faiss.METRIC_INNER_PRODUCT)
+    >>> index.train(vectors)
+    >>> index.add(vectors)
+    >>> tune_index(index, vectors, embeddings, queries=5, seed=1) == RERANK_STEPS[0], index.nprobe
+    (True, 1)
     """
     rows = draw_rows(embeddings, queries, seed, "tuned on")
     asked, exact = embeddings.rows(rows), exact_neighbours(embeddings, rows, RECALL_AT)

@@ -124,6 +124,15 @@ def save_encoder(
         Side of the training images, pixels.
     config_digest : str
         Digest of the configuration that determines the weights.
+
+    Examples
+    --------
+    >>> sigma = np.ones(2, np.float32)
+    >>> network = {"stretch": config.Stretch(), "settings": config.Network(width=8), "image_size": 32}
+    >>> made = random_encoder(["g", "i"], sigma, **network, seed=1)
+    >>> save_encoder("encoder.pt", made.encoder, bands=["g", "i"], sigma=sigma, **network, config_digest="")
+    >>> load_encoder("encoder.pt").bands
+    ('g', 'i')
     """
     content = _content(encoder, debris_map, bands, sigma, stretch, settings, image_size, config_digest)
     with atomic_path(path) as partial:

@@ -40,6 +40,11 @@ def band_sigma(store: ImageStore, minimum_good_fraction: float = 0.5) -> npt.NDA
     ------
     TidalkinError
         If a band has no image that counts.
+
+    Examples
+    --------
+    >>> band_sigma(ImageStore.open("results/demo/images.zarr"))
+    array([1., 1., 1., 1., 1.], dtype=float32)
     """
     sky_sigma = np.asarray(store.sky_sigma)
     good_fraction = np.asarray(store.good_fraction)

@@ -130,6 +130,15 @@ def train(
     TidalkinError
         If there are too few good images for one batch, if training collapses or diverges, or if the configured devices
         are missing.
+
+    Examples
+    --------
+    >>> from tidalkin import open_run
+    >>> settings = open_run("results/demo").settings
+    >>> names = ("stretch", "augment", "encoder", "training", "injection", "compute")
+    >>> train("results/demo/images.zarr", "new", seed=1, **{name: getattr(settings, name) for name in names})
+    >>> sorted(path.name for path in Path("new").iterdir())
+    ['encoder.pt', 'history.csv', 'tensorboard']
     """
     job = Job(
         store=Path(store),
@@ -275,6 +284,15 @@ def one_step(
     -------
     (4,) tensor, on the device
         Loss of SimSiam, of the injection head and of the debris map, and the collapse monitor.
+
+    Examples
+    --------
+    >>> network = config.Network(width=8, projector_size=16, predictor_size=8)
+    >>> model = SimSiam(Encoder(2, network), network)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> view_a, view_b = (View(torch.randn(4, 2, 32, 32), None) for _ in range(2))
+    >>> one_step(model, optimizer, view_a, view_b, config.Injection(), torch.float32).shape
+    torch.Size([4])
     """
     with torch.autocast(view_a.image.device.type, dtype=precision, enabled=precision != torch.float32):
         outputs: Outputs = network(

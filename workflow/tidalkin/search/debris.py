@@ -46,6 +46,12 @@ def most_debris(runs: Sequence[RunFiles], k: int) -> tuple[list[Ranked], int]:
     ------
     TidalkinError
         If training had no injected light, or a ranking cannot be read.
+
+    Examples
+    --------
+    >>> galaxies, n_ranked = most_debris([RunFiles.of("results/demo")], k=3)
+    >>> len(galaxies), n_ranked, galaxies[0].debris_score > galaxies[1].debris_score
+    (3, 60, True)
     """
     found: list[Ranked] = []
     n_ranked = 0

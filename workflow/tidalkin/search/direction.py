@@ -89,6 +89,13 @@ def has_debris_score(opened: OpenIndex, files: RunFiles) -> bool:
     ------
     TidalkinError
         If the whitening and the index have other numbers of dimensions.
+
+    Examples
+    --------
+    >>> from tidalkin.index.query import open_index
+    >>> files = RunFiles.of("results/demo")
+    >>> has_debris_score(open_index(files.index, files.embeddings), files)
+    True
     """
     whitening = load_whitening(files.whitening)
     dimensions = opened.vectors.shape[1]

@@ -86,6 +86,12 @@ def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
     ------
     TidalkinError
         If a judged galaxy is unknown, or nothing is judged positive and training had no injected light.
+
+    Examples
+    --------
+    >>> ranking = rank_by_labels({42: True, 7: False}, RunFiles.of("results/demo"))
+    >>> len(ranking), list(ranking.columns)
+    (60, ['rank', 'object_id', 'ra', 'dec', 'score', 'percentile', 'judged', 'label'])
     """
     opened = open_index(run.index, run.embeddings)
     positive = _vectors_of([object_id for object_id, wanted in labels.items() if wanted], opened, run)
@@ -98,7 +104,16 @@ def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
 
 
 def scores(probe: Probe, opened: OpenIndex) -> Vectors:
-    """Score all galaxies of an index, (row,), without reading all vectors into memory at once."""
+    """Score all galaxies of an index, (row,), without reading all vectors into memory at once.
+
+    Examples
+    --------
+    >>> files = RunFiles.of("results/demo")
+    >>> opened = open_index(files.index, files.embeddings)
+    >>> probe = fit_probe(opened.vectors[:5], opened.vectors[5:10], has_debris_score=True)
+    >>> scores(probe, opened).shape
+    (60,)
+    """
     parts = [
         probe.score(np.asarray(opened.vectors[first : first + ROWS_AT_ONCE], np.float32))
         for first in range(0, len(opened.ids), ROWS_AT_ONCE)

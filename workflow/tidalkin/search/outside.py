@@ -54,6 +54,19 @@ def read_outside_galaxy(template: str, files: RunFiles, settings: CutoutSettings
     ------
     TidalkinError
         If a band is missing, cannot be read, or has too few good pixels.
+
+    Examples
+    --------
+    >>> from astropy.io import fits
+    >>> from tidalkin import open_run
+    >>> run = open_run("results/demo")
+    >>> unit = fits.Header({"BUNIT": "nJy"})
+    >>> planes = [fits.ImageHDU(flux, unit, name=band) for band, flux in zip("GRIZY", run.cutout(42).data, strict=True)]
+    >>> fits.HDUList([fits.PrimaryHDU(), *planes]).writeto("mine.fits")
+    >>> settings = CutoutSettings(run.settings.images, run.settings.embedding, run.settings.compute)
+    >>> galaxy = read_outside_galaxy("mine.fits", RunFiles.of("results/demo"), settings)
+    >>> galaxy.flux.shape, galaxy.vector.shape
+    ((5, 48, 48), (8,))
     """
     # Imported here: importing torch takes seconds, and other queries do not need it.
     from tidalkin.cutouts.grid import place_on_grid

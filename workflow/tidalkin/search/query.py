@@ -40,6 +40,14 @@ class SearchResult:
     """The galaxies most similar to the examples of a query, or those with most debris.
 
     The tables have the columns of `catalog_rows`, and a column ``run`` where several runs were searched.
+
+    Examples
+    --------
+    >>> found = find_similar(
+    ...     config.Query(debris=True), RunFiles.of("results/demo"), k=3, radius_arcsec=2.0, debris_weight=1.0
+    ... )
+    >>> found.by_debris, found.table.column_names
+    (True, ['rank', 'object_id', 'ra', 'dec', 'debris_score', 'label'])
     """
 
     neighbours: pa.Table
@@ -118,6 +126,13 @@ def find_similar(
         If an object is unknown or has no vector, nothing is at the position, the cutout cannot be read, the files of a
         run are missing or do not belong together, the runs do not share encoder and whitening, or a query has no
         example and training had no injected light.
+
+    Examples
+    --------
+    >>> query = config.Query(like=(42,), unlike=(7,))
+    >>> found = find_similar(query, RunFiles.of("results/demo"), k=5, radius_arcsec=2.0, debris_weight=1.0)
+    >>> found.n_searched, found.table.column_names
+    (60, ['rank', 'object_id', 'ra', 'dec', 'similarity', 'label'])
     """
     runs = (runs,) if isinstance(runs, RunFiles) else tuple(runs)
     _check_comparable(runs)
@@ -204,7 +219,14 @@ def _whitening_digest(run: RunFiles) -> str:
 def locate(
     object_ids: Sequence[int], indexes: Sequence[OpenIndex], runs: Sequence[RunFiles]
 ) -> dict[tuple[int, int], Located]:
-    """Find the rows of objects in the indexes, by (run, object_id)."""
+    """Find the rows of objects in the indexes, by (run, object_id).
+
+    Examples
+    --------
+    >>> files = RunFiles.of("results/demo")
+    >>> locate([7, 42], [open_index(files.index, files.embeddings)], [files])
+    {(0, 7): Located(run=0, row=6), (0, 42): Located(run=0, row=41)}
+    """
     rows = [index.rows_of(object_ids) for index in indexes]
     located = {}
     for object_id in object_ids:

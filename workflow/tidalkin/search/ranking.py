@@ -126,6 +126,14 @@ def rank_survey(
     ------
     TidalkinError
         If a file is missing or damaged, or a galaxy is not in the catalog.
+
+    Examples
+    --------
+    >>> run = Path("results/demo")
+    >>> maps, ids = (sorted(run.glob(f"embeddings/*.{kind}.npy")) for kind in ("debris_map", "ids"))
+    >>> ranking = rank_survey(run / "catalog.parquet", run / "whitening.npz", maps, ids, "ranking.parquet")
+    >>> len(ranking), list(ranking.columns)
+    (60, ['rank', 'object_id', 'ra', 'dec', 'debris_score', 'percentile', 'label'])
     """
     raw, object_id = survey_scores(debris_maps), survey_ids(ids)
     table = ranked_table(catalog, object_id, load_whitening(whitening).debris_score(raw), "debris_score")
@@ -216,6 +224,15 @@ def draw_ranking(
         The shards' maps and object_ids.
     output : path
         The PNG to write.
+
+    Examples
+    --------
+    >>> run = Path("results/demo")
+    >>> maps, ids = (sorted(run.glob(f"embeddings/*.{kind}.npy")) for kind in ("debris_map", "ids"))
+    >>> ranking = pd.read_parquet(run / "ranking.parquet").head(6)
+    >>> draw_ranking(ranking, run / "images.zarr", maps, ids, "most_debris.png")
+    >>> Path("most_debris.png").exists()
+    True
     """
     first = table.head(DRAWN)
     draw_mosaic(

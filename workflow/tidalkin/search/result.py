@@ -40,6 +40,13 @@ def write_result(found: SearchResult, directory: str | Path) -> None:
     ------
     TidalkinError
         If the folder cannot be written to, or an image is missing.
+
+    Examples
+    --------
+    >>> from tidalkin import config, open_run
+    >>> write_result(open_run("results/demo").find(config.Query(like=(42,)), k=5), "like-42")
+    >>> sorted(path.name for path in Path("like-42").iterdir())
+    ['mosaic.png', 'neighbours.csv', 'neighbours.fits']
     """
     directory = Path(directory)
     panels = list(_panels(found))
@@ -61,6 +68,13 @@ def to_table(found: SearchResult) -> Table:
     -------
     astropy.table.Table
         Columns rank, object_id, ra, dec, similarity or debris_score, and label and run where there are any.
+
+    Examples
+    --------
+    >>> from tidalkin import config, open_run
+    >>> table = to_table(open_run("results/demo").find(config.Query(like=(42,)), k=5))
+    >>> len(table), table["ra"].unit, table.meta["Like"]
+    (5, Unit("deg"), '42')
     """
     from astropy.table import Table
 

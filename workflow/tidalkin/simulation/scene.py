@@ -202,6 +202,14 @@ def draw_scene(
     -------
     (band, y, x) float32 array
         In units of the flux of magnitude 0.
+
+    Examples
+    --------
+    >>> from tidalkin.simulation.galaxy import draw_galaxy
+    >>> survey = SimulatedSurvey()
+    >>> image = draw_scene(draw_galaxy(survey, seed=1, object_id=42), survey, seed=1, bands=("g", "i"), size_pixels=64)
+    >>> image.shape, bool(image.sum() > 0)
+    ((2, 64, 64), True)
     """
     on = grid(size_pixels)
     psfs = _psf_spectra(galaxy, bands, seed, on)

@@ -137,6 +137,14 @@ def write_chunks(
     ------
     TidalkinError
         If the table has changed since the workflow was planned.
+
+    Examples
+    --------
+    >>> settings = Settings(catalog={"chunk_size": 50}, cutouts={"simulated": {"galaxies": 120}})
+    >>> plan = plan_chunks(settings, simulated_digests(settings)).digest
+    >>> write_chunks(settings, None, plan, "chunks", "objects.parquet")
+    >>> len(list(Path("chunks").glob("*.parquet")))
+    3
     """
     rows = obtain_catalog(settings, table)
     digests = simulated_digests(settings) if table is None else _digests(settings, rows)

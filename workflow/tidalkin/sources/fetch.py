@@ -48,6 +48,14 @@ def fetch_chunk(
     ------
     TidalkinError
         If nothing at all can be fetched, or the files cannot be written.
+
+    Examples
+    --------
+    >>> objects = pd.DataFrame({"object_id": [7, 8], "ra": [150.0, 150.1], "dec": [2.0, 2.1]})
+    >>> cutouts = Cutouts(source="simulated", bands=("g", "i"))
+    >>> ledger = fetch_chunk(objects, cutouts, seed=1, tar=Path("00000.tar"), ledger=Path("00000.ledger.parquet"))
+    >>> ledger[["object_id", "band", "status"]].values.tolist()
+    [[7, 'g', 'ok'], [7, 'i', 'ok'], [8, 'g', 'ok'], [8, 'i', 'ok']]
     """
     source = open_source(cutouts, seed, journal_folder(tar), account, lock_folder)
     return write_chunk(source.fetch(objects, cutouts.bands), objects, cutouts.bands, tar, ledger)

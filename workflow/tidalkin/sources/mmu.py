@@ -91,6 +91,17 @@ def mmu_catalog(path: str | Path) -> pd.DataFrame:
     ------
     TidalkinError
         If there is no such set, or a file cannot be read.
+
+    Examples
+    --------
+    >>> file = Path("healpix=1104/001-of-001.hdf5")
+    >>> file.parent.mkdir()
+    >>> content = {"object_id": [42], "ra": [150.0], "dec": [2.0]}
+    >>> content |= {"image_band": [[b"hsc-i"]], "image_psf_fwhm": [[0.6]]}
+    >>> with h5py.File(file, "w") as data:
+    ...     data.update(content)
+    >>> mmu_catalog(".").to_dict("records")
+    [{'object_id': 42, 'ra': 150.0, 'dec': 2.0, 'psf_fwhm_i': 0.6}]
     """
     tables = []
     for file in mmu_files(path):

@@ -253,6 +253,13 @@ def cut(hdus: fits.HDUList, x: float, y: float, side: int, band: str) -> bytes:
     -------
     bytes
         A FITS file in the layout of HSC's cutouts.
+
+    Examples
+    --------
+    >>> planes = [fits.ImageHDU(np.zeros((60, 60), dtype)) for dtype in (np.float32, np.int32, np.float32)]
+    >>> file = cut(fits.HDUList([fits.PrimaryHDU(), *planes]), x=30.0, y=55.0, side=20, band="i")
+    >>> [hdu.data.shape for hdu in fits.open(io.BytesIO(file))[1:]]  # the patch ends above the object
+    [(15, 20), (15, 20), (15, 20)]
     """
     height, width = hdus[IMAGE].shape
     left, low = (math.ceil(position - side / 2 - PIXEL_TOLERANCE) for position in (x, y))

@@ -102,6 +102,23 @@ def read_answer(
     ------
     Fault
         If the stream breaks, is not a tar, or announces a member that is too large.
+
+    Examples
+    --------
+    >>> import io
+    >>> import numpy as np
+    >>> from tidalkin.cutouts.write import write_cutout
+    >>> image = np.zeros((8, 8), np.float32)
+    >>> file = write_cutout(image, None, None, band="g", ra=150.0, dec=2.0, fluxmag0=10**10.8, mask_planes={})
+    >>> request = CutoutRequest(42, "g", "HSC-G", 150.0, 2.0, 8, "HSC-G 150.0 2.0")
+    >>> member = tarfile.TarInfo("arch-1-2/2-cutout-HSC-G-9813-pdr3_wide.fits")
+    >>> member.size, body = len(file), io.BytesIO()
+    >>> with tarfile.open(fileobj=body, mode="w") as tar:
+    ...     tar.addfile(member, io.BytesIO(file))
+    >>> options = {"image_type": "coadd", "rerun": "pdr3_wide", "largest": 20_000}
+    >>> cutout = next(read_answer(iter([body.getvalue()]), [request], **options))
+    >>> cutout.request.object_id, cutout.tract, cutout.content == file
+    (42, 9813, True)
     """
     stream = _Stream(pieces)
     kind = MEMBER_KINDS[image_type]

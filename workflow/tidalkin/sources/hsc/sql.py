@@ -55,6 +55,11 @@ def query_catalog(settings: Catalog, output: str | Path, account: Account | None
     ------
     TidalkinError
         If there is no SQL, or the server refuses it or the credentials, finds no rows or too many, or does not answer.
+
+    Examples
+    --------
+    >>> settings = Catalog(source="hsc_sql", query="config/queries/pdr3_wide_galaxies.sql")
+    >>> catalog = query_catalog(settings, "results/hsc_pdr3/query.csv.gz")  # doctest: +SKIP
     """
     output = Path(output)
     sql = _read_sql(settings)
@@ -139,7 +144,14 @@ def _provenance(output: Path) -> Path:
 
 
 def is_answered(settings: Catalog, output: Path) -> bool:
-    """Return whether ``output`` is the complete answer to ``settings.query`` from an earlier run."""
+    """Return whether ``output`` is the complete answer to ``settings.query`` from an earlier run.
+
+    Examples
+    --------
+    >>> _ = Path("galaxies.sql").write_text("SELECT object_id, ra, dec FROM pdr3_wide.forced LIMIT 100")
+    >>> is_answered(Catalog(source="hsc_sql", query="galaxies.sql"), Path("query.csv.gz"))
+    False
+    """
     return _is_complete(output, _read_sql(settings), settings)
 
 
