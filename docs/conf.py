@@ -85,6 +85,13 @@ def _skip_aliases(app: Sphinx, what: str, name: str, item: Any, skip: bool, opti
     return True if isinstance(item, GenericAlias) else None
 
 
+def _keep_command_lines(app: Sphinx, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
+    """Show the command lines of a help text as code."""
+    first = next((number for number, line in enumerate(lines) if line.startswith("  tidalkin ")), None)
+    if first is not None:
+        lines[first:first] = ["::", ""]
+
+
 def _check_api_pages(app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of modules without a page in the API reference."""
     for module in walk_packages(tidalkin.__path__, "tidalkin."):
@@ -96,4 +103,5 @@ def setup(app: Sphinx) -> None:
     """Let the pages build without a network, and with warnings as errors."""
     logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(_accept_unreachable)
     app.connect("autodoc-skip-member", _skip_aliases)
+    app.connect("autodoc-process-docstring", _keep_command_lines, priority=400)  # before numpydoc
     app.connect("env-check-consistency", _check_api_pages)

@@ -1,6 +1,7 @@
 """The command line: search runs, and look after their downloads.
 
-Only what every command needs is imported at the top, so that a search by id is fast.
+Only what every command needs is imported at the top, so that a search by id is fast. The docstring of a command is its
+help text. Its lines are at most 74 characters long, because the help keeps their breaks.
 """
 
 from __future__ import annotations
@@ -36,7 +37,16 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command `tidalkin`; a `TidalkinError` ends it with its sentence and status 1."""
+    """Run the command `tidalkin`; a `TidalkinError` ends it with its sentence and status 1.
+
+    Examples
+    --------
+    >>> from contextlib import suppress
+    >>> from unittest import mock
+    >>> with mock.patch.object(sys, "argv", ["tidalkin", "--version"]), suppress(SystemExit):
+    ...     main()
+    tidalkin ...
+    """
     try:
         app()
     except TidalkinError as error:
@@ -103,7 +113,14 @@ def search(
         "config/config.yaml"
     ),
 ) -> None:
-    """List the galaxies most similar to examples, or those with most debris."""
+    """List the galaxies most similar to examples, or those with most debris.
+
+    Examples
+    --------
+      tidalkin search --like 42
+      tidalkin search --position 150.1 2.2 --unlike 3 --k 100 --output similar
+      tidalkin search --debris --run results/hsc_pdr3
+    """
     from tidalkin.search.result import write_result
 
     query = make_query(like or (), unlike or (), position, cutout, debris=debris)
@@ -124,7 +141,13 @@ def explore(
     who: Annotated[str, typer.Option(help="Name of the person who judges.", show_default="the login name")] = "",
     configfile: ConfigOption = None,
 ) -> None:
-    """Search, judge, rank and map a run in the browser."""
+    """Search, judge, rank and map a run in the browser.
+
+    Examples
+    --------
+      tidalkin explore results/demo
+      tidalkin explore results/demo --port 8080 --who ada --no-browser
+    """
     opened = open_run(run or newest_run(RESULTS), configfile)
     from tidalkin.explorer.serve import serve
 
@@ -149,7 +172,13 @@ def export_labels(
 ) -> None:
     """Write the labels of a run to a file.
 
-    A CSV file is a catalog with a label, which the pipeline and `tidalkin rank --labels` read.
+    A CSV file is a catalog with a label. The pipeline and `tidalkin rank`
+    read it.
+
+    Examples
+    --------
+      tidalkin labels export labels.csv --run results/demo
+      tidalkin labels export labels.xml --format votable
     """
     from tidalkin.atomic import atomic_path, disk_errors
     from tidalkin.explorer.exchange import export_labels
@@ -174,6 +203,11 @@ def import_labels(
     """Add the labels of a file to a run.
 
     To import a file twice adds nothing.
+
+    Examples
+    --------
+      tidalkin labels import labels.csv --run results/demo --who ada
+      tidalkin labels import classifications.csv --format zooniverse
     """
     from tidalkin.explorer.exchange import import_labels
 
@@ -197,7 +231,13 @@ def rank(
 ) -> None:
     """Rank the whole survey from labels of judged galaxies.
 
-    Without labels, the order is that of the debris score. Each label moves the order a little away from it.
+    Without labels, the order is that of the debris score. Each label moves
+    the order a little away from it.
+
+    Examples
+    --------
+      tidalkin rank --labels labels.csv --k 48
+      tidalkin rank --labels labels.csv --output ranking.parquet
     """
     from tidalkin.search.files import RunFiles
     from tidalkin.search.judged import rank_by_labels, read_labels
@@ -227,7 +267,13 @@ def download_report(
 ) -> None:
     """Report the progress of a download.
 
-    The report counts the cutouts that are complete, absent or failed, with the reasons, the rate and the time left.
+    The report counts the cutouts that are complete, absent or failed, with
+    the reasons, the rate and the time left.
+
+    Examples
+    --------
+      tidalkin download-report --run results/hsc_pdr3
+      tidalkin download-report --run results/hsc --bands gri --output report
     """
     from tidalkin.download.report import download_report, print_report, write_report
 
@@ -248,10 +294,16 @@ def retry_failed(
 ) -> None:
     """Download the failed cutouts once more.
 
-    From HSC's cutout service and hips2fits, nothing that is complete is downloaded again. Other options go to
-    snakemake, which uses all cores unless they name cores, jobs or a profile. Afterwards, run snakemake as usual to
-    update everything that depends on these cutouts. The exit status is 0 if nothing is left to retry, and 1 if
-    something failed again.
+    From HSC's cutout service and hips2fits, nothing that is complete is
+    downloaded again. Other options go to snakemake, which uses all cores
+    unless they name cores, jobs or a profile. Afterwards, run snakemake as
+    usual to update everything that depends on these cutouts. The exit status
+    is 0 if nothing is left to retry, and 1 if something failed again.
+
+    Examples
+    --------
+      tidalkin retry-failed --run results/hsc --configfile config/hsc.yaml
+      tidalkin retry-failed --run results/demo --dry-run
     """
     chunks = _chunks_to_retry(run)
     if not chunks:
@@ -292,7 +344,13 @@ def clean(
 ) -> None:
     """List or remove cutouts and vectors that a run no longer uses.
 
-    They stay when the catalog or the bands change, so that nothing is downloaded if the change is taken back.
+    They stay when the catalog or the bands change, so that nothing is
+    downloaded if the change is taken back.
+
+    Examples
+    --------
+      tidalkin clean results/hsc_pdr3
+      tidalkin clean results/hsc_pdr3 --yes
     """
     from tidalkin.download.leftovers import leftovers, remove, size_bytes
 
