@@ -222,8 +222,13 @@ class ChunkTar:
 
     Examples
     --------
-    >>> chunk = ChunkTar("results/demo/cutouts/00000.tar")  # doctest: +SKIP
-    >>> content = chunk.read(42, "g")  # doctest: +SKIP
+    >>> from tidalkin.config import Cutouts
+    >>> from tidalkin.sources.fetch import fetch_chunk
+    >>> objects = pd.DataFrame({"object_id": [42], "ra": [150.0], "dec": [2.0]})
+    >>> _ = fetch_chunk(objects, Cutouts(bands=("g",)), 1, Path("00000.tar"), Path("00000.ledger.parquet"))
+    >>> with ChunkTar("00000.tar") as chunk:
+    ...     chunk.read(42, "g")[:9]  # a FITS file
+    b'SIMPLE  ='
     """
 
     def __init__(self, path: str | Path) -> None:
