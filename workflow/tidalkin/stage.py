@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +19,14 @@ from tidalkin.errors import TidalkinError
 from tidalkin.redaction import RedactingFormatter
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+BYTES_PER_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
 @contextmanager
 def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     """Run one stage of the workflow.
+
+    The last line of a log is the cost of the job, or the sentence of its error.
 
     Parameters
     ----------
@@ -36,7 +41,7 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     Raises
     ------
     SystemExit
-        With status 1 after an error. The sentence of a `TidalkinError` is the last line of the log.
+        With status 1 after an error.
 
     Examples
     --------
@@ -53,6 +58,7 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     try:
         _check_package(Path(snakemake.scriptdir).parent)
         yield DeclaredSettings(load_settings(snakemake.config), snakemake.params.get("settings", {}))
+        logger.info(_cost())
     except TidalkinError as error:
         logger.error("%s", error)
         sys.exit(1)
@@ -60,6 +66,29 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
         # Python would print the traceback once more, with any password in it.
         logger.exception("unexpected fault: please report it with this log")
         sys.exit(1)
+
+
+def _cost() -> str:
+    """Describe the time and the memory of this process and its ended children.
+
+    Snakemake's own `benchmark` files miss up to the last 30 seconds of a job, and all children that have ended.
+    """
+    import psutil  # a requirement of the workflow, but not of a search
+
+    seconds = time.time() - psutil.Process().create_time()
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    peak = max(_peak_bytes(own), children.ru_maxrss * BYTES_PER_MAXRSS) / 1e9
+    return f"done in {seconds:.1f} s, with {processor:.1f} s of processor time and at most {peak:.3f} GB of memory"
+
+
+def _peak_bytes(own: resource.struct_rusage) -> int:
+    """Return the peak memory of this process, with the pages of mapped files."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux counts the memory of Snakemake, which started this process, in `ru_maxrss`.
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return own.ru_maxrss * BYTES_PER_MAXRSS
 
 
 def images_of(shards: str) -> Path:

@@ -1,0 +1,56 @@
+"""The cost of a job, which is the last line of its log."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+COST = re.compile(r"done in ([\d.]+) s, with ([\d.]+) s of processor time and at most ([\d.]+) GB of memory\n$")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time and memory of one job."""
+
+    seconds: float
+    processor_seconds: float
+    gigabytes: float
+
+
+@pytest.fixture
+def run_job(root, tmp_path):
+    """Run a job, with or without a child process; return its cost."""
+
+    def run(*arguments: str) -> Cost:
+        log = tmp_path / "job.log"
+        command = [sys.executable, str(root / "tests" / "programs" / "stage_job.py"), str(log)]
+        subprocess.run([*command, str(Path(root) / "workflow" / "scripts"), *arguments], check=True)
+        found = COST.search(log.read_text())
+        assert found, log.read_text()
+        return Cost(*map(float, found.groups()))
+
+    return run
+
+
+def test_the_cost_includes_the_start_of_python(run_job):
+    cost = run_job()
+    assert cost.seconds >= 0.1
+    assert cost.processor_seconds >= 0.1
+    assert 0.01 < cost.gigabytes < 0.5
+
+
+def test_the_cost_includes_ended_children(run_job):
+    cost = run_job("child")
+    assert cost.processor_seconds > 1
+    assert cost.gigabytes > 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the memory of a parent in its child's maximum")
+def test_the_cost_leaves_out_the_memory_of_the_process_that_started_the_job(run_job):
+    pages = bytearray(b"1") * 10**9
+    cost = run_job()
+    assert len(pages) == 10**9
+    assert cost.gigabytes < 0.5
