@@ -145,6 +145,33 @@ def test_good_rows_are_those_with_enough_good_pixels_in_every_band(tmp_path):
     assert store.good_rows(0.5).tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("chosen", [[0], [1, 2], [0, 3], [0, 1, 2, 3], []])
+def test_some_rows_of_a_shard_are_the_same_as_among_all(tmp_path, chosen):
+    filled_store(tmp_path, 10)
+    store, rows = ImageStore.open(tmp_path), np.array(chosen, np.int64)
+    some, among_all = store.read(1, rows), store.read(1).rows(rows)
+    for name, array in vars(some).items():
+        np.testing.assert_array_equal(array, getattr(among_all, name))
+
+
+def test_the_rows_of_a_short_last_shard_are_read(tmp_path):
+    written = filled_store(tmp_path, 9, Images(size=8, shard_size=8, chunk_size=2))
+    some = ImageStore.open(tmp_path).read(1, np.array([0]))
+    np.testing.assert_array_equal(some.flux, written[1].flux)
+
+
+def test_some_rows_of_a_shard_are_read_without_the_other_chunks(tmp_path):
+    written = filled_store(tmp_path, 4)
+    file = ImageStore.open(tmp_path).files_of(0)[0]
+    content = bytearray(file.read_bytes())
+    content[10] ^= 16  # in the images of rows 0 and 1
+    file.write_bytes(content)
+    store = ImageStore.open(tmp_path)
+    np.testing.assert_array_equal(store.read(0, np.array([3])).flux, written[0].flux[[3]])
+    with pytest.raises(TidalkinError, match="shard 0 is damaged"):
+        store.read(0, np.array([1]))
+
+
 @pytest.mark.parametrize("name", ["flux", "object_id", "sky_sigma"])
 def test_a_lost_file_is_told_from_missing_pixels(tmp_path, name):
     filled_store(tmp_path, 10)

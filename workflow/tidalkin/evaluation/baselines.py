@@ -126,7 +126,7 @@ def images_of(store: ImageStore, rows: Rows) -> Iterator[Shard]:
         of_shard = store.rows_of(shard)
         wanted = rows[(rows >= of_shard.start) & (rows < of_shard.stop)] - of_shard.start
         if wanted.size:
-            yield store.read(shard).rows(wanted)
+            yield store.read(shard, wanted)
 
 
 # --- random weights ----------------------------------------------------------------------------------------------
