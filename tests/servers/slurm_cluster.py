@@ -1,4 +1,6 @@
-"""Real SLURM cluster of one node for tests, on loopback.
+"""Real SLURM cluster of one node for tests and benchmarks, on loopback.
+
+    python tests/servers/slurm_cluster.py python benchmarks/rehearsal.py 3000 --out /tmp/rehearsal --slurm
 
 It runs munge, slurmctld and slurmd, with all their files in one folder.
 
@@ -15,6 +17,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,3 +156,10 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
         DEFAULT_CONFIGURATION.unlink()
         for daemon in ("slurmd", "slurmctld", "munged"):
             _stop(folder / f"{daemon}.pid")
+
+
+if __name__ == "__main__":
+    if missing():
+        sys.exit(f"no SLURM can start here: {missing()}")
+    with tempfile.TemporaryDirectory() as name, running_cluster(Path(name) / "cluster") as running:
+        sys.exit(subprocess.run(sys.argv[1:], env=running.environment, check=False).returncode)
