@@ -42,6 +42,18 @@ def test_the_journal_of_a_chunk_that_has_changed_goes_with_its_earlier_tar(run):
     assert {run / "cutouts" / "00000-cc.tar", run / "cutouts" / ".received" / "00000"} <= set(leftovers(run))
 
 
+def test_half_written_files_of_killed_jobs_are_listed_and_count_as_no_chunk(run):
+    names = (
+        "chunks/.00001-bb.4711.partial.parquet",
+        "cutouts/.00000-aa.4711.partial.tar",
+        "cutouts/.00000-aa.ledger.4711.partial.parquet",
+        "embeddings/.00000.4711.partial.npy",
+    )
+    for name in names:
+        (run / name).write_bytes(b"x")
+    assert leftovers(run) == sorted(run / name for name in (*LEFT, *LEFT_VECTORS, *names))
+
+
 def test_without_yes_nothing_is_removed(run):
     done = CliRunner().invoke(app, ["clean", str(run)])
     assert done.exit_code == 0

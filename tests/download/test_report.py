@@ -12,7 +12,7 @@ from rich.console import Console
 
 from servers.hsc_run import Fetched, fetch, galaxies, ordered_requests, serve, settings
 from servers.hsc_server import HscServer
-from tidalkin.download.report import download_report, print_report, write_report
+from tidalkin.download.report import download_report, failed_chunks, print_report, write_report
 from tidalkin.errors import TidalkinError
 
 BANDS = ("g", "r", "i", "z", "y")
@@ -55,6 +55,17 @@ def test_the_report_tells_how_far_a_run_is_and_why_something_failed(tmp_path: Pa
     printed = console.export_text()
     assert "9 of 60" in printed
     assert f"tidalkin retry-failed --run {tmp_path}" in printed
+
+
+def test_a_half_written_chunk_or_ledger_of_a_killed_job_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "chunks").mkdir()
+    (tmp_path / "cutouts").mkdir()
+    galaxies(10).to_parquet(tmp_path / "chunks" / "00000.parquet")
+    (tmp_path / "chunks" / ".00001.4711.partial.parquet").write_bytes(b"PAR1")
+    (tmp_path / "cutouts" / ".00000.4711.partial.ledger.parquet").write_bytes(b"PAR1")
+    (tmp_path / "cutouts" / ".00000.ledger.4711.partial.parquet").write_bytes(b"PAR1")
+    assert [chunk.objects for chunk in download_report(tmp_path, BANDS).chunks] == [10]
+    assert failed_chunks(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def finished_files(folder: str | Path, pattern: str) -> list[Path]:
+    """List the files of a folder that match a pattern, without half-written ones.
+
+    A process that is killed leaves its half-written file behind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("00000-a.parquet", ".00001-b.4711.partial.parquet"):
+    ...         (Path(folder) / name).touch()
+    ...     [path.name for path in finished_files(folder, "*.parquet")]
+    ['00000-a.parquet']
+    """
+    folder = Path(folder)
+    return sorted(set(folder.glob(pattern)) - set(half_written_files(folder)))
+
+
+def half_written_files(folder: str | Path) -> list[Path]:
+    """List the temporary files of `atomic_path` in a folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / ".00001-b.4711.partial.parquet").touch()
+    ...     [path.name for path in half_written_files(folder)]
+    ['.00001-b.4711.partial.parquet']
+    """
+    return sorted(Path(folder).glob(".*.partial*"))
+
+
 @contextmanager
 def disk_errors(path: str | Path) -> Iterator[None]:
     """Turn an error of the file system into one sentence with the fix.

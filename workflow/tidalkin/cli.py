@@ -374,15 +374,16 @@ def _chunks_to_retry(run: Path) -> list[str]:
 
     An interrupted retry leaves chunks missing, because Snakemake deletes what it makes again.
     """
+    from tidalkin.atomic import finished_files
     from tidalkin.download.report import failed_chunks
 
     if not run.is_dir() or absolute_path(run).parent.name != "results":
         raise TidalkinError(f"--run {run}: is not the results of a run: name them, like results/hsc_pdr3")
     cutouts = run / "cutouts"
-    if not any(cutouts.glob("*.ledger.parquet")):
+    if not finished_files(cutouts, "*.ledger.parquet"):
         raise TidalkinError(f"--run {run}: no chunk of cutouts is finished here: run snakemake first")
     failed = set(failed_chunks(run))
-    chunks = sorted(path.stem for path in (run / "chunks").glob("*.parquet"))
+    chunks = [path.stem for path in finished_files(run / "chunks", "*.parquet")]
     return [chunk for chunk in chunks if chunk in failed or not (cutouts / f"{chunk}.ledger.parquet").exists()]
 
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidalkin.atomic import disk_errors
+from tidalkin.atomic import disk_errors, finished_files, half_written_files
 from tidalkin.download.tar import journal_folder
 from tidalkin.errors import TidalkinError
 
@@ -27,8 +27,8 @@ def leftovers(run: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Cutouts of chunks that are not in the catalog (tars, ledgers, journals), and vectors of shards that the images
-        do not have.
+        Cutouts of chunks that are not in the catalog (tars, ledgers, journals), vectors of shards that the images do
+        not have, and half-written files of jobs that were killed.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def leftovers(run: str | Path) -> list[Path]:
     ['00000-b.tar']
     """
     run = Path(run)
-    chunks = {path.stem for path in (run / "chunks").glob("*.parquet")}
+    chunks = {path.stem for path in finished_files(run / "chunks", "*.parquet")}
     images = run / "images.json"
     if not chunks or not images.is_file():
         raise TidalkinError(f"{run}: is not a run with finished images: name its results, like results/hsc_pdr3")
@@ -61,7 +61,10 @@ def leftovers(run: str | Path) -> list[Path]:
         shards = len(json.loads(images.read_text(encoding="utf-8"))["shards"])
     except (ValueError, KeyError, TypeError):
         raise TidalkinError(f"{images}: is damaged: run snakemake, which makes it again") from None
-    return sorted([*_of_other_chunks(run / "cutouts", chunks), *_of_other_shards(run / "embeddings", shards)])
+    half_written = [path for name in ("chunks", "cutouts", "embeddings") for path in half_written_files(run / name)]
+    return sorted(
+        [*_of_other_chunks(run / "cutouts", chunks), *_of_other_shards(run / "embeddings", shards), *half_written]
+    )
 
 
 def size_bytes(path: Path) -> int:
@@ -108,7 +111,7 @@ def _of_other_chunks(cutouts: Path, chunks: set[str]) -> Iterator[Path]:
     """
     in_use = {chunk.partition("-")[0] for chunk in chunks}
     for suffix in (".tar", ".ledger.parquet"):
-        for path in cutouts.glob(f"*-*{suffix}"):
+        for path in finished_files(cutouts, f"*-*{suffix}"):
             if path.name.removesuffix(suffix) not in chunks:
                 yield path
                 in_use.discard(path.name.partition("-")[0])

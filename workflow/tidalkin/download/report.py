@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path, disk_errors, finished_files
 from tidalkin.download.journal_file import JOURNAL, count_stored
 from tidalkin.download.ledger import read_ledger
 from tidalkin.download.tar import journal_folder
@@ -95,7 +95,7 @@ def failed_chunks(run: str | Path) -> list[str]:
     """
     return [
         path.name.split(".")[0]
-        for path in sorted((Path(run) / "cutouts").glob("*.ledger.parquet"))
+        for path in finished_files(Path(run) / "cutouts", "*.ledger.parquet")
         if (read_ledger(path)["status"] == "failed").any()
     ]
 
@@ -123,7 +123,7 @@ def download_report(run: str | Path, bands: Sequence[str]) -> DownloadReport:
     tidalkin.errors.TidalkinError: no_such_run holds no chunks/*.parquet: run the workflow up to its catalog first
     """
     run = Path(run)
-    paths = sorted((run / "chunks").glob("*.parquet"))
+    paths = finished_files(run / "chunks", "*.parquet")
     if not paths:
         raise TidalkinError(f"{run} holds no chunks/*.parquet: run the workflow up to its catalog first")
     reasons: Counter[str] = Counter()
