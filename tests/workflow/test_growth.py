@@ -152,3 +152,40 @@ def test_other_settings_of_the_vectors_embed_all_galaxies_again(run, snakemake):
     rows.head(32).to_csv(folder / "catalog.csv", index=False)
     other = config | {"embedding": config["embedding"] | {"dtype": "float16"}}
     assert counts(snakemake(folder, "-n", config=other))["embed"] == 4
+
+
+AFTER_EMBED = {"index", "rank", "map", "search", "completeness"}
+
+
+def test_galaxies_in_another_order_moved_and_relabelled_leave_what_a_fresh_run_makes(run, tmp_path, snakemake):
+    folder, config, rows = run
+    rows = rows.head(20).iloc[::-1]
+    moved = rows.assign(dec=rows["dec"] + (rows["object_id"] == rows["object_id"].iloc[10]) * 1e-4)
+    labelled = moved.assign(label=["shell", "none"] * 10)
+    changes = [
+        # Three chunks of 8 of 20 galaxies in another order, then one with the galaxy that moved.
+        (rows, {"fetch": 3, "embed": 3}),
+        (moved, {"fetch": 1, "embed": 1}),
+        (labelled, {}),
+        (labelled.assign(redshift=0.1), {}),
+    ]
+    for number, (catalog, expected) in enumerate(changes):
+        catalog.to_csv(folder / "catalog.csv", index=False)
+        done = counts(snakemake(folder, config=config))
+        assert {rule: done[rule] for rule in ("fetch", "embed") if rule in done} == expected, number
+        assert not {"train", "whiten", "reuse_encoder", "reuse_whitening"} & done.keys(), number
+        assert done.keys() >= AFTER_EMBED or not expected, number
+        assert planned(snakemake(folder, "-n", config=config).stdout) == set(), number
+    assert_like_a_fresh_run(folder, tmp_path / "fresh", config, snakemake)
+
+
+def test_a_moved_galaxy_trains_an_encoder_that_is_not_frozen_as_a_fresh_run_does(run, tmp_path, snakemake):
+    folder, config, rows = run
+    trained = {key: value for key, value in config.items() if key != "reuse"}
+    rows = rows.head(20)
+    rows.assign(dec=rows["dec"] + (rows.index == rows.index[10]) * 1e-4).to_csv(folder / "catalog.csv", index=False)
+    done = counts(snakemake(folder, config=trained))
+    assert {"fetch": 1, "train": 1, "whiten": 1, "embed": 3}.items() <= done.items()
+    assert_like_a_fresh_run(folder, tmp_path / "fresh", trained, snakemake)
+    encoders = [path / "results" / "tiny" / "encoder" / "encoder.pt" for path in (folder, tmp_path / "fresh")]
+    assert encoders[0].read_bytes() == encoders[1].read_bytes()
