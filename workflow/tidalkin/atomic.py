@@ -12,8 +12,6 @@ from tidalkin.errors import TidalkinError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a file system that is full or where a quota is used up."""
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-"""Errors of a folder that cannot be written to."""
 
 
 @contextmanager
@@ -45,10 +43,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        # The block may read other files, whose errors are not of this disk.
+        # The block may read other files or a network, whose errors are not of this disk.
         is_folder = error.filename is not None and Path(str(error.filename)) in partial.parents
-        is_own = is_folder or str(partial) in str(error)
-        if error.errno in FULL or (error.errno in UNWRITABLE and is_own):
+        if error.errno in FULL or is_folder or str(partial) in str(error):
             raise _unwritable(path, error) from error
         raise
     finally:

@@ -180,12 +180,12 @@ def export_labels(
       tidalkin labels export labels.csv --run results/demo
       tidalkin labels export labels.xml --format votable
     """
-    from tidalkin.atomic import atomic_path, disk_errors
+    from tidalkin.atomic import atomic_path
     from tidalkin.explorer.exchange import export_labels
 
     opened = open_run(run or newest_run(RESULTS), configfile)
     content = export_labels(opened.labels, opened.verdicts(), kind, opened.explorer_settings.explorer)
-    with disk_errors(output), atomic_path(output) as partial:
+    with atomic_path(output) as partial:
         partial.write_bytes(content)
     print(f"written: {output}, {len(opened.labels)} labelled galaxies")
 

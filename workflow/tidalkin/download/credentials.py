@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.redaction import keep_secret
 
@@ -162,7 +162,7 @@ class Refusals:
     def remember(self) -> None:
         """Note that the server refused the credentials."""
         salt = secrets.token_bytes(16)
-        with disk_errors(self._path), atomic_path(self._path) as path:
+        with atomic_path(self._path) as path:
             path.touch(mode=0o600)
             path.write_text(json.dumps({"time": time.time(), "salt": salt.hex(), "hash": self._hash(salt)}))
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from tidalkin.atomic import atomic_path, disk_errors, finished_files
+from tidalkin.atomic import atomic_path, finished_files
 from tidalkin.download.journal_file import JOURNAL, count_stored
 from tidalkin.download.ledger import read_ledger
 from tidalkin.download.tar import journal_folder
@@ -201,11 +201,11 @@ def write_report(report: DownloadReport, csv_path: str | Path, json_path: str | 
     ...     json.loads((Path(folder) / "report.json").read_text())["complete"]
     1
     """
-    with disk_errors(csv_path), atomic_path(csv_path) as path:
+    with atomic_path(csv_path) as path:
         pd.DataFrame([asdict(chunk) for chunk in report.chunks]).to_csv(path, index=False)
     sums = {name: report.total(name) for name in ("objects", "complete", "cutouts", "absent", "failed", "bytes")}
     rest = {name: value for name, value in vars(report).items() if name != "chunks"}
-    with disk_errors(json_path), atomic_path(json_path) as path:
+    with atomic_path(json_path) as path:
         path.write_text(json.dumps(sums | rest, indent=2) + "\n")
 
 

@@ -106,12 +106,7 @@ def write_chunk(
     """
     expected = itertools.product(objects["object_id"].tolist(), bands)
     # The tar is renamed first, so that a ledger never exists without its tar.
-    with (
-        disk_errors(ledger_path),
-        atomic_path(ledger_path) as ledger_partial,
-        disk_errors(tar_path),
-        atomic_path(tar_path) as tar_partial,
-    ):
+    with atomic_path(ledger_path) as ledger_partial, atomic_path(tar_path) as tar_partial:
         rows = _write_tar(_checked(cutouts, expected), tar_partial)
         with disk_errors(ledger_path):
             columns = zip(*rows, strict=True) if rows else [()] * len(LEDGER_SCHEMA)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.images.crop import central_crop
@@ -287,7 +287,7 @@ def embed_shard(
             )
         outputs.append((debris_maps, encoded.debris_map.astype(np.float16)))
     for path, array in outputs:
-        with disk_errors(path), atomic_path(path) as partial, partial.open("wb") as file:
+        with atomic_path(path) as partial, partial.open("wb") as file:
             np.save(file, array)
 
 

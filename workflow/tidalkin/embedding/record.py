@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class VectorRecord:
 
     def write(self, path: str | Path) -> None:
         """Write the record as JSON."""
-        with disk_errors(path), atomic_path(path) as partial:
+        with atomic_path(path) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     def is_at(self, path: str | Path) -> bool:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.constants import MAD_TO_SIGMA
 from tidalkin.errors import TidalkinError
 
@@ -92,7 +92,7 @@ class Whitening:
 
     def save(self, path: str | Path) -> None:
         """Write the whitening as ``.npz``."""
-        with disk_errors(path), atomic_path(path) as partial:
+        with atomic_path(path) as partial:
             np.savez(partial, allow_pickle=False, **vars(self))
 
 

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.parallel import Parallel, delayed
 
 from tidalkin import config
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.constants import MAD_TO_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.embedding.features import features
 from tidalkin.embedding.sample import WhiteningSample
@@ -64,7 +64,7 @@ def write_vectors(
     ...     np.load(file)["object_id"]
     array([7, 8])
     """
-    with disk_errors(path), atomic_path(path) as partial:
+    with atomic_path(path) as partial:
         np.savez(
             partial,
             allow_pickle=False,

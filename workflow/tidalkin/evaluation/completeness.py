@@ -25,7 +25,7 @@ from astropy.stats import binom_conf_interval
 from scipy.optimize import isotonic_regression
 
 from tidalkin import __version__, config
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.embedding.features import check_bands, encode
 from tidalkin.errors import TidalkinError
 from tidalkin.evaluation.baselines import images_of, sample_rows
@@ -191,7 +191,7 @@ def write_completeness(found: Completeness, table: str | Path, injections: str |
     [24.0, 28.0]
     """
     for path, rows in ((table, found.table), (injections, found.injections)):
-        with disk_errors(path), atomic_path(path) as partial:
+        with atomic_path(path) as partial:
             rows.to_csv(partial, index=False, float_format="%.6g")
     content = {
         "tidalkin": __version__,
@@ -201,7 +201,7 @@ def write_completeness(found: Completeness, table: str | Path, injections: str |
         "limits": [asdict(limit) for limit in found.limits],
         "same_galaxies_without_feature": json.loads(found.without_feature.to_json(orient="records")),
     }
-    with disk_errors(summary), atomic_path(summary) as partial:
+    with atomic_path(summary) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
 
 

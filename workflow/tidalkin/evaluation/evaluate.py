@@ -355,7 +355,7 @@ def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
     0.9
     """
     for name in ("metrics", "curves", "breakdown", "examples"):
-        with disk_errors(directory), atomic_path(directory / f"{name}.csv") as path:
+        with atomic_path(directory / f"{name}.csv") as path:
             getattr(evaluation, name).to_csv(path, index=False, float_format="%.6g")
 
 

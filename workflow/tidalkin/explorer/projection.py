@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidalkin import __version__
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.index.vectors import Embeddings, ids_file, load_array
 
@@ -56,7 +56,7 @@ def write_map(files: Sequence[str | Path], output: str | Path, kind: Literal["pc
     ids = np.concatenate([load_array(ids_file(file)) for file in embeddings.files]).astype(np.int64)
     table = pa.table({"object_id": ids, "x": x, "y": y})
     table = table.replace_schema_metadata({b"tidalkin": __version__.encode(), b"projection": kind.encode()})
-    with disk_errors(output), atomic_path(output) as partial:
+    with atomic_path(output) as partial:
         pq.write_table(table, partial, compression="zstd")
 
 

@@ -26,7 +26,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from tidalkin import __version__, config
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError
 from tidalkin.explorer.ask import LOST_UPLOAD, Ask, Found, ObjectId, answer
 from tidalkin.explorer.audit import audit
@@ -133,7 +133,7 @@ class Explorer:
             table = label_table(judged, catalog, self.settings.evaluation.negative_label, self.labels)
             file = self.book.folder / "labels.csv"
             try:
-                with disk_errors(file), atomic_path(file) as partial:
+                with atomic_path(file) as partial:
                     table.to_csv(partial, index=False)
             except TidalkinError as error:
                 logger.warning("%s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 
 
 def write_digest(shards: str | Path, output: str | Path) -> None:
@@ -34,5 +34,5 @@ def write_digest(shards: str | Path, output: str | Path) -> None:
     'f6ec6dcb324b6338'
     """
     digest = hashlib.sha256(Path(shards).read_bytes()).hexdigest()
-    with disk_errors(output), atomic_path(output) as partial:
+    with atomic_path(output) as partial:
         partial.write_text(digest + "\n")

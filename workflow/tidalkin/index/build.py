@@ -240,7 +240,7 @@ def _finish_index(
     write_faiss_index(index, directory / "index.faiss")
     size = sum((directory / name).stat().st_size for name in ("index.faiss", LISTS_FILE))
     report = measure_index(index, vectors, kind, n_rerank, size, embeddings, settings, seed)
-    with disk_errors(directory), atomic_path(directory / "report.json") as partial:
+    with atomic_path(directory / "report.json") as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n")
     logger.info("recall@10 %.3f, %.0f bytes per vector", report.recall_at_10, report.bytes_per_vector)
     return report

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import first_line
 
 CAPACITY = 32
@@ -81,7 +81,7 @@ def write_lists(index: faiss.Index, parts: Sequence[faiss.Index], path: str | Pa
     lists = faiss.OnDiskInvertedLists()
     lists.nlist, lists.code_size = inverted.nlist, inverted.code_size
     lists.lists.clear()
-    with disk_errors(path), atomic_path(path) as partial, partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         for number in range(inverted.nlist):
             codes, rows = _join_list(sources, first_rows, number, inverted.code_size)
             place = faiss.OnDiskOneList()
@@ -153,7 +153,7 @@ def write_faiss_index(index: faiss.Index, path: str | Path) -> None:
     """
     lists = _inverted_lists(index)
     place = lists.filename if isinstance(lists, faiss.OnDiskInvertedLists) else ""
-    with disk_errors(path), atomic_path(path) as partial, partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         if isinstance(lists, faiss.OnDiskInvertedLists):
             lists.filename = Path(place).name
         try:

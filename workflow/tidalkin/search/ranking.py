@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidalkin import __version__
-from tidalkin.atomic import atomic_path, disk_errors
+from tidalkin.atomic import atomic_path
 from tidalkin.constants import DEBRIS_SHARE
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
@@ -201,7 +201,7 @@ def write_ranking(table: pd.DataFrame, path: str | Path) -> None:
     """
     made = pa.Table.from_pandas(table, preserve_index=False)
     made = made.replace_schema_metadata({**(made.schema.metadata or {}), b"tidalkin": __version__.encode()})
-    with disk_errors(path), atomic_path(path) as partial:
+    with atomic_path(path) as partial:
         pq.write_table(made, partial)
 
 

@@ -173,7 +173,7 @@ class CatalogServer:
             ) from None
 
     def _download(self, job: int, output: Path, at_most: int) -> None:
-        with disk_errors(output), atomic_path(output) as path:
+        with atomic_path(output) as path:
             received = path.with_name(f"{path.name}.received")
             try:
                 self._receive(job, received, at_most)

@@ -135,7 +135,7 @@ def _write_provenance(output: Path, sql: str, settings: Catalog, n_rows: int | N
         "sha256": digest,
         "tidalkin": tidalkin.__version__,
     }
-    with disk_errors(_provenance(output)), atomic_path(_provenance(output)) as path:
+    with atomic_path(_provenance(output)) as path:
         path.write_text(json.dumps(provenance, indent=2) + "\n")
 
 
