@@ -12,12 +12,14 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.logging import getLogger
+from typer import Typer
 
 ROOT = Path(__file__).resolve().parents[1]
 # The pages describe the package of this clone, whichever one is installed.
 sys.path.insert(0, str(ROOT / "workflow"))
 
 import tidalkin  # noqa: E402
+from tidalkin.cli import app as commands_app  # noqa: E402
 
 project = "tidalkin"
 author = "The tidalkin developers"
@@ -80,16 +82,22 @@ def _accept_unreachable(record: logging.LogRecord) -> bool:
     return True
 
 
-def _skip_aliases(app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out aliases such as ``Key = tuple[int, str]``, whose docstring is that of ``tuple``."""
-    return True if isinstance(item, GenericAlias) else None
+def _commands(typer_app: Typer) -> list[Any]:
+    """List the functions behind the commands of an app and of its groups."""
+    groups = [group.typer_instance for group in typer_app.registered_groups if group.typer_instance]
+    return [command.callback for command in typer_app.registered_commands] + [
+        command for group in groups for command in _commands(group)
+    ]
 
 
-def _keep_command_lines(app: Sphinx, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
-    """Show the command lines of a help text as code."""
-    first = next((number for number, line in enumerate(lines) if line.startswith("  tidalkin ")), None)
-    if first is not None:
-        lines[first:first] = ["::", ""]
+COMMANDS = _commands(commands_app)
+"""They are on the page of the command line, where their options are shown as a user types them."""
+
+
+def _skip(app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out commands, and aliases such as ``Key = tuple[int, str]``, whose docstring is that of ``tuple``."""
+    is_command = any(item is command for command in COMMANDS)
+    return True if is_command or isinstance(item, GenericAlias) else None
 
 
 def _check_api_pages(app: Sphinx, env: BuildEnvironment) -> None:
@@ -102,6 +110,5 @@ def _check_api_pages(app: Sphinx, env: BuildEnvironment) -> None:
 def setup(app: Sphinx) -> None:
     """Let the pages build without a network, and with warnings as errors."""
     logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(_accept_unreachable)
-    app.connect("autodoc-skip-member", _skip_aliases)
-    app.connect("autodoc-process-docstring", _keep_command_lines, priority=400)  # before numpydoc
+    app.connect("autodoc-skip-member", _skip)
     app.connect("env-check-consistency", _check_api_pages)

@@ -123,10 +123,10 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
         ("{augment: {crop: 96}, stretch: {bin: 5}}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
         (
-            "{stretch: {bin: 8}, encoder: {stem: standard}}",
+            "{stretch: {bin: 8}, encoder: {stem: standard, stages: 4}}",
             "makes views of 12 pixels, of which one would reach the network's last stage: encoder",
         ),
-        ("{augment: {crop: 9}, encoder: {stem: small}}", "encoder.stem 'small' needs at least 9"),
+        ("{augment: {crop: 9}, encoder: {stem: small}}", "encoder.stem 'small' needs at least 5"),
         (
             "augment: {jitter_pixels: 13}",
             "config: augment.jitter_pixels 13 must be 0 with stretch.asymmetry, which turns",

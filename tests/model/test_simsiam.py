@@ -88,11 +88,12 @@ def test_no_gradient_flows_through_the_targets():
     assert model.encoder.conv1.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("stages", [3, 4])
 @pytest.mark.parametrize("stem", ["standard", "small"])
-def test_the_smallest_view_is_the_least_of_which_more_than_a_pixel_reaches_the_last_stage(stem):
-    settings = published.network(width=8, stem=stem)
+def test_the_smallest_view_is_the_least_of_which_more_than_a_pixel_reaches_the_last_stage(stem, stages):
+    settings = published.network(width=8, stem=stem, stages=stages)
     reaching = [
-        Encoder(1, settings).eval().stages(torch.zeros(1, 1, side, side))[2].shape[-1]
+        Encoder(1, settings).eval().stages(torch.zeros(1, 1, side, side))[-2].shape[-1]
         for side in (settings.smallest_view - 1, settings.smallest_view)
     ]
     assert reaching == [1, 2]

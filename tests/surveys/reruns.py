@@ -127,6 +127,7 @@ CHANGES: dict[str, Change] = {
     "augment.disc_radius_arcsec": Change([0.4, 1.0], VIEWS),
     "augment.disc_distance_arcsec": Change(1.0, VIEWS),
     "encoder.architecture": Change("resnet50", TRAIN | {"baseline_random"}),
+    "encoder.stages": Change(4, TRAIN | {"baseline_random"}),
     "encoder.width": Change(16, TRAIN | {"baseline_random"}),
     "encoder.stem": Change("small", TRAIN | {"baseline_random"}),
     "encoder.projector_size": Change(64, TRAIN | {"baseline_random"}),

@@ -51,6 +51,11 @@ class Network(Section):
 
     architecture: Literal["resnet18", "resnet50"] = Field("resnet18", description="torchvision's network.")
     # Under 8 channels, torch's strided 1 x 1 convolutions corrupt memory on some processors (seen with 2.13 and AVX2).
+    stages: Literal[3, 4] = Field(
+        3,
+        description="Residual stages; 4 is the published network. The fourth adds two fifths to the cost, and sees "
+        "only 2 x 2 cells of an image of 32 x 32 pixels.",
+    )
     width: int = Field(32, ge=8, le=256, description="Channels of the first stage; 64 is the published network.")
     stem: Literal["standard", "small"] = Field(
         "small",
@@ -61,8 +66,9 @@ class Network(Section):
 
     @property
     def smallest_view(self) -> int:
-        """The smallest view, pixels, that leaves the last stage more than one pixel."""
-        return {"standard": 16, "small": 8}[self.stem] + 1
+        """The smallest view, pixels, of which more than one pixel reaches the last stage."""
+        stem = {"standard": 4, "small": 2}[self.stem]
+        return stem * 2 ** (self.stages - 2) + 1
 
     @model_validator(mode="after")
     def _predictor_is_a_bottleneck(self) -> Self:

@@ -28,7 +28,7 @@ from tidalkin.model.simsiam import Encoder
 from tidalkin.model.stretch import channel_count
 from tidalkin.seeds import derived_seed
 
-ENCODER_VERSION = 2
+ENCODER_VERSION = 3
 
 
 @dataclass(frozen=True)

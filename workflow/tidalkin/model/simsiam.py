@@ -20,13 +20,17 @@ from tidalkin.model.resnet import BasicBlock, Bottleneck
 
 SMALLEST_VARIANCE = 1e-4  # of a channel over an image
 
-BLOCKS = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4, 6, 3))}
+BLOCKS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}
 
 
 class Encoder(nn.Module):
     """torchvision's ResNet without its classifier, for any number of channels and any width.
 
-    With three channels, width 64 and the standard stem, the parameters have torchvision's names and shapes.
+    With three channels, four stages, width 64 and the standard stem, the parameters have torchvision's names and
+    shapes.
 
     Parameters
     ----------
@@ -41,7 +45,7 @@ class Encoder(nn.Module):
     def __init__(self, n_channels: int, settings: config.Network, *, zero_residual: bool = True) -> None:
         super().__init__()
         block, depths = BLOCKS[settings.architecture]
-        width = settings.width
+        depths, width = depths[: settings.stages], settings.width
         if settings.stem == "standard":
             self.conv1 = nn.Conv2d(n_channels, width, kernel_size=7, stride=2, padding=3, bias=False)
             self.maxpool: nn.Module = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
@@ -51,9 +55,9 @@ class Encoder(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         planes = [width * 2**stage for stage in range(len(depths))]
         inplanes = [width, *(block.expansion * n for n in planes[:-1])]
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _stage(block, inplanes[i], planes[i], depths[i], stride=1 if i == 0 else 2) for i in range(len(depths))
-        )
+        for i in range(len(depths)):
+            stage = _stage(block, inplanes[i], planes[i], depths[i], stride=1 if i == 0 else 2)
+            self.add_module(f"layer{i + 1}", stage)
         self.stage_channels: tuple[int, ...] = tuple(block.expansion * n for n in planes)
         self.feature_dim: int = self.stage_channels[-1]
         self.readout_dim: int = 2 * sum(self.stage_channels)
@@ -69,11 +73,11 @@ class Encoder(nn.Module):
                 nn.init.zeros_(module.bn2.weight)
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Compute the feature maps (image, channel, y, x) of the four residual stages."""
+        """Compute the feature maps (image, channel, y, x) of the residual stages."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         maps = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for number in range(1, len(self.stage_channels) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
             maps.append(x)
         return maps
 
