@@ -25,7 +25,7 @@ SMALL = {
         "{scenes} --out {out} --count 6 --rows 12 --epochs 1 --batch-size 6 --width 8 --draws 1",
         "every second scene, asked about the others: ROC area",
     ),
-    "rehearsal": ("300 --out {out} --chunk-size 100 --shard-size 128 --no-evaluation", "`search.k` changed"),
+    "rehearsal": ("64 --out {out} --chunk-size 32 --shard-size 32 --no-evaluation", "`search.k` changed"),
     "scaling": ("--smallest 256", "exponent"),
     "second_maker": ("{out} --galaxies 2 --size 32", "galaxies in"),
     "simulation": ("--galaxies 4 --size-pixels 32", "galaxies"),
