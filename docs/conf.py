@@ -95,7 +95,10 @@ COMMANDS = _commands(commands_app)
 
 
 def _skip(app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out commands, and aliases such as ``Key = tuple[int, str]``, whose docstring is that of ``tuple``."""
+    """Leave out commands, and aliases.
+
+    The docstring of an alias such as ``Key = tuple[int, str]`` is that of ``tuple``.
+    """
     is_command = any(item is command for command in COMMANDS)
     return True if is_command or isinstance(item, GenericAlias) else None
 
