@@ -70,7 +70,7 @@ def encode(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, comp
     >>> images = np.zeros((3, 2, 32, 32), np.float32)
     >>> encoded = encode(encoder, images, config.Embedding(crop=None), config.Compute(device="cpu"))
     >>> encoded.features.shape, encoded.debris_map
-    ((3, 240), None)
+    ((3, 112), None)
     """
     if flux.shape[1] != len(loaded.bands):
         raise TidalkinError(
@@ -106,7 +106,7 @@ def features(loaded: LoadedEncoder, flux: Floats, settings: config.Embedding, co
     >>> encoder = random_encoder(["g", "i"], np.ones(2, np.float32), **network)
     >>> images = np.zeros((3, 2, 32, 32), np.float32)
     >>> features(encoder, images, config.Embedding(crop=None), config.Compute(device="cpu")).shape
-    (3, 240)
+    (3, 112)
     """
     return encode(loaded, flux, settings, compute).features
 
@@ -188,7 +188,7 @@ def view_covariance(
     >>> encoder = load_encoder("results/demo/encoder/encoder.pt")
     >>> images = ImageStore.open("results/demo/images.zarr").read(0).rows(np.arange(4))
     >>> view_covariance(encoder, images, settings.augment, 2, seed=1, compute=settings.compute).shape
-    (243, 243)
+    (115, 115)
     """
     device, precision = _on_device(loaded, compute)
     random = torch.Generator(device)
