@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,4 +82,25 @@ def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path, write: Callable
 def test_an_error_of_another_file_is_not_blamed_on_the_output(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a") as partial:
         partial.write_bytes((tmp_path / "nowhere").read_bytes())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_fails_is_one_sentence(tmp_path: Path, number: int) -> None:
+    with (
+        pytest.raises(TidalkinError, match=rf"{tmp_path / 'a'} cannot be written \({os.strerror(number)}\)"),
+        atomic_path(tmp_path / "a"),
+    ):
+        raise OSError(number, os.strerror(number))
+
+
+def interrupted(path: Path) -> None:
+    with atomic_path(path) as partial:
+        partial.write_bytes(b"begun")
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+
+def test_an_error_of_a_network_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionResetError):
+        interrupted(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,10 @@ from tidalkin.errors import TidalkinError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a file system that is full or where a quota is used up."""
+FAILING = (errno.EIO, errno.ESTALE)
+"""Errors of a broken disk, or of a lost network file system. They name no file."""
+HALF_WRITTEN = ".*.partial*"
+"""Pattern of the temporary names of `atomic_path`."""
 
 
 @contextmanager
@@ -25,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     TidalkinError
-        If the disk is full, or the folder cannot be written to.
+        If the disk is full or fails, or the folder cannot be written to.
 
     Examples
     --------
@@ -45,7 +49,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         # The block may read other files or a network, whose errors are not of this disk.
         is_folder = error.filename is not None and Path(str(error.filename)) in partial.parents
-        if error.errno in FULL or is_folder or str(partial) in str(error):
+        if error.errno in (*FULL, *FAILING) or is_folder or str(partial) in str(error):
             raise _unwritable(path, error) from error
         raise
     finally:
@@ -67,8 +71,7 @@ def finished_files(folder: str | Path, pattern: str) -> list[Path]:
     ...     [path.name for path in finished_files(folder, "*.parquet")]
     ['00000-a.parquet']
     """
-    folder = Path(folder)
-    return sorted(set(folder.glob(pattern)) - set(half_written_files(folder)))
+    return sorted(path for path in Path(folder).glob(pattern) if not path.match(HALF_WRITTEN))
 
 
 def half_written_files(folder: str | Path) -> list[Path]:
@@ -82,7 +85,7 @@ def half_written_files(folder: str | Path) -> list[Path]:
     ...     [path.name for path in half_written_files(folder)]
     ['.00001-b.4711.partial.parquet']
     """
-    return sorted(Path(folder).glob(".*.partial*"))
+    return sorted(Path(folder).glob(HALF_WRITTEN))
 
 
 @contextmanager
