@@ -1,5 +1,5 @@
 // The address is the state: `#search?start=similar&like=42`. Every view can be copied, reloaded and gone back to.
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 export type Tab = "search" | "judge" | "rank" | "map";
 const TABS: Tab[] = ["search", "judge", "rank", "map"];
@@ -32,7 +32,8 @@ export function go(tab: Tab, params: URLSearchParams, replace = false): void {
 
 export function usePlace(): Place {
   const [place, setPlace] = useState(() => readPlace(location.hash));
-  useEffect(() => {
+  // An address that changes between the first drawing and an ordinary effect would be missed.
+  useLayoutEffect(() => {
     const changed = () => setPlace(readPlace(location.hash));
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);

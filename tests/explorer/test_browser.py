@@ -233,6 +233,21 @@ def draw_around_all(page):
     page.mouse.up()
 
 
+def test_an_address_that_changes_while_the_page_is_first_drawn_is_followed(browser, run_to_judge, link):
+    context = browser.new_context()
+    context.set_default_timeout(SECONDS)
+    context.add_init_script(
+        """addEventListener("DOMContentLoaded", () => {
+            const drawn = new MutationObserver(() => { drawn.disconnect(); location.hash = "#judge"; });
+            drawn.observe(document.getElementById("app"), { childList: true });
+        })"""
+    )
+    page = context.new_page()
+    page.goto(link)
+    page.wait_for_selector("nav button.on:text-is('judge')")
+    context.close()
+
+
 @pytest.mark.parametrize("webgl", [True, False])
 def test_a_line_on_the_map_selects_galaxies_with_and_without_webgl(browser, run_to_judge, webgl):
     write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
