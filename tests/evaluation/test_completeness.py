@@ -34,7 +34,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     encoder = an_encoder()
     torch.manual_seed(1)
-    debris_map = DebrisMap(encoder.encoder.stage_channels[:3])
+    debris_map = DebrisMap(encoder.encoder.stage_channels)
     save_encoder(
         *(folder / "encoder.pt", encoder.encoder),
         debris_map=debris_map,

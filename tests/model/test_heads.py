@@ -13,7 +13,7 @@ NETWORK = published.network(width=8, stem="small", projector_size=32, predictor_
 @pytest.mark.parametrize(("side", "cells"), [(48, 12), (40, 10)])
 def test_the_map_has_the_cells_of_the_second_stage(side, cells):
     encoder = Encoder(6, NETWORK)
-    debris_map = DebrisMap(encoder.stage_channels[:3])
+    debris_map = DebrisMap(encoder.stage_channels)
     assert debris_map(encoder.stages(torch.randn(2, 6, side, side))).shape == (2, 1, cells, cells)
 
 

@@ -61,7 +61,7 @@ def write_demo(folder: Path) -> None:
     network = {"stretch": settings.stretch, "settings": settings.encoder, "image_size": SIZE}
     encoder = random_encoder(BANDS, ones[0], **network, seed=settings.seed).encoder
     torch.manual_seed(settings.seed)
-    debris_map = DebrisMap(encoder.stage_channels[:3])
+    debris_map = DebrisMap(encoder.stage_channels)
     save_encoder(
         files.encoder, encoder, debris_map=debris_map, bands=BANDS, sigma=ones[0], **network, config_digest="demo"
     )

@@ -36,7 +36,13 @@ def changed(config: dict, **sections: dict) -> dict:
     return new
 
 
+def planned_jobs(output: str) -> dict[str, int]:
+    """Return the number of jobs of each rule in Snakemake's job table, without `all`."""
+    table = output.split("Job stats:")[-1]
+    jobs = {name: int(number) for name, number in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+    return {name: number for name, number in jobs.items() if name not in ("all", "total")}
+
+
 def planned(output: str) -> set[str]:
     """Return the rules in Snakemake's job table, without `all`."""
-    table = output.split("Job stats:")[-1]
-    return {name for name, _ in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)} - {"all", "total"}
+    return set(planned_jobs(output))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surveys.tiny import TINY, changed, planned
+from surveys.tiny import TINY, changed, planned, planned_jobs
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,7 @@ PRODUCTS = ("catalog.parquet", "objects.parquet", "images.json", "images.zarr", 
 
 def counts(done: subprocess.CompletedProcess) -> dict[str, int]:
     """Return the number of jobs of each rule that Snakemake planned."""
-    output = done.stdout + done.stderr
-    lines = [line.split() for line in output.split("Job stats:")[-1].splitlines()]
-    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[0] in planned(output)}
+    return planned_jobs(done.stdout + done.stderr)
 
 
 def products(folder: Path) -> dict[str, bytes]:

@@ -190,7 +190,7 @@ def load_encoder(path: str | Path, expected: config.Network | None = None) -> Lo
     encoder = Encoder(channel_count(len(bands), stretch), settings)
     try:
         encoder.load_state_dict(weights)
-        debris_map = DebrisMap(encoder.stage_channels[:3]) if map_weights else None
+        debris_map = DebrisMap(encoder.stage_channels) if map_weights else None
         if debris_map is not None:
             debris_map.load_state_dict(map_weights)
             debris_map.eval()

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from tidalkin.constants import DEBRIS_SHARE
 
+MAP_STAGES = 3
+"""Number of residual stages whose maps the debris map reads, from the first on."""
+
 MAP_CHANNELS = 64
 
 MAP_FEATURES = 3
@@ -51,19 +54,19 @@ class DebrisMap(nn.Module):
     Parameters
     ----------
     channels : sequence of int
-        Channels of the three stages.
+        Channels of the encoder's residual stages, three or more.
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([nn.BatchNorm2d(count, affine=False) for count in channels])
-        self.mix = nn.Conv2d(sum(channels), MAP_CHANNELS, 1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(count, affine=False) for count in channels[:MAP_STAGES]])
+        self.mix = nn.Conv2d(sum(channels[:MAP_STAGES]), MAP_CHANNELS, 1)
         self.norm = nn.BatchNorm2d(MAP_CHANNELS)
         self.out = nn.Conv2d(MAP_CHANNELS, 1, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Compute logits (image, 1, cell, cell) from the stages' maps (image, channel, y, x)."""
-        first, second, third = (norm(part.float()) for norm, part in zip(self.norms, maps[:3], strict=True))
+        first, second, third = (norm(part.float()) for norm, part in zip(self.norms, maps[:MAP_STAGES], strict=True))
         cells = second.shape[-1]
         joined = torch.cat(
             [

@@ -194,7 +194,7 @@ class SimSiam(nn.Module):
         self.projector = projector(encoder.feature_dim, settings.projector_size)
         self.predictor = predictor(settings.projector_size, settings.predictor_size)
         self.injection_head = InjectionHead(encoder.readout_dim) if injection else None
-        self.debris_map = DebrisMap(encoder.stage_channels[:3]) if injection else None
+        self.debris_map = DebrisMap(encoder.stage_channels) if injection else None
 
     def forward(self, view_a: Tensor, view_b: Tensor) -> Outputs:
         """Compute predictions, projections and the heads' logits for two views (galaxy, channel, y, x).
