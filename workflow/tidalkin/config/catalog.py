@@ -23,12 +23,12 @@ class CatalogServer(Section):
     attempts: int = Field(8, ge=1, le=100, description="Attempts of one request to the server.")
     backoff_seconds: Positive = Field(10.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(600.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(300.0, description="Longest silence of the server, seconds.")
+    timeout_seconds: Positive = Field(300.0, description="Longest time without data from the server, seconds.")
     minimum_bytes_per_second: NonNegative = Field(
-        100.0, description="An answer slower than this, over `timeout_seconds`, is given up and requested again."
+        100.0, description="A response slower than this, over `timeout_seconds`, is dropped and requested again."
     )
-    poll_seconds: Positive = Field(300.0, description="Longest pause between two looks at the job's status, seconds.")
-    wait_seconds: Positive = Field(86_400.0, description="Longest time of a job before it is given up, seconds.")
+    poll_seconds: Positive = Field(300.0, description="Longest pause between two checks of the job's status, seconds.")
+    wait_seconds: Positive = Field(86_400.0, description="Longest time to wait for a job before giving up, seconds.")
 
 
 class Catalog(Section):
@@ -38,7 +38,8 @@ class Catalog(Section):
     HOW: ClassVar[frozenset[str]] = frozenset({"path", "query", "columns", "server"})
 
     source: Literal["simulated", "file", "hsc_sql"] = Field(
-        "simulated", description="`simulated` draws them, `file` reads `path`, `hsc_sql` asks HSC's catalog server."
+        "simulated",
+        description="`simulated` draws galaxies, `file` reads `path`, `hsc_sql` queries HSC's catalog server.",
     )
     path: str | None = Field(
         None,
@@ -47,7 +48,7 @@ class Catalog(Section):
     )
     query: str | None = Field(None, description="File with the SQL, with `source: hsc_sql`.")
     rerun: Literal["pdr1", "pdr2", "pdr2-citus", "pdr3", "pdr3-citus", "pdr3-citus-columnar"] = Field(
-        "pdr3", description="Release the SQL is sent to, with `source: hsc_sql`."
+        "pdr3", description="Release that the SQL is sent to, with `source: hsc_sql`."
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -59,7 +60,9 @@ class Catalog(Section):
         "condition that is true decides, and a galaxy that fulfils none has no label. A condition has comparisons, "
         "`and`, `or`, `not`, `+ - * /` and parentheses.",
     )
-    chunk_size: int = Field(500, ge=1, le=100_000, description="Galaxies per chunk: one download job, one tar.")
+    chunk_size: int = Field(
+        500, ge=1, le=100_000, description="Galaxies per chunk. A chunk is one download job and one tar."
+    )
     server: CatalogServer = CatalogServer()
 
     @model_validator(mode="after")

@@ -14,7 +14,9 @@ FeatureKind = Literal["stream", "shell", "tail", "fan"]
 class Completeness(Section):
     """Completeness of the ranking: tidal features injected into your own galaxies, and the fraction recovered."""
 
-    enabled: bool = Field(True, description="Measure it, where training has injected light; needs no label.")
+    enabled: bool = Field(
+        True, description="Whether to measure the completeness, if training used injected light. Needs no labels."
+    )
     galaxies: int = Field(
         400, ge=1, le=100_000, description="Galaxies that get a feature, drawn at random; all if there are fewer."
     )
@@ -24,8 +26,8 @@ class Completeness(Section):
     surface_brightness: Range | None = Field(
         None,
         description="Range of the features' surface brightness in i, mag/arcsec²: the mean over the brightest area "
-        "that holds half of the light. None: from 2.3 magnitudes brighter to 2.2 fainter than one sky sigma per pixel, "
-        "which is 23.5 to 28.0 at the depth of HSC Wide.",
+        "that holds half of the light. By default, from 2.3 magnitudes brighter to 2.2 fainter than one sky sigma per "
+        "pixel, which is 23.5 to 28.0 at the depth of HSC Wide.",
     )
     color: float = Field(1.0, ge=0.0, le=2.5, description="Mean colour of the features, g - i, mag.")
     color_scatter: NonNegative = Field(0.15, description="Standard deviation of that colour, mag.")

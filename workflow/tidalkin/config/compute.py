@@ -25,8 +25,8 @@ class Dask(Section):
     address: str | None = Field(None, description="Scheduler address, with `cluster: address`.")
     slurm: dict[str, Any] = Field(
         default_factory=dict,
-        description="Arguments of dask_jobqueue.SLURMCluster: queue, account, cores, memory, ... Jobs leave their "
-        "output in `results/<run>/logs/dask`.",
+        description="Arguments of dask_jobqueue.SLURMCluster: queue, account, cores, memory, ... Jobs write their "
+        "output to `results/<run>/logs/dask`.",
     )
 
     @model_validator(mode="after")
@@ -40,9 +40,9 @@ class Compute(Section):
     """Devices, workers and memory. Changing these re-runs nothing."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="Device; `auto` takes the best available one."
+        "auto", description="Device; `auto` uses the best available one."
     )
-    gpus: int = Field(0, ge=0, le=64, description="GPUs of the training job. If not 0, each embed job has one.")
+    gpus: int = Field(0, ge=0, le=64, description="GPUs of the training job. If not 0, each embed job uses one GPU.")
     processes: int = Field(1, ge=1, le=64, description="CPU processes of a training job without GPUs.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -52,7 +52,8 @@ class Compute(Section):
     compile: bool = Field(False, description="Use torch.compile.")
     images_in: Literal["auto", "memory", "stream"] = Field(
         "auto",
-        description="Training images in the device's memory, or streamed by shard. `auto` decides by their size.",
+        description="Keep the training images in the device's memory, or stream them by shard. `auto` decides by their "
+        "size.",
     )
     embed_batch_size: int = Field(256, ge=1, le=65_536, description="Images per forward pass when embedding.")
     dask: Dask = Dask()

@@ -31,7 +31,8 @@ class SimulatedSurvey(Section):
     stars_per_arcmin2: NonNegative = Field(4.0, description="Stars in the field, per square arcminute.")
     correlated_noise: bool = Field(False, description="Correlate the noise of neighbouring pixels, as warping does.")
     over_subtraction: Fraction = Field(
-        0.0, description="Share of the undetected light that is subtracted with the sky, as near bright galaxies."
+        0.0,
+        description="Share of the undetected light that is subtracted with the sky, as happens near bright galaxies.",
     )
 
     @model_validator(mode="after")
@@ -87,13 +88,13 @@ class Transport(Section):
     Changing these keys fetches nothing again.
     """
 
-    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs. Keep them few.")
-    attempts: int = Field(8, ge=1, le=100, description="Attempts in a row without an answer before a job gives up.")
+    connections: int = Field(4, ge=1, le=8, description="Connections at once, over all jobs. Keep this number small.")
+    attempts: int = Field(8, ge=1, le=100, description="Attempts in a row without a response before a job gives up.")
     backoff_seconds: Positive = Field(30.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(1800.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(300.0, description="Longest silence of the server, seconds.")
+    timeout_seconds: Positive = Field(300.0, description="Longest time without data from the server, seconds.")
     minimum_bytes_per_second: NonNegative = Field(
-        100.0, description="An answer slower than this, over `timeout_seconds`, is given up and requested again."
+        100.0, description="A response slower than this, over `timeout_seconds`, is dropped and requested again."
     )
 
 
@@ -103,7 +104,7 @@ class HscDasTransport(Transport):
     Changing these keys fetches nothing again.
     """
 
-    timeout_seconds: Positive = Field(3600.0, description="Longest silence of the server, seconds.")
+    timeout_seconds: Positive = Field(3600.0, description="Longest time without data from the server, seconds.")
     lines_per_request: int = Field(990, ge=1, le=1000, description="Cutouts per request.")
     bytes_per_second: Positive | None = Field(None, description="Upper limit of the rate, for all jobs together.")
 
@@ -117,7 +118,8 @@ class HscPatchesTransport(Transport):
     cache: str = Field("", description="Folder that keeps patches while they are cut; empty for the user's cache.")
     cache_gigabytes: Positive = Field(
         20.0,
-        description="Size of that folder, GB. The least recently used patches are deleted. A patch has 0.2 per band.",
+        description="Largest size of this folder, GB. The least recently used patches are deleted. A patch has 0.2 GB "
+        "per band.",
     )
 
 
@@ -130,7 +132,7 @@ class Hips2fitsTransport(Transport):
     attempts: int = Field(6, ge=1, le=100, description="Attempts of one image before it counts as failed.")
     backoff_seconds: Positive = Field(2.0, description="First wait after a fault, seconds; it doubles with each try.")
     backoff_maximum_seconds: Positive = Field(120.0, description="Longest such wait, seconds.")
-    timeout_seconds: Positive = Field(60.0, description="Longest silence of the service, seconds.")
+    timeout_seconds: Positive = Field(60.0, description="Longest time without data from the service, seconds.")
 
 
 class HscDas(Section):

@@ -15,7 +15,7 @@ class Explorer(Section):
     HOW: ClassVar[frozenset[str]] = frozenset({"positive", "negative", "unsure", "kinds"})
 
     positive: str = Field("tidal", min_length=1, description="Label of a galaxy with a feature.")
-    negative: str = Field("not", min_length=1, description="Label of a galaxy without one.")
+    negative: str = Field("not", min_length=1, description="Label of a galaxy without a feature.")
     unsure: str = Field("unsure", min_length=1, description="Label that no ranking learns from.")
     kinds: tuple[str, ...] = Field(
         ("stream", "shell", "tail"), description="Labels of kinds of features. Each counts as positive."

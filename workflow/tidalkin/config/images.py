@@ -46,12 +46,12 @@ class Stretch(Section):
         3,
         ge=1,
         le=8,
-        description="Pixels averaged along each axis first; 3 shows fainter light at a ninth of the cost.",
+        description="Pixels to average along each axis first; 3 shows fainter light at a ninth of the cost.",
     )
     softening_sigma: Positive = Field(0.5, description="Softening, in units of the sky sigma of a stored pixel.")
     maximum: Positive | None = Field(2.5, description="Cap on the stretched value; none for no cap.")
     asymmetry: bool = Field(
         True,
-        description="Add a channel: the light of all bands minus the same after half a turn about the centre. "
+        description="Add a channel: the light of all bands minus the same light rotated by 180° about the centre. "
         "Needs `augment.jitter_pixels: 0`.",
     )

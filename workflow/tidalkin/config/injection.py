@@ -15,11 +15,12 @@ class StampFolder(Section):
     folder: str | None = Field(
         None,
         description="Folder of FITS stamps of any size. A stamp has one image, painted with the drawn colour, or one "
-        "named after each band, painted with the stamp's own colour. None: no stamps.",
+        "image per band, named after the band and painted with the stamp's own colour. By default, there are "
+        "no stamps.",
     )
-    number: NonNegative = Field(1.0, description="Relative number of stamps, beside clouds, filaments and edges.")
+    number: NonNegative = Field(1.0, description="Number of stamps, relative to clouds, filaments and edges.")
     pixel_scale_arcsec: Positive | None = Field(
-        None, description="Pixel scale of the stamps, arcsec. None: from the WCS of each stamp."
+        None, description="Pixel scale of the stamps, arcsec. By default, that of the WCS of each stamp."
     )
 
 
@@ -27,13 +28,13 @@ class Nuisances(Section):
     """Light and noise that must not count as debris."""
 
     companions: Fraction = Field(0.0, description="Share of the galaxies that get one to three companions or stars.")
-    stars: Fraction = Field(0.4, description="Share of stars among these.")
+    stars: Fraction = Field(0.4, description="Share of stars among these objects.")
     gradients: Fraction = Field(0.0, description="Share of the galaxies whose sky gets a gradient.")
     over_subtraction: Fraction = Field(
         0.0, description="Share of the galaxies around which too much sky is subtracted."
     )
     correlated_noise: Fraction = Field(
-        0.0, description="Share of the galaxies that get noise which neighbouring pixels share."
+        0.0, description="Share of the galaxies that get noise correlated between neighbouring pixels."
     )
 
     @property
@@ -45,12 +46,12 @@ class Nuisances(Section):
 class Injection(Section):
     """Faint light injected into unlabelled galaxies (synthetic source injection), which the network learns to find."""
 
-    fraction: Fraction = Field(0.5, description="Share of the galaxies of a batch that get light.")
+    fraction: Fraction = Field(0.5, description="Share of the galaxies of a batch that get injected light.")
     surface_brightness: Range | None = Field(
         None,
-        description="Range of the light's surface brightness in i, mag/arcsec², the mean over the brightest area that "
-        "holds half of the light. By default from 2.3 magnitudes brighter to 1.2 fainter than one sky sigma per pixel, "
-        "which is 23.5 to 27.0 at the depth of HSC Wide.",
+        description="Range of the light's surface brightness in i, mag/arcsec²: the mean over the brightest area that "
+        "holds half of the light. By default, from 2.3 magnitudes brighter to 1.2 fainter than one sky sigma per "
+        "pixel, which is 23.5 to 27.0 at the depth of HSC Wide.",
     )
     color: float = Field(1.0, description="Mean colour of the light, g - i, mag.")
     color_scatter: NonNegative = Field(0.3, description="Standard deviation of that colour, mag.")

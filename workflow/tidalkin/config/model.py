@@ -26,10 +26,10 @@ class Augment(Section):
         (0.0, 0.0), description="Range of the FWHM added in quadrature to the PSF, drawn per band, arcsec."
     )
     noise_sigma: Range = Field((0.0, 1.0), description="Range of the added noise, in units of the image's sky sigma.")
-    extinction_ebv: Range = Field((0.0, 0.0), description="Range of the change of E(B-V), mag.")
+    extinction_ebv: Range = Field((0.0, 0.0), description="Range of the change in E(B-V), mag.")
     brightness: NonNegative = Field(1.0, description="Largest natural logarithm of the common brightness factor.")
     color: NonNegative = Field(0.3, description="Standard deviation of the natural logarithm of each band's factor.")
-    discs: int = Field(3, ge=0, le=50, description="Discs blanked away from the centre.")
+    discs: int = Field(3, ge=0, le=50, description="Number of discs to blank, away from the centre.")
     disc_radius_arcsec: Range = Field((0.6, 1.6), description="Range of the discs' radii, arcsec.")
     disc_distance_arcsec: NonNegative = Field(
         2.0, description="Smallest distance of a disc's edge from the centre, arcsec."
@@ -92,10 +92,12 @@ class Training(Section):
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="Momentum of `sgd`.")
     weight_decay: NonNegative = Field(0.02, description="Weight decay.")
     minimum_good_fraction: Fraction = Field(
-        0.5, description="Fraction of good pixels that training needs in every band of a galaxy."
+        0.5, description="Fraction of good pixels that a galaxy needs in every band to be used for training."
     )
     shuffle_window: int = Field(
-        4096, ge=1, description="Galaxies that are shuffled together, in whole shards; streaming holds two windows."
+        4096,
+        ge=1,
+        description="Galaxies that are shuffled together, in whole shards; streaming holds two such windows.",
     )
     collapse_below: Fraction = Field(
         0.1, description="Stop when the standard deviation of the normalised projection times sqrt(dim) is below this."
@@ -130,7 +132,7 @@ class Embedding(Section):
         24,
         ge=2,
         le=4096,
-        description="Dimensions of a vector; the last is the debris score, if training had injected light.",
+        description="Dimensions of a vector; the last is the debris score, if training used injected light.",
     )
     symmetries: Literal[1, 2, 4, 8] = Field(4, description="Number of flips and quarter turns to average over.")
     crop: int | None = Field(
@@ -142,11 +144,12 @@ class Embedding(Section):
         ge=0,
         le=100,
         description="Random views per galaxy of that sample. The directions kept are those in which galaxies differ "
-        "most, compared with the views of one galaxy. With 0, the views do not count.",
+        "most, compared with the views of one galaxy. With 0, views are not used.",
     )
     minimum_good_fraction: Fraction = Field(
         0.5,
-        description="Fraction of good pixels that a vector needs in every band; other galaxies are listed in the log.",
+        description="Fraction of good pixels that a galaxy needs in every band to get a vector; the log lists the "
+        "rest.",
     )
     dtype: Literal["float32", "float16"] = Field("float32", description="Type of the stored vectors.")
 

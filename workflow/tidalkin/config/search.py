@@ -22,8 +22,8 @@ class Index(Section):
         1024,
         ge=SHARDS_ADDED_TOGETHER,
         multiple_of=SHARDS_ADDED_TOGETHER,
-        description="With more shards than this, each job adds this many (a multiple of 8), and one job joins the "
-        "parts. With fewer, one job does all. The index is the same.",
+        description="With more shards than this, each job adds this number (a multiple of 8), and one job joins the "
+        "parts. With fewer shards, one job builds the whole index. The result is the same.",
     )
 
 
@@ -36,7 +36,7 @@ class Query(Section):
     cutout: str | None = Field(
         None, description="Your own galaxy: a multi-band FITS file, or a file name with {band} or {BAND}."
     )
-    debris: bool = Field(False, description="No example: the galaxies with the highest debris score.")
+    debris: bool = Field(False, description="Use no example, and list the galaxies with the highest debris score.")
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
@@ -64,7 +64,7 @@ class Search(Section):
     debris_weight: NonNegative = Field(
         1.0,
         description="Weight of one standard deviation of the debris score in a search, where the likeness to one "
-        "example has weight 1; 0: plain look-alikes.",
+        "example has weight 1; 0 gives plain look-alikes.",
     )
     queries: dict[str, Query] = Field(default_factory=dict, description="Queries by name.")
 
@@ -80,7 +80,9 @@ class EvaluationSettings(Section):
     """The evaluation of searches against labels."""
 
     enabled: bool = Field(True, description="Whether to evaluate. Needs the catalog column `label`.")
-    negative_label: str = Field("none", description="Label of galaxies without a feature; all others have one.")
+    negative_label: str = Field(
+        "none", description="Label of galaxies without a feature. All other labels are kinds of features."
+    )
     probe_labels: tuple[int, ...] = Field(
         (5, 10, 20, 50, 100, 200, 500),
         min_length=1,
@@ -91,7 +93,7 @@ class EvaluationSettings(Section):
     precision_at: int = Field(20, ge=1, description="k of precision@k.")
     prevalence: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.06,
-        description="Share of galaxies with a feature for which precision is given a second time; about 5 to 6 % in "
+        description="Share of galaxies with a feature for which precision is also given; about 5 to 6 % in "
         "HSC-SSP (1,646 of 34,331: Desmons et al. 2025).",
     )
     sample: int = Field(

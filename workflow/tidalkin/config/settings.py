@@ -42,9 +42,12 @@ class Settings(Section):
     """The whole configuration of one run."""
 
     run: str = Field(
-        "demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100, description="Results go to `results/<run>/`."
+        "demo",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=100,
+        description="Name of the run. Results go to `results/<run>/`.",
     )
-    seed: int = Field(1, ge=0, le=2**31 - 1, description="The one seed of all randomness.")
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of all random numbers.")
     catalog: Catalog = Catalog()
     cutouts: Cutouts = Cutouts()
     images: Images = Images()
