@@ -31,7 +31,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
 demo: $(VENV)/.installed  ## Run the whole pipeline on a simulated survey (minutes), then list the pictures
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
 	@echo; echo "Look at:"
-	@ls results/demo/search/*/mosaic.png results/demo/encoder/*.png results/demo/evaluation/*.png
+	@ls results/demo/ranking.png results/demo/search/*/mosaic.png results/demo/encoder/*.png results/demo/evaluation/*.png
 	@echo "The metrics are in results/demo/evaluation/metrics.csv. Then search: $(BIN)/tidalkin search --like 1937"
 
 test: $(VENV)/.installed-dev check  ## Check style and types, run the tests (under 15 minutes on 2 cores)
