@@ -20,14 +20,19 @@ class Cost:
     gigabytes: float
 
 
+def start(root, log, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(root / "tests" / "programs" / "stage_job.py"), str(log)]
+    command += [str(Path(root) / "workflow" / "scripts"), *arguments]
+    return subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.fixture
 def run_job(root, tmp_path):
     """Run a job, with or without a child process; return its cost."""
 
     def run(*arguments: str) -> Cost:
         log = tmp_path / "job.log"
-        command = [sys.executable, str(root / "tests" / "programs" / "stage_job.py"), str(log)]
-        subprocess.run([*command, str(Path(root) / "workflow" / "scripts"), *arguments], check=True)
+        start(root, log, *arguments)
         found = COST.search(log.read_text())
         assert found, log.read_text()
         return Cost(*map(float, found.groups()))
@@ -54,3 +59,11 @@ def test_the_cost_leaves_out_the_memory_of_the_process_that_started_the_job(run_
     cost = run_job()
     assert len(pages) == 10**9
     assert cost.gigabytes < 0.5
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+def test_a_log_on_a_full_disk_is_said_once_and_does_not_stop_the_job(root):
+    said = start(root, "/dev/full").stderr
+    assert said.count("/dev/full cannot be written (No space left on device): it may be incomplete") == 1
+    assert "Traceback" not in said
+    assert "done in" in said

@@ -48,7 +48,7 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     >>> with stage(snakemake) as settings:  # doctest: +SKIP
     ...     build_index(snakemake.input, settings.index, "results/demo/index", settings.seed)
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(snakemake.log[0], mode="w")]
+    handlers: list[logging.Handler] = [logging.StreamHandler(), _LogFile(snakemake.log[0], mode="w")]
     for handler in handlers:
         handler.setFormatter(RedactingFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
@@ -66,6 +66,24 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
         # Python would print the traceback once more, with any password in it.
         logger.exception("unexpected fault: please report it with this log")
         sys.exit(1)
+
+
+class _LogFile(logging.FileHandler):
+    """The log of a rule, which may lie on a full disk.
+
+    Python would print a traceback for every message that cannot be written. Standard error has all messages.
+    """
+
+    is_writable = True
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that the log cannot be written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif self.is_writable:
+            self.is_writable = False
+            print(f"{self.baseFilename} cannot be written ({error.strerror}): it may be incomplete", file=sys.stderr)
 
 
 def _cost() -> str:
