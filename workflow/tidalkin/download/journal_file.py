@@ -14,6 +14,8 @@ from tidalkin.download.request import CutoutRequest, Key
 from tidalkin.download.tar_members import padding
 
 JOURNAL = "journal.tsv"
+REQUESTS = "requests.csv"
+"""Times, sizes and faults of the requests, beside the journal."""
 FINISHED = "finished"
 """Event that ends a chunk: the absent cutouts above it are requested when the chunk is fetched again."""
 ABSENT, FINAL, PROVISIONAL = "absent", "final", "provisional"

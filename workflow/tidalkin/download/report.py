@@ -19,12 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tidalkin.atomic import atomic_path, finished_files
-from tidalkin.download.journal_file import JOURNAL, count_stored
+from tidalkin.download.journal_file import JOURNAL, REQUESTS, count_stored
 from tidalkin.download.ledger import read_ledger
 from tidalkin.download.tar import journal_folder
 from tidalkin.errors import TidalkinError
 
-REQUESTS = "requests.csv"
 REQUEST_COLUMNS = {"started": "float64", "seconds": "float64", "received": "int64", "bytes": "int64", "fault": "object"}
 RECENT_REQUESTS = 200
 """Requests over which the rate is measured: enough to average, few enough to follow the server."""

@@ -31,6 +31,7 @@ from tidalkin.download.credentials import Account, Refusals, find_account
 from tidalkin.download.faults import Fault
 from tidalkin.download.http import client, retrying
 from tidalkin.download.journal import DownloadJournal
+from tidalkin.download.journal_file import REQUESTS
 from tidalkin.download.request import CutoutRequest, Key, VerifiedCutout
 from tidalkin.sources.base import SourceContext
 from tidalkin.sources.hsc.cutout_server import CutoutServer, cutout_requests, in_server_order
@@ -38,7 +39,6 @@ from tidalkin.sources.hsc.protocol import Rejected
 
 logger = logging.getLogger(__name__)
 
-REQUESTS = "requests.csv"
 MOST_FAILED_PARTS = 3
 """Parts of a list that may fail in a row before the rest of the list is given up; each takes an hour of waiting."""
 NO_DATA = "the archive has no such data"
