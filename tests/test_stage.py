@@ -1,4 +1,4 @@
-"""The cost of a job, which is the last line of its log."""
+"""The log of a job: its cost, and faults of the disk and of threads."""
 
 import re
 import subprocess
@@ -67,3 +67,16 @@ def test_a_log_on_a_full_disk_is_said_once_and_does_not_stop_the_job(root):
     assert said.count("/dev/full cannot be written (No space left on device): it may be incomplete") == 1
     assert "Traceback" not in said
     assert "done in" in said
+
+
+def test_a_thread_that_meets_a_full_disk_logs_one_line(root, tmp_path):
+    said = start(root, tmp_path / "job.log", "full-disk").stderr
+    assert "thread writer ended: [Errno 28] No space left on device" in said
+    assert "Traceback" not in said
+
+
+def test_another_fault_of_a_thread_is_logged_with_its_traceback_and_without_passwords(root, tmp_path):
+    said = start(root, tmp_path / "job.log", "fault").stderr
+    assert "Traceback" in said
+    assert "ValueError: wrong answer to" in said
+    assert "hunter2" not in said + (tmp_path / "job.log").read_text()

@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ def stage(snakemake: Any) -> Iterator[DeclaredSettings]:
     for handler in handlers:
         handler.setFormatter(RedactingFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    threading.excepthook = _log_failed_thread
     logger = logging.getLogger("tidalkin")
     if "SLURM_JOB_ID" in os.environ:
         logger.info("SLURM job %s on %s", os.environ["SLURM_JOB_ID"], socket.gethostname())
@@ -84,6 +86,17 @@ class _LogFile(logging.FileHandler):
         elif self.is_writable:
             self.is_writable = False
             print(f"{self.baseFilename} cannot be written ({error.strerror}): it may be incomplete", file=sys.stderr)
+
+
+def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
+    """Log the exception that ended a thread, without the passwords that Python would print.
+
+    A full disk is one line, because the job's own sentence names the file.
+    """
+    error = failed.exc_value
+    name = failed.thread.name if failed.thread else "unknown"
+    is_known = isinstance(error, OSError | TidalkinError)
+    logging.getLogger("tidalkin").error("thread %s ended: %s", name, error, exc_info=None if is_known else error)
 
 
 def _cost() -> str:
