@@ -87,6 +87,8 @@ def test_unknown_objects_folders_and_configurations_are_refused(folder):
     for ask in (run.cutout, lambda object_id: run.search(like=object_id), lambda object_id: run.mosaic([object_id])):
         with pytest.raises(TidalkinError, match="object 77 is not in"):
             ask(77)
+        with pytest.raises(TidalkinError, match=rf"object {10**20} is .*: name an object_id of the catalog"):
+            ask(10**20)
     with pytest.raises(TidalkinError, match="no: is not a folder"):
         open_run(folder / "no")
     with pytest.raises(TidalkinError, match="no run is named"):

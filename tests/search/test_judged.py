@@ -49,6 +49,7 @@ def test_a_file_of_labels_says_what_is_wanted(tmp_path):
     [
         (None, "labels.csv: cannot be read"),
         ("object_id,label\nM51,shell\n", "labels.csv: cannot be read"),
+        ("object_id,label\n99999999999999999999,shell\n", "labels.csv: cannot be read"),
         ("id,label\n5,shell\n", "labels.csv: has no column object_id"),
         ("object_id,kind\n5,shell\n", "labels.csv: has no column label"),
         ("object_id,label\n5,shell\n5,none\n", "object 5 is labelled both 'none' and otherwise: label it once"),

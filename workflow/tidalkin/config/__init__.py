@@ -6,7 +6,17 @@ declares the keys that decide its output, and its script gets these and no other
 Sections up to `explorer` hold what changes results. `compute` holds what does not: devices, workers and memory.
 """
 
-from tidalkin.config.base import BANDS, Band, Fraction, NonNegative, Positive, Range, Section
+from tidalkin.config.base import (
+    BANDS,
+    LEAST_OBJECT_ID,
+    MOST_OBJECT_ID,
+    Band,
+    Fraction,
+    NonNegative,
+    Positive,
+    Range,
+    Section,
+)
 from tidalkin.config.catalog import Catalog, CatalogServer
 from tidalkin.config.completeness import Completeness
 from tidalkin.config.compute import Compute, Dask
@@ -34,6 +44,8 @@ from tidalkin.config.settings import Settings, config_digest, load_settings
 
 __all__ = [
     "BANDS",
+    "LEAST_OBJECT_ID",
+    "MOST_OBJECT_ID",
     "Augment",
     "Band",
     "Catalog",

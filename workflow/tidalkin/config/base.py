@@ -14,6 +14,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Range = tuple[float, float]
+LEAST_OBJECT_ID, MOST_OBJECT_ID = -(2**63), 2**63 - 1
 
 
 def check_ordered(name: str, bounds: Range) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from tidalkin.config.base import NonNegative, Positive, Section
+from tidalkin.config.base import LEAST_OBJECT_ID, MOST_OBJECT_ID, NonNegative, Positive, Section
 from tidalkin.constants import SHARDS_ADDED_TOGETHER
 
 
@@ -48,6 +48,9 @@ class Query(Section):
                 "a query needs `like` (object_ids), `position` ([ra, dec]), `cutout` (a FITS file) or `debris` (no "
                 "example)"
             )
+        for object_id in (*self.like, *self.unlike):
+            if not LEAST_OBJECT_ID <= object_id <= MOST_OBJECT_ID:
+                raise ValueError(f"object {object_id} is longer than 63 bits: name an object_id of the catalog")
         both = set(self.like) & set(self.unlike)
         if both:
             raise ValueError(f"object {min(both)} is both in `like` and in `unlike`")

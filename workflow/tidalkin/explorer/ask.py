@@ -22,7 +22,7 @@ from tidalkin.index.vectors import Rows, Vectors
 MOST_ROWS = 10_000
 LOST_UPLOAD = "the uploaded image is no longer here, since the explorer was restarted: upload it again"
 DEFAULTS = config.Search()
-ObjectId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+ObjectId = Annotated[int, Field(ge=config.LEAST_OBJECT_ID, le=config.MOST_OBJECT_ID)]
 
 
 class Ask(BaseModel):

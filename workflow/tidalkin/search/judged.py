@@ -46,7 +46,7 @@ def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, boo
     """
     try:
         table = pd.read_csv(path, comment="#", dtype={"object_id": np.int64, "label": str}, keep_default_na=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise TidalkinError(
             f"{path}: cannot be read ({first_line(error)}): give a CSV file with the columns object_id (a whole "
             "number) and label"

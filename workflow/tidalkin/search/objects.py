@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tidalkin.config import LEAST_OBJECT_ID, MOST_OBJECT_ID
 from tidalkin.errors import TidalkinError, first_line
 
 
@@ -116,7 +117,8 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
     ...     catalog_rows(catalog, [8, 9]).to_pylist()
     [{'object_id': 8, 'ra': 150.2, 'dec': 2.3, 'row': 1}]
     """
-    wanted = np.asarray(object_ids, np.int64)
+    known = (one for one in object_ids if LEAST_OBJECT_ID <= one <= MOST_OBJECT_ID)
+    wanted = np.fromiter(known, np.int64)
     parts: list[pa.Table] = []
     first = 0
     with open_parquet(catalog, "catalog") as file:
