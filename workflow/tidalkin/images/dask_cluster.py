@@ -21,6 +21,9 @@ SECONDS_BETWEEN_WARNINGS = 60.0
 # Settings of glibc's allocator in our workers. Dask lets it return free memory at once, so that each image's pages are
 # requested from the system again, which takes a third of a worker's time. Without glibc, these settings do nothing.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
+# Dask starts a dead worker of this machine again. By default it also gives the worker up after 15 seconds. On a busy
+# machine the new process takes longer, and the conversion would wait without any worker.
+LOST_WORKER_TIMEOUT = "1 day"
 
 
 @contextmanager
@@ -40,8 +43,11 @@ def _client(dask: Dask, n_workers: int, job_logs: Path) -> Iterator[Client]:
             yield client
     else:
         # Without a memory limit of Dask's own: a task holds one shard and nothing that could be spilled to disk.
+        settings: dict[str, object] = {
+            f"distributed.nanny.pre-spawn-environ.{name}": ALLOCATOR[name] for name in ALLOCATOR
+        }
         with (
-            dask_config.set({f"distributed.nanny.pre-spawn-environ.{name}": ALLOCATOR[name] for name in ALLOCATOR}),
+            dask_config.set(settings | {"distributed.deploy.lost-worker-timeout": LOST_WORKER_TIMEOUT}),
             LocalCluster(
                 n_workers=n_workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=":0"
             ) as cluster,
