@@ -95,8 +95,10 @@ def test_the_shares_of_processes_make_up_the_light_of_one(processes):
 def test_the_default_brightness_follows_the_depth_of_the_survey():
     wide = surface_brightness_range(Injection(), BANDS, SIGMA)
     assert wide == pytest.approx((23.5, 27.0), abs=0.15)
-    deep = surface_brightness_range(Injection(), BANDS, SIGMA / 3)
-    assert deep[0] - wide[0] == pytest.approx(2.5 * math.log10(3), abs=1e-5)
+    deep, shallow = (surface_brightness_range(Injection(), BANDS, factor * SIGMA) for factor in (1 / 3, 3))
+    assert deep[1] - wide[1] == pytest.approx(2.5 * math.log10(3), abs=1e-5)
+    assert deep[0] == 23.5, "deep surveys have bright debris, too"
+    assert wide[0] - shallow[0] == pytest.approx(2.5 * math.log10(3), abs=0.1)
     without_i = surface_brightness_range(Injection(), ["g", "r"], SIGMA[:2])
     assert without_i == pytest.approx(wide, abs=1.0)
 

@@ -26,9 +26,9 @@ VERSIONS = {
     "reuse_whitening": 1,
     "whiten": 1,
     "embed": 1,
-    "baseline_random": 2,
-    "baseline_pca": 2,
-    "baseline_morphology": 2,
+    "baseline_random": 3,
+    "baseline_pca": 3,
+    "baseline_morphology": 3,
     "evaluate": 3,
     "completeness": 1,
     "index_train": 1,
@@ -39,7 +39,7 @@ VERSIONS = {
     "map": 1,
     "views": 1,
     "reuse_encoder": 1,
-    "train": 1,
+    "train": 2,
 }
 
 # The table from which the catalog is made. The simulated survey has none.

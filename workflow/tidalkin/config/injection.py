@@ -51,7 +51,7 @@ class Injection(Section):
         None,
         description="Range of the light's surface brightness in i, mag/arcsec²: the mean over the brightest area that "
         "holds half of the light. By default, from 2.3 magnitudes brighter to 1.2 fainter than one sky sigma per "
-        "pixel, which is 23.5 to 27.0 at the depth of HSC Wide.",
+        "pixel, which is 23.5 to 27.0 at the depth of HSC Wide. In deeper surveys it starts at 23.5 as well.",
     )
     color: float = Field(1.0, description="Mean colour of the light, g - i, mag.")
     color_scatter: NonNegative = Field(0.3, description="Standard deviation of that colour, mag.")

@@ -31,6 +31,8 @@ CHANGE_WITH_COLOR = {"g": 1.0, "r": 0.277, "i": 0.0, "z": -0.169, "y": -0.289}
 
 BRIGHTEST_BELOW_SIGMA, FAINTEST_BELOW_SIGMA = -2.3, 1.2
 """Default range of surface brightness, in magnitudes fainter than one sky sigma of a pixel."""
+BRIGHT_END = 23.5
+"""Surface brightness in i, mag/arcsec², that the default range always reaches. Deep surveys have bright debris, too."""
 
 SEEING_ARCSEC = 0.65  # where an image's own is unknown
 SHARP_SIDE_ARCSEC = 0.2  # Gaussian sigma of an edge's sharp side
@@ -65,7 +67,7 @@ def surface_brightness_range(
     """Return the range of the light's surface brightness in i, mag/arcsec².
 
     Without a configured range it follows the survey's depth. It then lies a fixed number of magnitudes around the
-    surface brightness at which a pixel holds one sky sigma.
+    surface brightness at which a pixel holds one sky sigma, and reaches at least `BRIGHT_END`.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def surface_brightness_range(
     if settings.surface_brightness is not None:
         return settings.surface_brightness
     limit = surface_brightness_of_sigma(bands, sigma)
-    return limit + BRIGHTEST_BELOW_SIGMA, limit + FAINTEST_BELOW_SIGMA
+    return min(limit + BRIGHTEST_BELOW_SIGMA, BRIGHT_END), limit + FAINTEST_BELOW_SIGMA
 
 
 def surface_brightness_of_sigma(bands: Sequence[str], sigma: npt.NDArray[np.float32]) -> float:
