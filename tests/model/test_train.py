@@ -400,6 +400,7 @@ def test_members_of_a_group_end_when_their_launcher_is_killed(store, tmp_path):
     assert alive == []
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_group_is_told_in_the_same_sentence(store, tmp_path):
     with pytest.raises(TidalkinError, match=r"batch_size is 64, but only 40 of 40 galaxies"):
         train(

@@ -44,6 +44,7 @@ def test_only_what_a_change_of_config_touches_runs_again(finished_run, snakemake
     assert planned(output) == expected
 
 
+@pytest.mark.slow
 def test_another_run_takes_encoder_and_whitening_and_gives_the_same_vectors(finished_run, snakemake):
     """Run the same galaxies under another name, with neither training nor fitting."""
     taken = {"encoder": "results/tiny/encoder/encoder.pt", "whitening": "results/tiny/whitening.npz"}
