@@ -22,7 +22,7 @@ class Cost:
 
 def start(root, log, *arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, str(root / "tests" / "programs" / "stage_job.py"), str(log)]
-    command += [str(Path(root) / "workflow" / "scripts"), *arguments]
+    command += [str(root / "workflow" / "scripts"), *arguments]
     return subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
 
 
@@ -80,3 +80,9 @@ def test_another_fault_of_a_thread_is_logged_with_its_traceback_and_without_pass
     assert "Traceback" in said
     assert "ValueError: wrong answer to" in said
     assert "hunter2" not in said + (tmp_path / "job.log").read_text()
+
+
+def test_a_thread_that_exits_by_itself_is_no_fault(root, tmp_path):
+    said = start(root, tmp_path / "job.log", "exit").stderr
+    assert "ended" not in said
+    assert "Traceback" not in said

@@ -123,7 +123,7 @@ def only_worker(process):
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_by_one_with_the_same_allocator(survey, undisturbed, start, monkeypatch):
-    # By default, Dask gives a worker up whose replacement takes longer than this, as it does on a busy machine.
+    # By default, Dask gives up a worker whose replacement takes longer than this, as on a busy machine.
     monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "1ms")
     arguments = survey.arguments("bereft.zarr", **WHOLE) | {"threads": 1}
     process = start(arguments)

@@ -1,7 +1,7 @@
 """Run an empty job, or one with a child process or a failing thread.
 
 The child computes for a second, in one gigabyte of memory. Arguments: the log, the folder of the workflow's scripts,
-and `child`, `full-disk`, `fault` or nothing.
+and `child`, `full-disk`, `fault`, `exit` or nothing.
 """
 
 import subprocess
@@ -12,10 +12,14 @@ from types import SimpleNamespace
 from tidalkin.redaction import keep_secret
 from tidalkin.stage import stage
 
-FAULTS = {"full-disk": OSError(28, "No space left on device"), "fault": ValueError("wrong answer to hunter2")}
+FAULTS = {
+    "full-disk": OSError(28, "No space left on device"),
+    "fault": ValueError("wrong answer to hunter2"),
+    "exit": SystemExit(1),
+}
 
 
-def fail(error: Exception) -> None:
+def fail(error: BaseException) -> None:
     raise error
 
 

@@ -91,9 +91,12 @@ class _LogFile(logging.FileHandler):
 def _log_failed_thread(failed: threading.ExceptHookArgs) -> None:
     """Log the exception that ended a thread, without the passwords that Python would print.
 
-    A full disk is one line, because the job's own sentence names the file.
+    An error of the system, such as a full disk, is one line, because the job's own sentence names the file.
+    Like Python, this ignores a thread that ends itself with `SystemExit`.
     """
     error = failed.exc_value
+    if isinstance(error, SystemExit):
+        return
     name = failed.thread.name if failed.thread else "unknown"
     is_known = isinstance(error, OSError | TidalkinError)
     logging.getLogger("tidalkin").error("thread %s ended: %s", name, error, exc_info=None if is_known else error)

@@ -59,8 +59,9 @@ class DebrisMap(nn.Module):
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([nn.BatchNorm2d(count, affine=False) for count in channels[:MAP_STAGES]])
-        self.mix = nn.Conv2d(sum(channels[:MAP_STAGES]), MAP_CHANNELS, 1)
+        channels = channels[:MAP_STAGES]
+        self.norms = nn.ModuleList([nn.BatchNorm2d(count, affine=False) for count in channels])
+        self.mix = nn.Conv2d(sum(channels), MAP_CHANNELS, 1)
         self.norm = nn.BatchNorm2d(MAP_CHANNELS)
         self.out = nn.Conv2d(MAP_CHANNELS, 1, 1)
 

@@ -117,8 +117,8 @@ def catalog_rows(catalog: str | Path, object_ids: Sequence[int]) -> pa.Table:
     ...     catalog_rows(catalog, [8, 9]).to_pylist()
     [{'object_id': 8, 'ra': 150.2, 'dec': 2.3, 'row': 1}]
     """
-    known = (one for one in object_ids if LEAST_OBJECT_ID <= one <= MOST_OBJECT_ID)
-    wanted = np.fromiter(known, np.int64)
+    possible = [one for one in object_ids if LEAST_OBJECT_ID <= one <= MOST_OBJECT_ID]
+    wanted = np.array(possible, np.int64)
     parts: list[pa.Table] = []
     first = 0
     with open_parquet(catalog, "catalog") as file:
