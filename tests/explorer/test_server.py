@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import threading
 import time
 import uuid
@@ -18,6 +19,7 @@ from surveys.small_run import SIZE, find
 from tidalkin.catalog.read import read_catalog
 from tidalkin.errors import TidalkinError
 from tidalkin.explorer.labels import LabelBook, new_mark
+from tidalkin.explorer.serve import _listen
 from tidalkin.explorer.survey import Survey
 from tidalkin.search.files import RunFiles
 
@@ -300,3 +302,10 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_small_packets_are_sent_at_once():
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
