@@ -30,7 +30,7 @@ VERSIONS = {
     "baseline_pca": 3,
     "baseline_morphology": 3,
     "evaluate": 3,
-    "completeness": 1,
+    "completeness": 2,
     "index_train": 1,
     "index_part": 1,
     "index": 1,

@@ -27,7 +27,7 @@ class Completeness(Section):
         None,
         description="Range of the features' surface brightness in i, mag/arcsec²: the mean over the brightest area "
         "that holds half of the light. By default, from 2.3 magnitudes brighter to 2.2 fainter than one sky sigma per "
-        "pixel, which is 23.5 to 28.0 at the depth of HSC Wide.",
+        "pixel, which is 23.5 to 28.0 at the depth of HSC Wide. In deeper surveys it starts at 23.5 as well.",
     )
     color: float = Field(1.0, ge=0.0, le=2.5, description="Mean colour of the features, g - i, mag.")
     color_scatter: NonNegative = Field(0.15, description="Standard deviation of that colour, mag.")

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from tidalkin import config
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.evaluation.morphology import central_source
-from tidalkin.injection.light import SEEING_ARCSEC, surface_brightness_of_sigma
+from tidalkin.injection.light import SEEING_ARCSEC, surface_brightness_of_sigma, surface_brightness_range
 from tidalkin.simulation.analytic import draw_feature, feature_flux
 
 Floats = npt.NDArray[np.float32]
 
-BRIGHTEST_BELOW_SIGMA, FAINTEST_BELOW_SIGMA = -2.3, 2.2
-"""Default range of surface brightness, in magnitudes fainter than one sky sigma per pixel."""
+FAINTEST_BELOW_SIGMA = 2.2
+"""Faint end of the default range of surface brightness, in magnitudes fainter than one sky sigma per pixel."""
 SMALLEST_COLOR, LARGEST_COLOR = -0.3, 3.0  # of the black bodies of `feature_flux`, g - i
 FAINT_HOST_RADIUS_ARCSEC = 0.8  # of a galaxy that is not detected in its image
 
@@ -44,7 +44,8 @@ def feature_range(
 ) -> tuple[float, float]:
     """Return the range of the features' surface brightness in i, mag/arcsec².
 
-    Without a configured range it follows the survey's depth.
+    Without a configured range, it starts where that of injected light does, and its faint end follows the survey's
+    depth.
 
     Parameters
     ----------
@@ -59,14 +60,14 @@ def feature_range(
     --------
     >>> sky_sigma = np.array([1.0], np.float32)
     >>> [round(float(limit), 2) for limit in feature_range(config.Completeness(), ["i"], sky_sigma)]
-    [25.23, 29.73]
+    [23.5, 29.73]
     >>> feature_range(config.Completeness(surface_brightness=(24.0, 27.0)), ["i"], sky_sigma)
     (24.0, 27.0)
     """
     if settings.surface_brightness is not None:
         return settings.surface_brightness
-    of_sigma = surface_brightness_of_sigma(bands, sky_sigma)
-    return of_sigma + BRIGHTEST_BELOW_SIGMA, of_sigma + FAINTEST_BELOW_SIGMA
+    bright_end, _ = surface_brightness_range(config.Injection(), bands, sky_sigma)
+    return bright_end, surface_brightness_of_sigma(bands, sky_sigma) + FAINTEST_BELOW_SIGMA
 
 
 def plan_features(
