@@ -425,3 +425,43 @@ def test_a_home_folder_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "g.csv.gz").write_bytes(gzip.compress(b"object_id,ra,dec\n1,10,20\n"))
     assert read_catalog("~/g.csv.gz")["object_id"].tolist() == [1]
+
+
+def test_units_masks_and_positions_of_a_parquet_file_that_astropy_wrote(tmp_path):
+    columns = {"object_id": [ID, ID + 1], "label": ["None", "1"]}
+    radians = np.radians([150.0, 151.0]) * units.rad
+    QTable({**columns, "ra": radians, "dec": [120.0, 180.0] * units.arcmin}).write(tmp_path / "units.parquet")
+    catalog = read_catalog(tmp_path / "units.parquet")
+    assert catalog["object_id"].tolist() == [ID, ID + 1]
+    assert catalog["label"].tolist() == ["None", "1"]
+    np.testing.assert_allclose(catalog[["ra", "dec"]], [[150, 2], [151, 3]], rtol=1e-12)
+
+    Table({**columns, "position": SkyCoord([150.0, 151.0], [2.0, 3.0], unit="deg")}).write(tmp_path / "sky.parquet")
+    np.testing.assert_allclose(read_catalog(tmp_path / "sky.parquet")[["ra", "dec"]], [[150, 2], [151, 3]], rtol=1e-12)
+
+    Table({**columns, "ra": MaskedColumn([1.0, 2.0], mask=[True, False]), "dec": [2.0, 3.0]}).write(
+        tmp_path / "m.parquet"
+    )
+    with pytest.raises(TidalkinError, match=rf"m\.parquet has no ra: row 1 \(object_id {ID}\)"):
+        read_catalog(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    ("unit", "frame", "expected"),
+    [("rad", "ICRS", 57.29577951308232), ("deg", "ICRS", 1.0), ("m", "ICRS", "unit 'm'"), ("deg", "FK4", "frame FK4")],
+)
+def test_the_votable_header_of_a_parquet_file_is_read(tmp_path, unit, frame, expected):
+    header = f"""<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>
+        <COOSYS ID="sky" system="{frame}"/><TABLE><FIELD name="object_id" datatype="long"/>
+        <FIELD name="ra" datatype="double" unit="{unit}" ref="sky"/><FIELD name="dec" datatype="double" unit="deg"/>
+        </TABLE></RESOURCE></VOTABLE>"""
+    columns = pa.table({"object_id": [ID, 8], "ra": [1.0, 1.0], "dec": [0.5, 0.6]})
+    metadata = {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": header}
+    pq.write_table(columns.replace_schema_metadata(metadata), tmp_path / "g.parquet")
+    if isinstance(expected, float):
+        catalog = read_catalog(tmp_path / "g.parquet")
+        assert catalog["object_id"].tolist() == [ID, 8]
+        np.testing.assert_allclose(catalog[["ra", "dec"]], [[expected, 0.5], [expected, 0.6]])
+    else:
+        with pytest.raises(TidalkinError, match=expected):
+            read_catalog(tmp_path / "g.parquet")

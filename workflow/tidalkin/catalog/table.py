@@ -25,7 +25,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.io.votable import parse as parse_votable
-from astropy.io.votable.tree import VOTableFile
+from astropy.io.votable.tree import TableElement, VOTableFile
 from astropy.table import Column, Table
 from astropy.time import Time
 
@@ -42,6 +42,10 @@ UNREADABLE = (
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 WORDS_FOR_MISSING = ["", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "#N/A"]
 """Words that stand for a missing value in the columns of a CSV file other than `label`."""
+ASTROPY_PARQUET = b"table_meta_yaml"
+"""Metadata of a Parquet file that astropy wrote: units, masks, and positions that are several columns."""
+VOPARQUET = b"IVOA.VOTable-Parquet.content"
+"""Metadata of a Parquet file with a VOTable header (https://www.ivoa.net/documents/Notes/VOParquet)."""
 EQUATORIAL = ("ICRS", "FK5", "EQ_FK5")
 """Frames of positions that count as ICRS, as FITS headers and VOTables write them."""
 KINDS_OF_VALUES = frozenset(
@@ -215,19 +219,35 @@ def _check_rows(path: Path, layout: _CsvLayout) -> None:
 
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     # Of two columns with one name, pyarrow's own error speaks of fields and references.
-    names = pq.read_schema(path).names
+    schema = pq.read_schema(path)
+    names, metadata = schema.names, schema.metadata or {}
     repeated = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if repeated is not None:
         raise TidalkinError(f"catalog {path} has several columns named {repeated!r}: rename all but one of them")
+    if ASTROPY_PARQUET in metadata:
+        return _from_astropy(Table.read(path, format="parquet"), path, columns)
     table = pd.read_parquet(path)
     table = table if table.index.names == [None] else table.reset_index()
     table.columns = table.columns.astype(str)
-    find_columns(list(table.columns), columns, str(path))
+    found = find_columns(list(table.columns), columns, str(path))
+    if VOPARQUET in metadata:
+        _apply_header(table, parse_votable(io.BytesIO(metadata[VOPARQUET])), found, path)
     for name in table.columns:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
             table[name] = table[name].astype(table[name].cat.categories.dtype)
     unusable = [name for name in table.columns if not _holds_values(table[name])]
     return table.drop(columns=_left_out(unusable, path, find_columns(list(table.columns), columns, str(path))))
+
+
+def _apply_header(table: pd.DataFrame, header: VOTableFile, found: Mapping[str, str], path: Path) -> None:
+    """Bring the positions of a VOParquet file to degrees, by the VOTable header inside it."""
+    _check_status(header, path)
+    for fields in header.iter_tables():
+        _check_frames(header, fields, found, path)
+        units_of = {field.name or field.ID: field.unit for field in fields.fields}
+        for name in (found["ra"], found["dec"]):
+            if units_of.get(name) is not None and pd.api.types.is_numeric_dtype(table[name]):
+                table[name] = table[name] * _degrees_of(units_of[name], name, path)
 
 
 def _holds_values(column: pd.Series) -> bool:
@@ -279,11 +299,7 @@ def _read_votable(path: Path, columns: Mapping[str, str]) -> Table:
         _check_status(document, path)
         names = {i: [field.name or field.ID for field in table.fields] for i, table in enumerate(tables)}
         number = _only_catalog(names, columns, path)
-        frames = {frame.ID: frame for frame in document.iter_coosys()}
-        found = find_columns(names[number], columns, str(path))
-        for field, name in zip(tables[number].fields, names[number], strict=True):
-            if name in (found["ra"], found["dec"]) and field.ref in frames:
-                _check_frame(frames[field.ref].system, frames[field.ref].equinox, path)
+        _check_frames(document, tables[number], find_columns(names[number], columns, str(path)), path)
         return tables[number].to_table(use_names_over_ids=True)
 
 
@@ -300,6 +316,14 @@ def _check_status(document: VOTableFile, path: Path) -> None:
                     "a larger limit if more galaxies are due",
                     path,
                 )
+
+
+def _check_frames(document: VOTableFile, table: TableElement, found: Mapping[str, str], path: Path) -> None:
+    """Refuse positions in another frame than ICRS, by the frames that a VOTable names for its fields."""
+    frames = {frame.ID: frame for frame in document.iter_coosys()}
+    for field in table.fields:
+        if (field.name or field.ID) in (found["ra"], found["dec"]) and field.ref in frames:
+            _check_frame(frames[field.ref].system, frames[field.ref].equinox, path)
 
 
 def _check_frame(system: object, equinox: object, path: Path) -> None:
@@ -393,10 +417,14 @@ def _is_column_of_values(column: Any) -> bool:
 
 def _to_degrees(table: Table, name: str, path: Path) -> None:
     unit = table[name].unit
-    if unit is None or unit == units.deg or table[name].dtype.kind not in "iuf":
-        return
+    if unit is not None and unit != units.deg and table[name].dtype.kind in "iuf":
+        table[name] = table[name] * _degrees_of(unit, name, path)
+
+
+def _degrees_of(unit: units.UnitBase, name: str, path: Path) -> float:
+    """Return the degrees of a unit of angle."""
     if isinstance(unit, units.UnrecognizedUnit) and str(unit).lower().strip() in ("degree", "degrees", "degs", "deg."):
-        return
+        return 1.0
     if isinstance(unit, units.UnrecognizedUnit) or not unit.is_equivalent(units.deg):
         raise TidalkinError(f"catalog {path} has {name} in the unit {str(unit)!r}, but positions are angles: use deg")
-    table[name] = table[name] * unit.to(units.deg)
+    return float(unit.to(units.deg))
