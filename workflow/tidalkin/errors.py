@@ -24,7 +24,8 @@ class TidalkinError(Exception):
 def first_line(error: BaseException) -> str:
     r"""Return the first line of an error's message, or else its name.
 
-    Libraries add details in further lines. A sentence for the user quotes the first one only.
+    Libraries add details in further lines. A sentence for the user quotes the first one only. It names the file itself,
+    so that of the operating system's errors only the reason is left.
 
     Examples
     --------
@@ -32,5 +33,8 @@ def first_line(error: BaseException) -> str:
     "Couldn't deserialize thrift"
     >>> first_line(KeyError())
     'KeyError'
+    >>> first_line(FileNotFoundError(2, "No such file or directory", "galaxies.csv"))
+    'No such file or directory'
     """
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.strip() or type(error).__name__).splitlines()[0]

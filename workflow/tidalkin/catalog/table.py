@@ -319,7 +319,7 @@ def _check_status(document: VOTableFile, path: Path) -> None:
 
 
 def _check_frames(document: VOTableFile, table: TableElement, found: Mapping[str, str], path: Path) -> None:
-    """Refuse positions in another frame than ICRS, by the frames that a VOTable names for its fields."""
+    """Refuse positions in another frame than ICRS, as the VOTable says."""
     frames = {frame.ID: frame for frame in document.iter_coosys()}
     for field in table.fields:
         if (field.name or field.ID) in (found["ra"], found["dec"]) and field.ref in frames:

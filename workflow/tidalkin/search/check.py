@@ -53,14 +53,14 @@ def check_queries(search: Search, bands: tuple[str, ...], objects: pa.Table) -> 
                 )
         if query.position:
             # Imported here: it brings FAISS, which planning needs for nothing else.
-            from tidalkin.search.objects import separation_arcsec
+            from tidalkin.search.objects import angle_text, separation_arcsec
 
             distance = separation_arcsec(*query.position, objects["ra"].to_numpy(), objects["dec"].to_numpy())
             if distance.min() > search.radius_arcsec:
                 raise TidalkinError(
                     f"search.queries.{name}.position: no galaxy is within {search.radius_arcsec:g} arcsec of "
-                    f"{list(query.position)}; the nearest, {known[distance.argmin()]}, is {distance.min():.1f} arcsec "
-                    "away: give its position, or a larger search.radius_arcsec"
+                    f"{list(query.position)}; the nearest, {known[distance.argmin()]}, is "
+                    f"{angle_text(distance.min())} away: give its position, or a larger search.radius_arcsec"
                 )
         for file in cutout_files(query.cutout, bands) if query.cutout else ():
             if not Path(file).is_file():

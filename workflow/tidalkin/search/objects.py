@@ -168,6 +168,17 @@ def column_values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.from_dlpack(column.combine_chunks())
 
 
+def angle_text(arcsec: float) -> str:
+    """Write an angle in arcsec, or in degrees from one degree on.
+
+    Examples
+    --------
+    >>> angle_text(7.23), angle_text(427339.9)
+    ('7.2 arcsec', '118.7 degrees')
+    """
+    return f"{arcsec:.1f} arcsec" if arcsec < 3600 else f"{arcsec / 3600:.1f} degrees"
+
+
 def nearest_object(catalog: str | Path, position: tuple[float, float]) -> tuple[int, float]:
     """Find the catalog object nearest to a position.
 

@@ -29,7 +29,7 @@ from tidalkin.index.vectors import Vectors
 from tidalkin.search.debris import most_debris
 from tidalkin.search.direction import direction, has_debris_score
 from tidalkin.search.files import RunFiles, names_of
-from tidalkin.search.objects import arrow_column, catalog_rows, nearest_object, required_catalog_rows
+from tidalkin.search.objects import angle_text, arrow_column, catalog_rows, nearest_object, required_catalog_rows
 from tidalkin.search.outside import CutoutSettings, OutsideGalaxy, read_outside_galaxy
 
 SIMILARITY_DIGITS = 5
@@ -265,7 +265,7 @@ def _locate_position(
     if distance > radius_arcsec:
         raise TidalkinError(
             f"no galaxy of {runs[number].catalog} is within {radius_arcsec:g} arcsec of position {position[0]:g} "
-            f"{position[1]:g}: the nearest, {object_id}, is {distance:.1f} arcsec away; give its position or a larger "
+            f"{position[1]:g}: the nearest, {object_id}, is {angle_text(distance)} away; give its position or a larger "
             "radius"
         )
     if object_id in unlike:
