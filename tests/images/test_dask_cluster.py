@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
+from distributed import Scheduler
 
 from surveys.fetched import Survey, content_of, converted
 from tidalkin.config import Dask
@@ -20,6 +22,20 @@ def test_no_scheduler_at_the_address_is_said(tmp_path):
         pytest.raises(TidalkinError, match="no Dask scheduler"),
     ):
         convert(**Survey(tmp_path, 3).arguments(), dask=Dask(cluster="address", address="tcp://127.0.0.1:9"))
+
+
+def test_a_worker_that_waits_for_the_scheduler_at_the_end_says_nothing(tmp_path, monkeypatch, capfd):
+    answer = Scheduler.heartbeat_worker
+
+    async def answer_late(scheduler, *arguments, **named):
+        await asyncio.sleep(1)
+        return answer(scheduler, *arguments, **named)
+
+    # On a busy machine, a worker waits for the answer to a sign of life while the cluster is closed.
+    monkeypatch.setattr(Scheduler, "heartbeat_worker", answer_late)
+    converted(Survey(tmp_path, 16), Dask())
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow

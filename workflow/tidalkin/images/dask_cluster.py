@@ -54,6 +54,8 @@ def _client(dask: Dask, n_workers: int, job_logs: Path) -> Iterator[Client]:
             Client(cluster) as client,
         ):
             yield client
+            # The scheduler ends before its workers. One that waits for an answer then would log an error.
+            client.run(logging.getLogger("distributed.worker").setLevel, logging.CRITICAL, on_error="ignore")
 
 
 def _wait_for_a_worker(client: Client) -> None:
