@@ -68,6 +68,8 @@ export interface Mark {
   milliseconds?: number;
 }
 
+const NO_ANSWER = "the server does not answer: see whether `tidalkin explore` still runs";
+
 async function answerOf<T>(response: Response): Promise<T> {
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   if (response.ok && isJson) return response.json();
@@ -80,9 +82,20 @@ async function request<T>(path: string, options?: RequestInit): Promise<T> {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("the server does not answer: see whether `tidalkin explore` still runs");
+    throw new Error(NO_ANSWER);
   }
   return answerOf(response);
+}
+
+/** Ask again for a picture that did not load, and return the sentence that says why. */
+export async function faultOf(path: string): Promise<string> {
+  try {
+    const response = await fetch(path);
+    if (!response.ok) await answerOf(response);
+    return "a picture could not be shown: reload the page";
+  } catch (error) {
+    return error instanceof TypeError ? NO_ANSWER : (error as Error).message;
+  }
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => request<T>(path, { signal });

@@ -26,8 +26,8 @@ export function Details({ id, look, listed = [], blind = false, children }: Deta
 
 export function Large({ id, look }: { id: string | null; look: Look }) {
   const { meta } = useShared();
-  const picture = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null);
-  const map = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null);
+  const { picture, fault } = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null);
+  const { picture: map } = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null);
   const layers = [
     map && { backgroundImage: `url("${map}")`, backgroundSize: `${meta.sheet_columns * 100}% 100%`, backgroundPosition: "0 0" },
     picture && { backgroundImage: `url("${picture}")`, backgroundSize: "100% 100%" },
@@ -36,6 +36,7 @@ export function Large({ id, look }: { id: string | null; look: Look }) {
     <div class="large" data-id={id}>
       {layers[1] && <span style={layers[1]} />}
       {layers[1] && layers[0] && <span style={layers[0]} />}
+      {fault && <p class="fault">{fault}</p>}
     </div>
   );
 }

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from servers.explorer import explorer_process, one_file
+from servers.explorer import explorer_process, lose_images, one_file
 from tidalkin.explorer.labels import LabelBook, new_mark
 from tidalkin.explorer.projection import write_map
 
@@ -191,6 +191,24 @@ def test_html_in_a_catalog_is_shown_as_text(page, link):
     page.wait_for_selector(".facts .columns")
     assert "<script>document.title" in page.text_content(".facts .columns")
     assert page.title() == "small · tidalkin"
+
+
+def test_galaxies_whose_images_are_lost_say_so_and_hide_no_others(page, run_to_judge):
+    lose_images(run_to_judge)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        tiles(page)
+        page.wait_for_function("() => document.querySelector('.tile .picture').style.backgroundImage !== 'none'")
+        page.hover(".tile[data-id='1040']")
+        page.wait_for_selector(".large[data-id='1040'] >> text=is lost or damaged")
+        page.hover(".tile[data-id='1007']")
+        page.wait_for_selector(".large[data-id='1007'] .fault", state="detached")
+
+
+def test_pictures_that_cannot_be_drawn_are_said_in_a_sentence(page, link):
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#search?bands=w")
+    page.wait_for_selector(".banner >> text=band 'w' is not among the run's bands")
 
 
 def test_nothing_moves_while_pictures_load(page, link):

@@ -67,7 +67,7 @@ class SingleImages:
             encoded = content[offset : offset + length - CHECKSUM_BYTES]
             size = 4 * int(np.prod(self._shape))
             decoded = _decode_part(encoded, number * size, (number + 1) * size)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
             raise TidalkinError(
                 f"{self._store.files_of(shard)[0]}: is lost or damaged ({error}): make the store again with "
                 "`snakemake --forcerun convert`"
