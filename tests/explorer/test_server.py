@@ -78,6 +78,10 @@ def test_a_galaxy_is_found_by_id_and_by_position(client, text, expected):
     assert int(get(client, "locate", text=text).json()["id"]) == expected
 
 
+def test_the_galaxy_nearest_to_a_far_position_may_have_another_declination(client):
+    assert int(get(client, "locate", text="170 0").json()["id"]) == 1059
+
+
 def test_a_position_comes_with_the_distance(client):
     assert get(client, "locate", text="150 -2.001").json()["distance_arcsec"] == pytest.approx(3.6)
 
