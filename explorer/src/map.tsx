@@ -41,7 +41,7 @@ export function MapView({ params }: Place) {
         <span class="hint">drag: select; click: show a galaxy; wheel: zoom; shift-drag: move</span>
       </div>
       <div class="columns-of-view">
-        <Details id={shown ?? value?.galaxies[0]?.id ?? null} look={look} />
+        <Details id={shown ?? value?.galaxies[0]?.id ?? null} look={look} hint="Click a point to see its galaxy." />
         <section class="list">
           <Plane by={by} polygon={polygon} onSelect={select} onPoint={(place) => void point(place)} />
           {path && <LookControls tab="map" params={params} />}

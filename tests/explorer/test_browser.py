@@ -94,6 +94,31 @@ def test_a_position_is_found_with_its_distance(page, link):
     page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('1.00 arcsec')")
 
 
+def test_a_position_outside_the_survey_comes_with_a_distance_in_degrees(page, link):
+    page.goto(link)
+    find(page, "170 0")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('19.1° from the position')")
+
+
+def test_the_galaxy_under_the_pointer_stays_while_its_drawing_changes(page, link):
+    page.goto(link)
+    galaxy = tiles(page)[5]
+    page.hover(f".tile[data-id='{galaxy}']")
+    page.wait_for_selector(f".large[data-id='{galaxy}']")
+    page.keyboard.press("m")
+    page.wait_for_selector("button.on:text-is('Debris map')")
+    page.wait_for_timeout(100)
+    assert page.get_attribute(".large", "data-id") == galaxy
+
+
+def test_the_first_list_is_judged_in_its_order(page, link):
+    page.goto(link)
+    listed = tiles(page)
+    page.click("text=Judge this list")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 48')")
+    assert tiles(page) == listed
+
+
 def test_what_cannot_be_found_is_said_in_a_sentence(page, link):
     page.goto(link)
     page.fill("input[name=find]", "77")
@@ -141,6 +166,30 @@ def test_undo_takes_the_last_mark_back(page, link, run_to_judge):
     assert book.current() == {}
 
 
+def test_after_the_last_galaxy_no_galaxy_is_shown(page, link):
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=1")
+    page.wait_for_selector(".facts")
+    page.keyboard.press("n")
+    page.wait_for_selector("text=All 1 are judged")
+    page.wait_for_selector(".facts", state="detached")
+
+
+def test_many_and_long_labels_fit_a_narrow_window(page, run_to_judge):
+    book = LabelBook(run_to_judge / "labels")
+    labels = ["tail", "a rather long label that another program wrote", "not", "shell", "unsure", "stream", "tidal"]
+    for number, label in enumerate(labels):
+        book.append(new_mark(1000 + number, label, "bob"))
+    book.append(new_mark(1000, "not", "a colleague with a rather long name"))
+    page.set_viewport_size({"width": 800, "height": 700})
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        tiles(page)
+        shown = page.eval_on_selector_all(".counts button span", "labels => labels.map(label => label.textContent)")
+        assert shown == ["tidal", "not", "unsure", "stream", "shell", labels[1], "disagreement"]
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_two_pages_see_each_others_marks(page, link):
     page.goto(link)
     first = tiles(page)[0]
@@ -155,6 +204,9 @@ def test_two_pages_see_each_others_marks(page, link):
 
 def test_a_count_in_the_header_lists_its_galaxies(page, link):
     page.goto(link)
+    page.click("text=Judged")
+    page.wait_for_selector("text=no galaxy is judged yet")
+    page.click("text=Most debris")
     first, second, *_ = tiles(page)
     for identity, key in ((first, "h"), (second, "n")):
         page.hover(f".tile[data-id='{identity}']")
@@ -281,6 +333,7 @@ def test_a_line_on_the_map_selects_galaxies_with_and_without_webgl(browser, run_
         page.wait_for_function(
             "() => !document.querySelector('.map img') || document.querySelector('.map img').complete"
         )
+        page.wait_for_selector("text=Click a point to see its galaxy")
         draw_around_all(page)
         page.wait_for_function("() => location.hash.includes('polygon=')")
         assert len(tiles(page)) > 40

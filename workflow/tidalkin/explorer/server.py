@@ -12,6 +12,7 @@ import json
 import logging
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -431,10 +432,9 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
     def progress() -> dict[str, Any]:
         """Count the marks, and estimate how many positives are left."""
         judged = explorer.verdicts()
-        counts: dict[str, int] = {}
-        for verdict in judged:
-            name = "disagreement" if verdict.disagreement else verdict.label
-            counts[name] = counts.get(name, 0) + 1
+        names = Counter("disagreement" if verdict.disagreement else verdict.label for verdict in judged)
+        known = [label for label in explorer.labels.labels if label in names]
+        counts = {name: names[name] for name in [*known, *sorted(set(names) - set(known))]}
         return {"version": book.version, "counts": counts, **audit(judged, len(explorer.survey.ids)).content()}
 
     @app.get("/api/events")
