@@ -90,7 +90,7 @@ function headingOf(
 }
 
 function angleOf(arcsec: number): string {
-  return arcsec < 60 ? `${arcsec.toFixed(2)} arcsec` : arcsec < 3600 ? `${(arcsec / 60).toFixed(1)} arcmin` : `${(arcsec / 3600).toFixed(1)}°`;
+  return arcsec < 3600 ? `${arcsec.toFixed(2)} arcsec` : `${(arcsec / 3600).toFixed(1)} degrees`;
 }
 
 /** The examples and counter-examples of the search; a click takes one out. */

@@ -97,7 +97,9 @@ def test_a_position_is_found_with_its_distance(page, link):
 def test_a_position_outside_the_survey_comes_with_a_distance_in_degrees(page, link):
     page.goto(link)
     find(page, "170 0")
-    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('19.1° from the position')")
+    page.wait_for_function(
+        "() => document.querySelector('.heading')?.textContent?.includes('19.1 degrees from the position')"
+    )
 
 
 def test_the_galaxy_under_the_pointer_stays_while_its_drawing_changes(page, link):

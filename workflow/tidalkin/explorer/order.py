@@ -33,5 +33,6 @@ def highest_first(values: npt.NDArray[np.float32]) -> Rows:
     keys <<= np.uint64(32)
     keys |= np.arange(len(keys), dtype=np.uint64)
     keys.sort()
-    places: Rows = keys.astype(np.uint32).astype(np.int64)
+    keys &= np.uint64(0xFFFFFFFF)
+    places: Rows = keys.view(np.int64)
     return places
