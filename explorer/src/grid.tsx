@@ -100,7 +100,9 @@ function Tile({ galaxy, style, role, judging, onPick, onHover }: TileProps) {
       <span class="picture" style={style} />
       <Marks galaxy={galaxy} />
       <span class="caption">
-        <b>{galaxy.id}</b>
+        <b>
+          <bdi>{galaxy.id}</bdi>
+        </b>
         <span>{value === undefined ? "" : value.toFixed(2)}</span>
       </span>
     </button>

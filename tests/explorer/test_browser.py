@@ -192,6 +192,18 @@ def test_many_and_long_labels_fit_a_narrow_window(page, run_to_judge):
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_long_id_leaves_room_for_its_value_and_shows_its_end(page, link):
+    page.goto(link)
+    tiles(page)
+    page.evaluate("() => document.querySelector('.tile bdi').textContent = '-142305084218421321'")
+    name, text, value = (
+        page.locator(f".tile >> nth=0 >> {part}").bounding_box() for part in ("b", "bdi", ".caption > span")
+    )
+    assert name["x"] + name["width"] < value["x"]
+    assert text["width"] > name["width"]
+    assert text["x"] + text["width"] == pytest.approx(name["x"] + name["width"], abs=1)
+
+
 def test_two_pages_see_each_others_marks(page, link):
     page.goto(link)
     first = tiles(page)[0]
