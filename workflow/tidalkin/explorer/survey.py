@@ -66,8 +66,8 @@ class Survey:
     Examples
     --------
     >>> survey = Survey("results/demo")
-    >>> survey.name, survey.has_scores, len(survey.ids)
-    ('demo', True, 60)
+    >>> survey.name, survey.has_scores, survey.has_labels, len(survey.ids)
+    ('demo', True, True, 60)
     >>> row = survey.rows_of([42])
     >>> survey.vectors_of(row).shape, survey.nearest(150.42, 2.42)[0]
     ((1, 8), 41)
