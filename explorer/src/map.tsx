@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Galaxy } from "./api";
-import { get } from "./api";
+import { get, getBytes } from "./api";
 import { LookControls } from "./controls";
 import { Details } from "./details";
 import { Grid, lookFrom } from "./grid";
@@ -88,9 +88,7 @@ function Plane({ by, polygon, onSelect, onPoint }: PlaneProps) {
 
   useEffect(() => {
     let wanted = true;
-    const bytes = (path: string) =>
-      fetch(path).then((response) => (response.ok ? response.arrayBuffer() : Promise.reject(new Error("the map cannot be read"))));
-    Promise.all([bytes("api/map/points"), bytes(`api/map/colours?by=${encodeURIComponent(by)}`)])
+    Promise.all([getBytes("api/map/points"), getBytes(`api/map/colours?by=${encodeURIComponent(by)}`)])
       .then(([places, shades]) => {
         if (!wanted || !canvas.current) return;
         canvas.current.width = canvas.current.clientWidth * devicePixelRatio;

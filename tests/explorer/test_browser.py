@@ -302,6 +302,14 @@ def test_the_heading_changes_together_with_its_list(page, link):
     assert first not in tiles(page)
 
 
+def test_a_damaged_map_says_how_to_make_it_again(page, run_to_judge):
+    (run_to_judge / "map.parquet").write_bytes(b"no Parquet")
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.wait_for_selector(".banner >> text=snakemake --forcerun map")
+
+
 def draw_around_all(page):
     box = page.locator(".map").bounding_box()
     left, top, right, bottom = (
