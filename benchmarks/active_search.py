@@ -132,15 +132,16 @@ def _alike(session: Session, like: Rows, unlike: Rows) -> Rows:
 
 def greedily(session: Session) -> Rows:
     """Offer the first galaxies of the ranking."""
-    return session.left(session.ranking().rows)
+    return session.left(session.ranking().rows())
 
 
 def uncertainly(session: Session) -> Rows:
     """Offer the galaxies whose probability is nearest to one half."""
     ranking = session.ranking()
-    if ranking.probability is None:
-        return session.left(ranking.rows)
-    return session.left(ranking.rows[np.argsort(np.abs(ranking.probability - 0.5), kind="stable")])
+    probability = ranking.probability()
+    if probability is None:
+        return session.left(ranking.rows())
+    return session.left(ranking.rows()[np.argsort(np.abs(probability - 0.5), kind="stable")])
 
 
 def as_explorer(session: Session) -> Rows:

@@ -68,6 +68,8 @@ export interface Mark {
   milliseconds?: number;
 }
 
+const NO_ANSWER = "the server does not answer: see whether `tidalkin explore` still runs";
+
 async function answerOf<T>(response: Response): Promise<T> {
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   if (response.ok && isJson) return response.json();
@@ -75,14 +77,31 @@ async function answerOf<T>(response: Response): Promise<T> {
   throw new Error(content || `the server answered ${response.status}`);
 }
 
-async function request<T>(path: string, options?: RequestInit): Promise<T> {
-  let response: Response;
+async function responseTo(path: string, options?: RequestInit): Promise<Response> {
   try {
-    response = await fetch(path, options);
+    return await fetch(path, options);
   } catch {
-    throw new Error("the server does not answer: see whether `tidalkin explore` still runs");
+    throw new Error(NO_ANSWER);
   }
-  return answerOf(response);
+}
+
+async function request<T>(path: string, options?: RequestInit): Promise<T> {
+  return answerOf(await responseTo(path, options));
+}
+
+export async function getBytes(path: string): Promise<ArrayBuffer> {
+  const response = await responseTo(path);
+  return response.ok ? response.arrayBuffer() : answerOf(response);
+}
+
+/** Ask again for a picture that did not load, and return the sentence that says why. */
+export async function faultOf(path: string): Promise<string> {
+  try {
+    await getBytes(path);
+    return "a picture could not be shown: reload the page";
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 export const get = <T>(path: string, signal?: AbortSignal) => request<T>(path, { signal });

@@ -48,6 +48,7 @@ export function Starts({ params }: { params: URLSearchParams }) {
         <input
           class="find"
           name="find"
+          required
           placeholder="object_id or position"
           aria-label="object_id or position"
           value={text}
@@ -148,7 +149,7 @@ export function LookControls({ tab, params, withWeight = false }: Props & { with
           TOPCAT
         </button>
       </span>
-      <button onClick={() => go("judge", params)} title="Judge the galaxies of this list one by one">
+      <button onClick={() => go("judge", changed(params, { start: params.get("start") ?? "ranking" }))} title="Judge the galaxies of this list one by one">
         Judge this list
       </button>
     </div>

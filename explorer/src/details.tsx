@@ -7,27 +7,28 @@ interface DetailsProps {
   look: Look;
   listed?: Galaxy[]; // the list on the page, whose similarity or probability is shown
   blind?: boolean; // whether to hide what would sway a judgement
+  hint?: string; // what to do while no galaxy is shown
   children?: preact.ComponentChildren;
 }
 
 /** The large image of one galaxy, and all that is known of it. The panel keeps its size while it loads. */
-export function Details({ id, look, listed = [], blind = false, children }: DetailsProps) {
+export function Details({ id, look, listed = [], blind = false, hint, children }: DetailsProps) {
   const { progress } = useShared();
   const { value } = useFetched<Described[]>(id ? `api/galaxy?id=${id}` : null, progress?.version);
-  const galaxy = value?.[0];
+  const galaxy = id ? value?.[0] : undefined;
   return (
     <aside class="details">
-      <Large id={id} look={look} />
+      <Large id={id} look={look} hint={hint} />
       {children}
       {galaxy && <Facts galaxy={{ ...listed.find((one) => one.id === galaxy.id), ...galaxy }} blind={blind} />}
     </aside>
   );
 }
 
-export function Large({ id, look }: { id: string | null; look: Look }) {
+export function Large({ id, look, hint }: Pick<DetailsProps, "id" | "look" | "hint">) {
   const { meta } = useShared();
-  const picture = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null);
-  const map = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null);
+  const { picture, fault } = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null);
+  const { picture: map } = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null);
   const layers = [
     map && { backgroundImage: `url("${map}")`, backgroundSize: `${meta.sheet_columns * 100}% 100%`, backgroundPosition: "0 0" },
     picture && { backgroundImage: `url("${picture}")`, backgroundSize: "100% 100%" },
@@ -36,6 +37,8 @@ export function Large({ id, look }: { id: string | null; look: Look }) {
     <div class="large" data-id={id}>
       {layers[1] && <span style={layers[1]} />}
       {layers[1] && layers[0] && <span style={layers[0]} />}
+      {!id && hint && <p class="hint">{hint}</p>}
+      {fault && <p class="fault">{fault}</p>}
     </div>
   );
 }

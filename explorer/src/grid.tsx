@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import type { Galaxy } from "./api";
+import { faultOf, type Galaxy } from "./api";
 import { useKey, useShared } from "./hooks";
 
 const PER_SHEET = 48;
@@ -51,10 +51,13 @@ export function Grid({ galaxies, look, roles, onPick, onHover, judging = false }
 }
 
 function Sheet({ galaxies, look, roles, judging, onPick, onHover }: GridProps) {
-  const { meta } = useShared();
+  const { meta, fail } = useShared();
   const ids = galaxies.map((galaxy) => `id=${galaxy.id}`).join("&");
-  const picture = useLoaded(`api/sheet.jpg?v=${meta.digest}&${drawn(look)}&${ids}`);
-  const map = useLoaded(look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&${ids}` : null);
+  const { picture, fault } = useLoaded(`api/sheet.jpg?v=${meta.digest}&${drawn(look)}&${ids}`);
+  const { picture: map, fault: faultOfMap } = useLoaded(look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&${ids}` : null);
+  useEffect(() => {
+    if (fault || faultOfMap) fail(fault || faultOfMap);
+  }, [fault, faultOfMap]);
   const columns = meta.sheet_columns;
   const rows = Math.ceil(galaxies.length / columns);
   return (
@@ -97,7 +100,9 @@ function Tile({ galaxy, style, role, judging, onPick, onHover }: TileProps) {
       <span class="picture" style={style} />
       <Marks galaxy={galaxy} />
       <span class="caption">
-        <b>{galaxy.id}</b>
+        <b>
+          <bdi>{galaxy.id}</bdi>
+        </b>
         <span>{value === undefined ? "" : value.toFixed(2)}</span>
       </span>
     </button>
@@ -115,17 +120,23 @@ export function Marks({ galaxy }: { galaxy: Galaxy }) {
   return <span class={`mark ${kind}`}>{labels.join(", ")}</span>;
 }
 
+interface Loaded {
+  picture: string | null; // the address of the last picture that is whole
+  fault: string | null; // why there is none
+}
+
 // A picture is shown when it is whole, so that nothing flickers.
-export function useLoaded(url: string | null): string | null {
-  const [loaded, setLoaded] = useState<string | null>(null);
+export function useLoaded(url: string | null): Loaded {
+  const [loaded, setLoaded] = useState<Loaded>({ picture: null, fault: null });
   useEffect(() => {
     if (url === null) {
-      setLoaded(null);
+      setLoaded({ picture: null, fault: null });
       return;
     }
     const image = new Image();
     let wanted = true;
-    image.onload = () => wanted && setLoaded(url);
+    image.onload = () => wanted && setLoaded({ picture: url, fault: null });
+    image.onerror = () => void faultOf(url).then((fault) => wanted && setLoaded({ picture: null, fault }));
     image.src = url;
     return () => {
       wanted = false;

@@ -35,8 +35,8 @@ function App({ meta }: { meta: Meta }) {
         </nav>
         <span class="counts">
           {Object.entries(progress?.counts ?? {}).map(([label, n]) => (
-            <button key={label} title="Show these galaxies" onClick={() => go("search", judgedAs(place.params, label))}>
-              {label} <b>{n}</b>
+            <button key={label} title={`Show the galaxies judged as ${label}`} onClick={() => go("search", judgedAs(place.params, label))}>
+              <span>{label}</span> <b>{n}</b>
             </button>
           ))}
         </span>

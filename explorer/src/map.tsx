@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Galaxy } from "./api";
-import { get } from "./api";
+import { get, getBytes } from "./api";
 import { LookControls } from "./controls";
 import { Details } from "./details";
 import { Grid, lookFrom } from "./grid";
@@ -41,7 +41,7 @@ export function MapView({ params }: Place) {
         <span class="hint">drag: select; click: show a galaxy; wheel: zoom; shift-drag: move</span>
       </div>
       <div class="columns-of-view">
-        <Details id={shown ?? value?.galaxies[0]?.id ?? null} look={look} />
+        <Details id={shown ?? value?.galaxies[0]?.id ?? null} look={look} hint="Click a point to see its galaxy." />
         <section class="list">
           <Plane by={by} polygon={polygon} onSelect={select} onPoint={(place) => void point(place)} />
           {path && <LookControls tab="map" params={params} />}
@@ -88,9 +88,7 @@ function Plane({ by, polygon, onSelect, onPoint }: PlaneProps) {
 
   useEffect(() => {
     let wanted = true;
-    const bytes = (path: string) =>
-      fetch(path).then((response) => (response.ok ? response.arrayBuffer() : Promise.reject(new Error("the map cannot be read"))));
-    Promise.all([bytes("api/map/points"), bytes(`api/map/colours?by=${encodeURIComponent(by)}`)])
+    Promise.all([getBytes("api/map/points"), getBytes(`api/map/colours?by=${encodeURIComponent(by)}`)])
       .then(([places, shades]) => {
         if (!wanted || !canvas.current) return;
         canvas.current.width = canvas.current.clientWidth * devicePixelRatio;

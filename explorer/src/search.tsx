@@ -24,7 +24,7 @@ export function Search({ params }: Place) {
   const unlike = params.getAll("unlike");
   const [hovered, setHovered] = useState<string | null>(null);
   const [main] = like;
-  useEffect(() => setHovered(null), [params.toString()]);
+  useEffect(() => setHovered(null), [path]);
   useKey((key) => {
     if (key === "m" && meta.has_maps) go("search", changed(params, { map: params.has("map") ? null : "1" }), true);
   });
@@ -64,12 +64,13 @@ function headingOf(
   keys: Map<string, string>,
 ): preact.ComponentChildren {
   if (error) return <span class="fault">{error.message}</span>;
+  const label = params.get("label");
   if (!listed) return " ";
+  if (params.get("start") === "labels" && !listed.total) return `no galaxy is judged${label ? ` as ${label}` : " yet"}`;
   const total = listed.total.toLocaleString("en");
   const n = listed.galaxies.length;
   const letters = [...keys.keys()].filter((key) => /[a-z]/.test(key));
   const hint = `click: look-alikes; shift-click: also like this; alt-click: unlike this; ${letters.join(", ")}: judge it`;
-  const label = params.get("label");
   const distance = params.get("distance");
   const names: Record<string, string> = {
     similar: `the ${n} most similar of ${total} galaxies`,
@@ -83,9 +84,13 @@ function headingOf(
   return (
     <>
       {names[params.get("start") ?? "ranking"]}
-      {distance && `; the example is ${distance} arcsec from the position`} <em>{hint}</em>
+      {distance && `; the example is ${angleOf(Number(distance))} from the position`} <em>{hint}</em>
     </>
   );
+}
+
+function angleOf(arcsec: number): string {
+  return arcsec < 3600 ? `${arcsec.toFixed(2)} arcsec` : `${(arcsec / 3600).toFixed(1)} degrees`;
 }
 
 /** The examples and counter-examples of the search; a click takes one out. */

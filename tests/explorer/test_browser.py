@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from servers.explorer import explorer_process, one_file
+from servers.explorer import explorer_process, lose_images, one_file
 from tidalkin.explorer.labels import LabelBook, new_mark
 from tidalkin.explorer.projection import write_map
 
@@ -94,6 +94,33 @@ def test_a_position_is_found_with_its_distance(page, link):
     page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('1.00 arcsec')")
 
 
+def test_a_position_outside_the_survey_comes_with_a_distance_in_degrees(page, link):
+    page.goto(link)
+    find(page, "170 0")
+    page.wait_for_function(
+        "() => document.querySelector('.heading')?.textContent?.includes('19.1 degrees from the position')"
+    )
+
+
+def test_the_galaxy_under_the_pointer_stays_while_its_drawing_changes(page, link):
+    page.goto(link)
+    galaxy = tiles(page)[5]
+    page.hover(f".tile[data-id='{galaxy}']")
+    page.wait_for_selector(f".large[data-id='{galaxy}']")
+    page.keyboard.press("m")
+    page.wait_for_selector("button.on:text-is('Debris map')")
+    page.wait_for_timeout(100)
+    assert page.get_attribute(".large", "data-id") == galaxy
+
+
+def test_the_first_list_is_judged_in_its_order(page, link):
+    page.goto(link)
+    listed = tiles(page)
+    page.click("text=Judge this list")
+    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 48')")
+    assert tiles(page) == listed
+
+
 def test_what_cannot_be_found_is_said_in_a_sentence(page, link):
     page.goto(link)
     page.fill("input[name=find]", "77")
@@ -141,6 +168,42 @@ def test_undo_takes_the_last_mark_back(page, link, run_to_judge):
     assert book.current() == {}
 
 
+def test_after_the_last_galaxy_no_galaxy_is_shown(page, link):
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=1")
+    page.wait_for_selector(".facts")
+    page.keyboard.press("n")
+    page.wait_for_selector("text=All 1 are judged")
+    page.wait_for_selector(".facts", state="detached")
+
+
+def test_many_and_long_labels_fit_a_narrow_window(page, run_to_judge):
+    book = LabelBook(run_to_judge / "labels")
+    labels = ["tail", "a rather long label that another program wrote", "not", "shell", "unsure", "stream", "tidal"]
+    for number, label in enumerate(labels):
+        book.append(new_mark(1000 + number, label, "bob"))
+    book.append(new_mark(1000, "not", "a colleague with a rather long name"))
+    page.set_viewport_size({"width": 800, "height": 700})
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        tiles(page)
+        shown = page.eval_on_selector_all(".counts button span", "labels => labels.map(label => label.textContent)")
+        assert shown == ["tidal", "not", "unsure", "stream", "shell", labels[1], "disagreement"]
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_long_id_leaves_room_for_its_value_and_shows_its_end(page, link):
+    page.goto(link)
+    tiles(page)
+    page.evaluate("() => document.querySelector('.tile bdi').textContent = '-142305084218421321'")
+    name, text, value = (
+        page.locator(f".tile >> nth=0 >> {part}").bounding_box() for part in ("b", "bdi", ".caption > span")
+    )
+    assert name["x"] + name["width"] < value["x"]
+    assert text["width"] > name["width"]
+    assert text["x"] + text["width"] == pytest.approx(name["x"] + name["width"], abs=1)
+
+
 def test_two_pages_see_each_others_marks(page, link):
     page.goto(link)
     first = tiles(page)[0]
@@ -155,6 +218,9 @@ def test_two_pages_see_each_others_marks(page, link):
 
 def test_a_count_in_the_header_lists_its_galaxies(page, link):
     page.goto(link)
+    page.click("text=Judged")
+    page.wait_for_selector("text=no galaxy is judged yet")
+    page.click("text=Most debris")
     first, second, *_ = tiles(page)
     for identity, key in ((first, "h"), (second, "n")):
         page.hover(f".tile[data-id='{identity}']")
@@ -193,6 +259,24 @@ def test_html_in_a_catalog_is_shown_as_text(page, link):
     assert page.title() == "small · tidalkin"
 
 
+def test_galaxies_whose_images_are_lost_say_so_and_hide_no_others(page, run_to_judge):
+    lose_images(run_to_judge)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        tiles(page)
+        page.wait_for_function("() => document.querySelector('.tile .picture').style.backgroundImage !== 'none'")
+        page.hover(".tile[data-id='1040']")
+        page.wait_for_selector(".large[data-id='1040'] >> text=is lost or damaged")
+        page.hover(".tile[data-id='1007']")
+        page.wait_for_selector(".large[data-id='1007'] .fault", state="detached")
+
+
+def test_pictures_that_cannot_be_drawn_are_said_in_a_sentence(page, link):
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#search?bands=w")
+    page.wait_for_selector(".banner >> text=band 'w' is not among the run's bands")
+
+
 def test_nothing_moves_while_pictures_load(page, link):
     page.goto(link)
     ids = tiles(page)
@@ -216,6 +300,14 @@ def test_the_heading_changes_together_with_its_list(page, link):
     held[0].continue_()
     page.wait_for_function("() => document.querySelector('.heading')?.textContent?.includes('most similar')")
     assert first not in tiles(page)
+
+
+def test_a_damaged_map_says_how_to_make_it_again(page, run_to_judge):
+    (run_to_judge / "map.parquet").write_bytes(b"no Parquet")
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.wait_for_selector(".banner >> text=snakemake --forcerun map")
 
 
 def draw_around_all(page):
@@ -263,6 +355,7 @@ def test_a_line_on_the_map_selects_galaxies_with_and_without_webgl(browser, run_
         page.wait_for_function(
             "() => !document.querySelector('.map img') || document.querySelector('.map img').complete"
         )
+        page.wait_for_selector("text=Click a point to see its galaxy")
         draw_around_all(page)
         page.wait_for_function("() => location.hash.includes('polygon=')")
         assert len(tiles(page)) > 40

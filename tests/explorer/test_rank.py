@@ -36,18 +36,18 @@ def judged(positives=(), negatives=(), disputed=()):
 
 def test_without_marks_the_ranking_is_that_of_the_debris_score(survey):
     ranking = Ranker(survey).rank([])
-    last = survey.vectors_of(ranking.rows)[:, -1]
+    last = survey.vectors_of(ranking.rows())[:, -1]
     assert (np.diff(last / np.sqrt(1 - last**2)) <= 1e-5).all()
-    assert ranking.probability is None
+    assert ranking.probability() is None
 
 
 def test_five_marks_of_each_kind_give_probabilities(survey):
     positives, negatives = range(1000, 1005), range(1005, 1010)
     ranking = Ranker(survey).rank(judged(positives, negatives))
-    probability = dict(zip(survey.ids[ranking.rows].tolist(), ranking.probability, strict=True))
+    probability = dict(zip(survey.ids[ranking.rows()].tolist(), ranking.probability(), strict=True))
     mean = [np.mean([probability[one] for one in kind]) for kind in (positives, negatives)]
     assert mean[0] > mean[1]
-    assert (np.diff(ranking.probability) <= 0).all()
+    assert (np.diff(ranking.probability()) <= 0).all()
 
 
 def test_what_people_dispute_teaches_nothing(survey):
@@ -64,7 +64,7 @@ def test_offers_are_likely_uncertain_and_random_and_never_judged_before(survey):
     rows = [offer.row for offer in chosen]
     assert len(set(rows)) == 20
     assert not set(rows) & set(before.tolist())
-    assert all(ranking.rows[offer.rank - 1] == offer.row for offer in chosen)
+    assert all(ranking.rows()[offer.rank - 1] == offer.row for offer in chosen)
     assert chosen == offers(ranking, before, survey, 20, seed=1)
 
 
@@ -86,16 +86,23 @@ def test_likely_offers_are_not_near_duplicates(survey):
 
 def test_few_galaxies_give_few_offers(survey):
     ranking = Ranker(survey).rank([])
-    all_but_two = ranking.rows[2:]
+    all_but_two = ranking.rows()[2:]
     assert len(offers(ranking, all_but_two, survey, 20, 1)) == 2
-    assert offers(ranking, ranking.rows, survey, 20, 1) == []
+    assert offers(ranking, ranking.rows(), survey, 20, 1) == []
+
+
+def test_a_judged_galaxy_without_a_vector_takes_no_other_out_of_the_offers(survey):
+    ranking = Ranker(survey).rank([])
+    without_vector = survey.rows_of([1059])
+    assert survey.vector_rows[without_vector] == -1
+    assert {offer.row for offer in offers(ranking, without_vector, survey, 100, 1)} == set(ranking.rows().tolist())
 
 
 def test_all_that_is_left_is_offered_once(survey):
     ranking = Ranker(survey).rank(judged(range(1000, 1005), range(1005, 1010)))
-    left = ranking.rows[:3]
-    assert {offer.row for offer in offers(ranking, ranking.rows[3:], survey, 20, 1)} == set(left.tolist())
-    assert offers(ranking, ranking.rows, survey, 20, 1) == []
+    left = ranking.rows()[:3]
+    assert {offer.row for offer in offers(ranking, ranking.rows()[3:], survey, 20, 1)} == set(left.tolist())
+    assert offers(ranking, ranking.rows(), survey, 20, 1) == []
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 from PIL import Image
 
-from servers.explorer import explorer_process, one_file, served
+from servers.explorer import explorer_process, lose_images, one_file, served
 from surveys.small_run import SIZE, find
 from tidalkin.catalog.read import read_catalog
 from tidalkin.errors import TidalkinError
@@ -78,6 +78,10 @@ def test_a_galaxy_is_found_by_id_and_by_position(client, text, expected):
     assert int(get(client, "locate", text=text).json()["id"]) == expected
 
 
+def test_the_galaxy_nearest_to_a_far_position_may_have_another_declination(client):
+    assert int(get(client, "locate", text="170 0").json()["id"]) == 1059
+
+
 def test_a_position_comes_with_the_distance(client):
     assert get(client, "locate", text="150 -2.001").json()["distance_arcsec"] == pytest.approx(3.6)
 
@@ -108,6 +112,21 @@ def test_a_sheet_holds_one_picture_per_galaxy_and_is_kept_by_the_browser(client)
     assert Image.open(io.BytesIO(answer.content)).size == (8 * SIZE, 2 * SIZE)
     again = client.get(answer.request.url, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_lost_image_is_a_cross_on_the_sheet_and_hides_no_other(client, run_to_judge):
+    lose_images(run_to_judge)
+    with served(run_to_judge) as damaged:
+        answer = get(damaged, "sheet.jpg", id=[1007, 1040])
+        assert answer.headers["cache-control"] == "no-store"
+        assert "is lost or damaged" in damaged.get("/api/image.png", params={"id": 1040}).json()["error"]
+    drawn, whole = (
+        np.asarray(Image.open(io.BytesIO(content)))
+        for content in (answer.content, get(client, "sheet.jpg", id=[1007, 1040]).content)
+    )
+    np.testing.assert_array_equal(drawn[:, :SIZE], whole[:, :SIZE])
+    lost = drawn[:, SIZE : 2 * SIZE]
+    assert lost[5, 5].max() > 40 > lost[1, 8].max()
 
 
 def test_stretch_and_bands_change_a_picture(client):

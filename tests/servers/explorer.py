@@ -22,7 +22,9 @@ from tidalkin.catalog.read import write_catalog
 from tidalkin.config import Settings
 from tidalkin.explorer.guard import Guard
 from tidalkin.explorer.server import Explorer, create_app
+from tidalkin.explorer.single_images import CHECKSUM_BYTES
 from tidalkin.explorer.survey import Survey
+from tidalkin.images.store import ImageStore
 from tidalkin.search.files import RunFiles
 
 TOKEN = "the token of the tests"
@@ -108,6 +110,15 @@ def explorer_process(run, *options):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def lose_images(run):
+    """Overwrite the images of galaxies 1032 to 1059, a chunk of the store, with zeros."""
+    file = ImageStore.open(RunFiles.of(run).images).files_of(0)[0]
+    content = bytearray(file.read_bytes())
+    (_, _), (offset, length) = np.frombuffer(content[-CHECKSUM_BYTES - 32 : -CHECKSUM_BYTES], "<u8").reshape(2, 2)
+    content[int(offset) : int(offset + length)] = bytes(int(length))
+    file.write_bytes(content)
 
 
 def one_file(run, folder, object_id):

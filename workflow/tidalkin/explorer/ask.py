@@ -108,8 +108,7 @@ def answer(
     part = slice(ask.offset, ask.offset + ask.k)
     if ask.start == "rank":
         ranking = ranker.rank(judged)
-        probability = None if ranking.probability is None else ranking.probability[part]
-        return Found(ranking.rows[part], len(ranking.rows), probability=probability)
+        return Found(ranking.rows(part), len(ranking), probability=ranking.probability(part))
     rows = chart.inside(ask.polygon) if ask.start == "lasso" else _all_rows(ask, survey, judged)
     return Found(rows[part], len(rows))
 

@@ -14,6 +14,7 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 
 from tidalkin.errors import TidalkinError
+from tidalkin.explorer.order import highest_first
 from tidalkin.explorer.survey import Survey
 from tidalkin.index.vectors import Rows
 from tidalkin.search.objects import open_parquet
@@ -26,6 +27,7 @@ DIMMEST = 0.25
 EDGE_PERCENTILES = (1, 99)
 
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 class Chart:
@@ -47,12 +49,12 @@ class Chart:
         return self._file.exists()
 
     @cached_property
-    def _placed(self) -> tuple[Rows, npt.NDArray[np.float32]]:
-        """The catalog rows on the map, and their places (row, 2)."""
+    def _placed(self) -> tuple[Rows, Floats, Floats]:
+        """The catalog rows on the map, and their x and y."""
         with open_parquet(self._file, "map") as file:
             table = file.read()
         rows = self._survey.rows_of(np.asarray(table["object_id"], np.int64))
-        return rows, np.column_stack([np.asarray(table["x"]), np.asarray(table["y"])]).astype(np.float32)
+        return rows, np.asarray(table["x"], np.float32), np.asarray(table["y"], np.float32)
 
     @cached_property
     def _drawn(self) -> Rows:
@@ -64,14 +66,15 @@ class Chart:
 
     def points(self) -> bytes:
         """Return x and y of the drawn points, as pairs of little-endian 16-bit integers."""
-        places = self._placed[1][self._drawn]
+        _, x, y = self._placed
+        places = np.column_stack([x[self._drawn], y[self._drawn]])
         return (places * 65535).round().astype("<u2").tobytes()
 
     @property
     def colour_names(self) -> list[str]:
         """The names of what points can be coloured by."""
         scores = ["debris score"] if self._survey.has_scores else []
-        labels = ["label"] if any(self._survey.labels) else []
+        labels = ["label"] if self._survey.has_labels else []
         return [*scores, *labels, *self._survey.columns]
 
     def colours(self, name: str) -> bytes:
@@ -82,10 +85,9 @@ class Chart:
         TidalkinError
             If there is no such column.
         """
-        return self._shades(name)[self._drawn].tobytes()
+        return self._shades(name, self._placed[0][self._drawn]).tobytes()
 
-    def _shades(self, name: str) -> Bytes:
-        rows = self._placed[0]
+    def _shades(self, name: str, rows: Rows) -> Bytes:
         if name == "label":
             labels = sorted({label for label in self._survey.labels if label})
             shade = {label: 1 + 254 * place // max(len(labels) - 1, 1) for place, label in enumerate(labels)}
@@ -100,9 +102,10 @@ class Chart:
 
     def density(self, name: str) -> bytes:
         """Draw the density of galaxies, coloured by a column's mean, as PNG."""
-        places, shades = self._placed[1], self._shades(name).astype(np.float64)
+        rows, x, y = self._placed
+        shades = self._shades(name, rows).astype(np.float64)
         height, width = DENSITY_SIZE
-        cell = (places[:, 1] * (height - 1)).astype(int) * width + (places[:, 0] * (width - 1)).astype(int)
+        cell = (y * (height - 1)).astype(int) * width + (x * (width - 1)).astype(int)
         count = np.bincount(cell, minlength=height * width)
         mean = np.bincount(cell, shades, height * width) / np.maximum(count, 1)
         bright = np.where(count > 0, DIMMEST + (1 - DIMMEST) * np.log1p(count) / np.log1p(max(count.max(), 2)), 0)
@@ -128,14 +131,14 @@ class Chart:
         if len(polygon) < 6 or len(polygon) % 2:
             raise TidalkinError("the selection has fewer than three corners: draw around some galaxies")
         corners = np.reshape(polygon, (-1, 2))
-        rows, places = self._placed
-        near = ((places >= corners.min(axis=0)) & (places <= corners.max(axis=0))).all(axis=1)
-        near_places = np.flatnonzero(near)
-        chosen = rows[near_places[Outline(corners).contains_points(places[near_places])]]
-        order = np.argsort(-np.nan_to_num(self._survey.score[chosen], nan=-np.inf), kind="stable")
-        return chosen[order]
+        rows, x, y = self._placed
+        (left, low), (right, high) = corners.min(axis=0), corners.max(axis=0)
+        near = np.flatnonzero((x >= left) & (x <= right) & (y >= low) & (y <= high))
+        is_inside = Outline(corners).contains_points(np.column_stack([x[near], y[near]]))
+        chosen = rows[near[is_inside]]
+        return chosen[highest_first(self._survey.score[chosen])]
 
     def nearest(self, x: float, y: float) -> int:
         """Return the catalog row nearest to a place of the map."""
-        rows, places = self._placed
-        return int(rows[np.argmin(((places - (x, y)) ** 2).sum(axis=1))])
+        rows, every_x, every_y = self._placed
+        return int(rows[np.argmin((every_x - np.float32(x)) ** 2 + (every_y - np.float32(y)) ** 2)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,13 +23,29 @@ from tidalkin.index.vectors import Rows
 from tidalkin.search.debris import maps_of
 from tidalkin.search.outside import OutsideGalaxy
 
+logger = logging.getLogger(__name__)
+
 SHEET_COLUMNS = 8
 IMAGES_KEPT = 2048
+SHARDS_KEPT = 128
+"""Shards whose noise is kept."""
 JPEG_QUALITY = 92
 THREADS = 2
 LINE_ALPHA, FILL_ALPHA = 235, 30
 MAP_ZOOM = 2
 """Pixels of the overlay for each pixel of the image."""
+CROSS_BRIGHTNESS = 70
+"""Of the cross in place of an image that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture for the page."""
+
+    content: bytes
+    """A JPEG or PNG."""
+    is_whole: bool = True
+    """Whether all images could be read; a cross is drawn in place of the others."""
 
 
 class Pictures:
@@ -42,7 +60,7 @@ class Pictures:
     def __init__(self, survey: Survey) -> None:
         self._survey = survey
         self._images = SingleImages(survey.store)
-        self._sky_sigma = np.asarray(survey.store.sky_sigma)
+        self._sky_sigma = lru_cache(SHARDS_KEPT)(self._read_sky_sigma)
         self._read = lru_cache(IMAGES_KEPT)(self._read_image)
         self._pool = ThreadPoolExecutor(THREADS)
         self.size = survey.store.size
@@ -62,7 +80,12 @@ class Pictures:
         return [shard for shard in shards if shard.with_suffix(".debris_map.npy").exists()]
 
     def _read_image(self, row: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        return self._images.read(row), self._sky_sigma[row]
+        shard, place = divmod(row, self._survey.store.shard_size)
+        return self._images.read(row), self._sky_sigma(shard)[place]
+
+    def _read_sky_sigma(self, shard: int) -> npt.NDArray[np.float32]:
+        store = self._survey.store
+        return np.asarray(store.sky_sigma[store.rows_of(shard)])
 
     def picture(self, row: int, bands: Sequence[str], stretch: float) -> npt.NDArray[np.uint8]:
         """Draw one galaxy, (y, x, 3), north up.
@@ -88,23 +111,45 @@ class Pictures:
         self, flux: npt.NDArray[np.float32], sigma: npt.NDArray[np.float32], bands: Sequence[str], stretch: float
     ) -> npt.NDArray[np.uint8]:
         """Draw an image (band, y, x) as `picture` does."""
+        self._check_bands(bands)
+        known = self._survey.store.bands
+        chosen = [known.index(band) for band in bands or known]
+        picture = rgb(flux[chosen], sigma[chosen], bands or known, softening_sigma=SOFTENING_SIGMA / stretch)
+        return np.ascontiguousarray((255 * picture[::-1]).round().astype(np.uint8))
+
+    def _check_bands(self, bands: Sequence[str]) -> None:
         known = self._survey.store.bands
         unknown = [band for band in bands if band not in known]
         if unknown:
             raise TidalkinError(
                 f"band {unknown[0]!r} is not among the run's bands {', '.join(known)}: name one of them"
             )
-        chosen = [known.index(band) for band in bands or known]
-        picture = rgb(flux[chosen], sigma[chosen], bands or known, softening_sigma=SOFTENING_SIGMA / stretch)
-        return np.ascontiguousarray((255 * picture[::-1]).round().astype(np.uint8))
 
-    def sheet(self, rows: Rows, bands: Sequence[str], stretch: float) -> bytes:
+    def sheet(self, rows: Rows, bands: Sequence[str], stretch: float) -> Picture:
         """Draw galaxies side by side on one sheet, as JPEG.
 
-        The sheet has `SHEET_COLUMNS` columns; the first galaxy is at the top left.
+        The sheet has `SHEET_COLUMNS` columns; the first galaxy is at the top left. A lost or damaged image does not
+        hide the others.
+
+        Raises
+        ------
+        TidalkinError
+            If a band is not in the store.
         """
-        drawn = list(self._pool.map(lambda row: self.picture(row, bands, stretch), rows.tolist()))
-        return _encode(_on_sheet(drawn, self.size, 3), "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        self._check_bands(bands)
+        drawn = list(self._pool.map(lambda row: self._thumbnail(row, bands, stretch), rows.tolist()))
+        faults = [fault for _, fault in drawn if fault]
+        if faults:
+            logger.warning("%d of %d images cannot be read. The first: %s", len(faults), len(rows), faults[0])
+        sheet = _on_sheet([picture for picture, _ in drawn], self.size, 3)
+        return Picture(_encode(sheet, "JPEG", quality=JPEG_QUALITY, subsampling=0), is_whole=not faults)
+
+    def _thumbnail(self, row: int, bands: Sequence[str], stretch: float) -> tuple[npt.NDArray[np.uint8], str]:
+        """Draw one galaxy, or a cross and the reason if its image cannot be read."""
+        try:
+            return self.picture(row, bands, stretch), ""
+        except TidalkinError as error:
+            return _cross(self.size), str(error)
 
     def map_sheet(self, rows: Rows) -> bytes:
         """Draw the debris maps of galaxies on one transparent sheet, as PNG.
@@ -140,6 +185,12 @@ def _on_sheet(pictures: Sequence[npt.NDArray[np.uint8]], side: int, channels: in
         y, x = divmod(number, SHEET_COLUMNS)
         sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = picture
     return sheet
+
+
+def _cross(side: int) -> npt.NDArray[np.uint8]:
+    """Draw a cross in place of an image, (y, x, 3)."""
+    line = np.eye(side, dtype=bool)
+    return np.repeat(np.where(line | line[::-1], CROSS_BRIGHTNESS, 0).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _contours(debris_map: npt.NDArray[np.float32] | None, side: int) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from tidalkin.explorer.labels import Verdict
+from tidalkin.explorer.order import highest_first
 from tidalkin.explorer.survey import Survey
 from tidalkin.index.vectors import Rows, Vectors
 from tidalkin.search.direction import has_debris_score
@@ -22,6 +23,7 @@ UNCERTAIN_SHARE = 0.05
 found among the first 200 (``benchmarks/active_search.py``), and the ranking was no better."""
 RANDOM_SHARE = 0.1
 """Share of the offers that are drawn at random. Only these tell the prevalence without bias."""
+ALL = slice(None)
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two offers are too alike to judge both. At 0.9, one galaxy in seven of a survey without
 duplicates has such a neighbour, and offers that left them out began worse than the debris score
@@ -30,14 +32,33 @@ duplicates has such a neighbour, and offers that left them out began worse than 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of all galaxies that have a vector."""
+    """Scores of all galaxies that have a vector.
 
-    rows: Rows
-    """Catalog rows, best first."""
+    A survey is large and a page is short, so that only the part that is asked for is put in order.
+    """
+
+    catalog_rows: Rows
+    """Row of the catalog of each row of the index."""
     scores: npt.NDArray[np.float32]
-    """Their scores, in this order."""
-    probability: npt.NDArray[np.float32] | None
-    """Their probabilities of being positive; None with fewer than five marks of each kind."""
+    """The score of each row of the index."""
+    order: Rows
+    """The rows of the index, best first."""
+    has_probability: bool
+    """Whether the scores are log-odds of being positive, as they are from five marks of each kind on."""
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def rows(self, part: slice | Rows = ALL) -> Rows:
+        """Return catalog rows, best first."""
+        return self.catalog_rows[self.order[part]]
+
+    def probability(self, part: slice | Rows = ALL) -> npt.NDArray[np.float32] | None:
+        """Return probabilities of being positive, in this order; None while there are none."""
+        if not self.has_probability:
+            return None
+        probability: npt.NDArray[np.float32] = expit(self.scores[self.order[part]])
+        return probability
 
 
 @dataclass(frozen=True)
@@ -92,10 +113,8 @@ class Ranker:
         positive, negative = (survey.vectors_of(rows[has_vector & kind]) for kind in (is_positive, ~is_positive))
         probe = fit_probe(positive, negative, has_debris_score=self._has_debris_score)
         score = scores(probe, survey.index)
-        order = np.argsort(-score, kind="stable")
-        score = score[order]
         is_logistic = min(len(positive), len(negative)) >= LEAST_OF_EACH
-        return Ranking(survey.catalog_rows[order], score, expit(score) if is_logistic else None)
+        return Ranking(survey.catalog_rows, score, highest_first(score), is_logistic)
 
 
 def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) -> list[Offer]:
@@ -126,23 +145,26 @@ def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) ->
     --------
     >>> survey = Survey("results/demo")
     >>> ranking = Ranker(survey).rank([])  # nothing is judged yet: by debris score
-    >>> chosen = offers(ranking, judged=ranking.rows[:2], survey=survey, k=3, seed=1)
+    >>> chosen = offers(ranking, judged=ranking.rows()[:2], survey=survey, k=3, seed=1)
     >>> sorted(offer.rank for offer in chosen), chosen[0].strategy
     ([3, 4, 5], 'likely')
     """
     random = np.random.default_rng(seed)
-    places = np.flatnonzero(~np.isin(ranking.rows, judged))
+    vector_rows = survey.vector_rows[judged]
+    is_open = np.ones(len(ranking), bool)
+    is_open[vector_rows[vector_rows >= 0]] = False
+    is_left = is_open[ranking.order]
+    n_left = int(is_left.sum())
     n_random = n_uncertain = 0
-    if ranking.probability is not None:
-        n_random = min(len(places), max(1, round(RANDOM_SHARE * k)))
+    if ranking.has_probability:
+        n_random = min(n_left, max(1, round(RANDOM_SHARE * k)))
         n_uncertain = max(1, round(UNCERTAIN_SHARE * k))
     # The random ones are drawn first, from all, so that their share of positives is that of the survey.
-    drawn = random.choice(places, n_random, replace=False)
-    places = places[~np.isin(places, drawn)]  # np.setdiff1d takes a second for a million galaxies
-    likely = _distinct(places, ranking, survey, k - n_random - n_uncertain)
-    left = places[~np.isin(places, likely)]
-    # Scores are log-odds, so that the most uncertain ones are nearest to 0.
-    uncertain = left[np.argsort(np.abs(ranking.scores[left]), kind="stable")[:n_uncertain]]
+    drawn = random.choice(np.flatnonzero(is_left), n_random, replace=False)
+    is_left[drawn] = False
+    likely = _distinct(np.flatnonzero(is_left), ranking, survey, k - n_random - n_uncertain)
+    is_left[likely] = False
+    uncertain = _uncertain(np.flatnonzero(is_left), ranking, n_uncertain)
     chosen = [
         *((int(place), "likely") for place in likely),
         *((int(place), "uncertain") for place in uncertain),
@@ -159,13 +181,28 @@ def _distinct(places: Rows, ranking: Ranking, survey: Survey, count: int) -> Row
     for place in places:
         if len(chosen) >= count:
             break
-        vector = survey.vectors_of(ranking.rows[[place]])[0]
+        vector = survey.vectors_of(ranking.rows(place[None]))[0]
         if not vectors or float(np.max(np.array(vectors) @ vector)) < NEAR_DUPLICATE:
             chosen.append(int(place))
             vectors.append(vector)
     return np.array(chosen, np.int64)
 
 
+def _uncertain(places: Rows, ranking: Ranking, count: int) -> Rows:
+    """Return the places whose probability is nearest to one half.
+
+    Scores are log-odds and descend, so that these places are on both sides of 0.
+    """
+    zero = int(np.searchsorted(places, (ranking.scores > 0).sum()))
+    around = places[max(zero - count, 0) : zero + count]
+    scores_around = ranking.scores[ranking.order[around]]
+    nearest: Rows = around[np.argsort(np.abs(scores_around), kind="stable")[:count]]
+    return nearest
+
+
 def _offer(place: int, strategy: str, ranking: Ranking) -> Offer:
-    probability = None if ranking.probability is None else float(ranking.probability[place])
-    return Offer(int(ranking.rows[place]), strategy, place + 1, probability)
+    part = slice(place, place + 1)
+    probability = ranking.probability(part)
+    return Offer(
+        int(ranking.rows(part)[0]), strategy, place + 1, None if probability is None else float(probability[0])
+    )

@@ -12,7 +12,8 @@ import json
 import logging
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -34,7 +35,7 @@ from tidalkin.explorer.chart import Chart
 from tidalkin.explorer.exchange import label_table
 from tidalkin.explorer.export import MEDIA_TYPES, encode, links, table_of
 from tidalkin.explorer.labels import LabelBook, Mark, Verdict, new_mark, verdicts
-from tidalkin.explorer.pictures import SHEET_COLUMNS, Pictures
+from tidalkin.explorer.pictures import SHEET_COLUMNS, Picture, Pictures
 from tidalkin.explorer.positions import locate
 from tidalkin.explorer.rank import Offer, Ranker, offers
 from tidalkin.explorer.samp import send_position, send_table
@@ -346,13 +347,13 @@ def _add_pictures(app: FastAPI, explorer: Explorer) -> None:
     def maps(request: Request, id: Thumbnails) -> Response:
         """Draw debris maps on one sheet, to lie above the thumbnails."""
         rows = survey.rows_of(id)
-        return _picture(request, explorer, "image/png", lambda: pictures.map_sheet(rows))
+        return _picture(request, explorer, "image/png", lambda: Picture(pictures.map_sheet(rows)))
 
     @app.get("/api/image.png")
     def image(request: Request, id: ObjectId, look: Annotated[Look, Query()]) -> Response:
         """Draw one galaxy."""
         row = int(survey.rows_of([id])[0])
-        return _picture(request, explorer, "image/png", lambda: pictures.large(row, look.bands, look.stretch))
+        return _picture(request, explorer, "image/png", lambda: Picture(pictures.large(row, look.bands, look.stretch)))
 
     @app.get("/api/upload.png")
     def uploaded(upload: str, look: Annotated[Look, Query()]) -> Response:
@@ -363,8 +364,8 @@ def _add_pictures(app: FastAPI, explorer: Explorer) -> None:
         return Response(content, media_type="image/png", headers={"Cache-Control": FOREVER})
 
 
-def _picture(request: Request, explorer: Explorer, media_type: str, draw: Any) -> Response:
-    """Answer with a picture that the browser may keep.
+def _picture(request: Request, explorer: Explorer, media_type: str, draw: Callable[[], Picture]) -> Response:
+    """Answer with a picture that the browser may keep, unless it lacks an image.
 
     Its address holds all that it depends on.
     """
@@ -372,7 +373,10 @@ def _picture(request: Request, explorer: Explorer, media_type: str, draw: Any) -
     headers = {"ETag": f'"{tag}"', "Cache-Control": FOREVER}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return Response(draw(), media_type=media_type, headers=headers)
+    picture = draw()
+    if not picture.is_whole:
+        headers = {"Cache-Control": "no-store"}
+    return Response(picture.content, media_type=media_type, headers=headers)
 
 
 def _add_map(app: FastAPI, explorer: Explorer) -> None:
@@ -428,10 +432,9 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
     def progress() -> dict[str, Any]:
         """Count the marks, and estimate how many positives are left."""
         judged = explorer.verdicts()
-        counts: dict[str, int] = {}
-        for verdict in judged:
-            name = "disagreement" if verdict.disagreement else verdict.label
-            counts[name] = counts.get(name, 0) + 1
+        names = Counter("disagreement" if verdict.disagreement else verdict.label for verdict in judged)
+        known = [label for label in explorer.labels.labels if label in names]
+        counts = {name: names[name] for name in [*known, *sorted(set(names) - set(known))]}
         return {"version": book.version, "counts": counts, **audit(judged, len(explorer.survey.ids)).content()}
 
     @app.get("/api/events")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs.blosc import decompress
 
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 from tidalkin.images.store import ImageStore
 
 Floats = npt.NDArray[np.float32]
@@ -67,10 +67,10 @@ class SingleImages:
             encoded = content[offset : offset + length - CHECKSUM_BYTES]
             size = 4 * int(np.prod(self._shape))
             decoded = _decode_part(encoded, number * size, (number + 1) * size)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
             raise TidalkinError(
-                f"{self._store.files_of(shard)[0]}: is lost or damaged ({error}): make the store again with "
-                "`snakemake --forcerun convert`"
+                f"{self._store.files_of(shard)[0]}: is lost or damaged ({first_line(error)}): make the store again "
+                "with `snakemake --forcerun convert`"
             ) from None
         image: Floats = np.frombuffer(decoded, "<f4").reshape(self._shape)
         return image
