@@ -29,7 +29,7 @@ from tidalkin.cutouts.write import write_cutout
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE = 16
-STAGES = ("catalog", "chunks", "fetch", "convert", "train", "whiten", "embed", "index", "rank", "search")
+STAGES = ("catalog", "fetch", "convert", "train", "whiten", "embed", "index", "rank")  # those that Snakemake times
 
 
 def write_survey(folder: Path, galaxies: int) -> pd.DataFrame:
@@ -70,13 +70,14 @@ def configuration(folder: Path, per_file: int) -> dict:
     }
 
 
-def run_workflow(folder: Path, config: dict) -> dict[str, tuple[int, float]]:
+def run_workflow(folder: Path, config: dict, threads: int | None) -> dict[str, tuple[int, float]]:
     """Run Snakemake; return the jobs of each stage and their seconds."""
     measured = folder / "results" / "growing" / "benchmarks"
     shutil.rmtree(measured, ignore_errors=True)
     (folder / "config.json").write_text(json.dumps(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--cores", "all"]
+    command += ["--max-threads", str(threads)] if threads else []
     done = subprocess.run([*command, "--configfile", str(folder / "config.json")], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"snakemake failed:\n{(done.stdout + done.stderr)[-3000:]}")
@@ -93,6 +94,7 @@ def main(
     galaxies: Annotated[int, typer.Argument(min=20, help="Galaxies of the survey.")] = 10_000,
     appended: Annotated[int, typer.Argument(min=1, help="Galaxies that are appended.")] = 100,
     per_file: Annotated[int, typer.Option(min=10, help="Galaxies per chunk and per shard.")] = 500,
+    threads: Annotated[int | None, typer.Option(min=1, help="Most threads of a job.")] = None,
 ) -> None:
     """Measure and print the table."""
     with tempfile.TemporaryDirectory() as name:
@@ -101,15 +103,15 @@ def main(
         config = configuration(folder, per_file)
         config["training"]["batch_size"] = min(64, galaxies // 2)
         catalog.head(galaxies).to_csv(folder / "catalog.csv", index=False)
-        first = run_workflow(folder, config)
+        first = run_workflow(folder, config, threads)
         (folder / "encoders").mkdir()
         results = folder / "results" / "growing"
         for file in (results / "encoder" / "encoder.pt", results / "whitening.npz"):
             shutil.copy(file, folder / "encoders")
         config["reuse"] = {"encoder": "encoders/encoder.pt", "whitening": "encoders/whitening.npz"}
-        run_workflow(folder, config)
+        run_workflow(folder, config, threads)
         catalog.to_csv(folder / "catalog.csv", index=False)
-        grown = run_workflow(folder, config)
+        grown = run_workflow(folder, config, threads)
     table = Table(title=f"{galaxies:,} galaxies, then {appended:,} more; {per_file:,} per chunk and shard")
     for column in ("stage", "jobs, first run", "seconds", "jobs, grown", "seconds"):
         table.add_column(column, justify="left" if column == "stage" else "right")

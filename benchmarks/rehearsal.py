@@ -144,9 +144,10 @@ def _planned(printed: str) -> dict[str, int]:
     return {rule: int(number) for rule, number in rows if rule not in ("all", "total")}
 
 
-def local_options(cores: int) -> list[str]:
+def local_options(cores: int, threads: int | None) -> list[str]:
     """Return the options of a run on this machine."""
-    return ["--workflow-profile", str(ROOT / "profiles" / "default"), "--cores", str(cores)]
+    options = ["--workflow-profile", str(ROOT / "profiles" / "default"), "--cores", str(cores)]
+    return [*options, "--max-threads", str(threads)] if threads else options
 
 
 def slurm_options() -> list[str]:
@@ -272,13 +273,14 @@ def main(
     galaxies: Annotated[int, typer.Argument(min=64, help="Galaxies of the survey.")] = 100_000,
     slurm: Annotated[bool, typer.Option("--slurm", help="Run as jobs of the SLURM cluster of this machine.")] = False,
     cores: Annotated[int, typer.Option(min=1, help="Cores of a run without SLURM.")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="Most threads of a job without SLURM.")] = None,
     chunk_size: Annotated[int, typer.Option(min=1, help="Galaxies per chunk.")] = 500,
     shard_size: Annotated[int, typer.Option(min=16, help="Galaxies per shard.")] = 1024,
     evaluation: Annotated[bool, typer.Option(help="Whether to evaluate, on samples that do not grow.")] = True,
 ) -> None:
     """Run the workflow, run it again without and with changes, and print the tables."""
     out.mkdir(parents=True, exist_ok=True)
-    workflow = Workflow(out.resolve(), slurm_options() if slurm else local_options(cores))
+    workflow = Workflow(out.resolve(), slurm_options() if slurm else local_options(cores, threads))
     config = configuration(galaxies, chunk_size, shard_size, evaluation)
     whole = workflow.run(config)
     found = stages(workflow)
@@ -292,7 +294,7 @@ def main(
         "`search.k` changed": workflow.run(fewer),
         "`index.queries` changed": workflow.run(measured | {"search": fewer["search"]}),
     }
-    where = "as jobs of SLURM" if slurm else f"with `--cores {cores}`"
+    where = "as jobs of SLURM" if slurm else f"with `{' '.join(local_options(cores, threads)[2:])}`"
     title = f"{galaxies:,} galaxies {where}, {chunk_size:,} per chunk and {shard_size:,} per shard"
     measured_processes = "Snakemake alone" if slurm else "Snakemake and all jobs"
     total = (

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import published
+from servers.loaded_modules import loaded_modules
 from surveys.encoded import CPU, SETTINGS, SIGMA, an_encoder, embedded, fit, galaxies, write_encoder
 from tidalkin.embedding.features import encode, features, view_covariance
 from tidalkin.embedding.whitening import load_whitening
@@ -148,6 +149,12 @@ def test_a_whitening_of_another_encoder_is_refused(run):
     write_encoder(run / "other.pt", seed=2)
     with pytest.raises(TidalkinError, match=r"whitening.npz: was fitted on features of another encoder"):
         embedded(run, 0, encoder="other.pt")
+
+
+def test_embedding_does_not_import_astropy(root):
+    loaded = loaded_modules(root, "tidalkin.embedding.features")
+    assert "tidalkin.injection.stamps" in loaded
+    assert "astropy" not in loaded
 
 
 def test_images_in_another_order_of_bands_than_the_encoders_are_refused(run):

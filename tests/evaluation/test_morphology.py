@@ -55,6 +55,14 @@ def test_a_faster_search_measures_what_statmorph_measures():
         assert ours[name] == pytest.approx(getattr(reference, name), rel=0.01, abs=tolerance), name
 
 
+def test_a_doubtful_measurement_gives_no_warning(recwarn):
+    y, x = np.mgrid[:32, :32] - 16
+    no_sky_left = 100 * np.exp(-np.hypot(x, y) / 4) + np.random.default_rng(1).normal(size=(32, 32))
+    warnings.simplefilter("always")
+    measure(no_sky_left, 1.0, np.nan)
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 @given(seed=st.integers(0, 10**6), masked=st.floats(0, 1))
 @settings(max_examples=25, deadline=None)
 def test_the_square_of_empty_sky_is_that_of_statmorph(seed, masked):

@@ -199,5 +199,5 @@ def measure(flux: NDArray[np.floating], sky_sigma: float, psf_fwhm_pixels: float
         morphology = QuickMorphology(
             image, galaxy.astype(np.int64), 1, mask=others | missing, weightmap=np.full(image.shape, sky_sigma), psf=psf
         )
-    measured = np.array([getattr(morphology, name) for name in MEASUREMENTS], dtype=np.float64)
+        measured = np.array([getattr(morphology, name) for name in MEASUREMENTS], dtype=np.float64)
     return np.where(np.isfinite(measured) & (measured != SENTINEL), measured, np.nan)

@@ -7,15 +7,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy.ndimage import gaussian_filter, zoom
 from torch import Tensor
 
@@ -23,6 +20,9 @@ from tidalkin.config.injection import StampFolder
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError, first_line
 from tidalkin.injection.stamp_files import stamp_files
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 Doubles = npt.NDArray[np.float64]
 
@@ -92,6 +92,7 @@ def read_stamps(settings: StampFolder, bands: Sequence[str], size: int) -> Stamp
     Examples
     --------
     >>> import tempfile
+    >>> from astropy.io import fits
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     fits.PrimaryHDU(np.ones((20, 20), np.float32)).writeto(f"{folder}/arc.fits")
     ...     stamps = read_stamps(StampFolder(folder=folder, pixel_scale_arcsec=0.168), ["g", "i"], 64)
@@ -125,6 +126,9 @@ def _read_planes(path: Path, bands: Sequence[str], pixel_scale_arcsec: float | N
 
     The images are (band, y, x), or (1, y, x), without negative light.
     """
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
@@ -158,6 +162,9 @@ def _read_planes(path: Path, bands: Sequence[str], pixel_scale_arcsec: float | N
 
 def _scale(header: fits.Header) -> float | None:
     """Return the pixel scale of a celestial WCS, arcsec, or None."""
+    from astropy.wcs import WCS
+    from astropy.wcs.utils import proj_plane_pixel_scales
+
     wcs = WCS(header)
     return float(np.mean(proj_plane_pixel_scales(wcs.celestial))) * 3600 if wcs.has_celestial else None
 
