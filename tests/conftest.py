@@ -56,7 +56,8 @@ def snakemake() -> Snakemake:
         folder: Path, *arguments: str, config: dict | None = None, check: bool = True, timeout: float = 1800
     ) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        command += ["--cores", "2", "--directory", str(folder), *arguments]
+        # Beside other tests, two threads that wait for each other take several times longer than one.
+        command += ["--cores", "2", "--max-threads", "1", "--directory", str(folder), *arguments]
         if config is not None:
             configfile = folder / "config.json"
             configfile.write_text(json.dumps(config))
