@@ -24,6 +24,7 @@ def test_no_scheduler_at_the_address_is_said(tmp_path):
         convert(**Survey(tmp_path, 3).arguments(), dask=Dask(cluster="address", address="tcp://127.0.0.1:9"))
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .*answer_late.* was never awaited")  # the scheduler's own call
 def test_a_worker_that_waits_for_the_scheduler_at_the_end_says_nothing(tmp_path, monkeypatch, capfd):
     answer = Scheduler.heartbeat_worker
 
