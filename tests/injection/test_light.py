@@ -138,7 +138,8 @@ def test_light_goes_through_the_same_view_as_its_galaxy():
     augment = published.augment(crop=48, jitter_pixels=0, noise_sigma=(0, 0), rotate=True, zoom=(1.0, 1.2), shear=0.2)
     stretch = published.stretch(bin=2)
     flux, sky, psf = torch.zeros(6, 5, SIZE, SIZE), torch.from_numpy(SIGMA).expand(6, -1), torch.full((6, 5), 0.7)
-    light = Injector(Injection(), BANDS, SIGMA, torch.Generator().manual_seed(1))(flux, psf, fraction=1.0)
+    whole = Injection(over_subtraction=0.0)
+    light = Injector(whole, BANDS, SIGMA, torch.Generator().manual_seed(1))(flux, psf, fraction=1.0)
     views = Views(augment, stretch, torch.from_numpy(SIGMA), BANDS, torch.Generator().manual_seed(2))
     view, other = views.pair(flux, sky, psf, light)
     noise_of_a_mean = 1 / stretch.bin
@@ -161,3 +162,26 @@ def test_discs_hide_injected_light():
         return views.pair(flux, sky, psf, light)[0].light.sum()
 
     assert total(30) < 0.8 * total(1)
+
+
+def light_with_sky(share, brightness):
+    flux, psf = torch.zeros(64, 2, SIZE, SIZE), torch.full((64, 2), 0.7)
+    sigma = torch.tensor([3.0, 5.0])
+    chosen = Injection(over_subtraction=share)
+    return draw_light(draws(), chosen, (brightness, brightness), "gi", flux, psf, fraction=1.0, sigma=sigma)
+
+
+def test_a_share_of_the_light_loses_a_part_with_the_sky_and_its_place_is_that_of_all_of_it():
+    whole, half, every = (light_with_sky(share, 26.0) for share in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(half.shape, whole.shape, rtol=0, atol=0)
+    lost = (whole.flux() - half.flux()).sum(dim=(2, 3)) / whole.flux().sum(dim=(2, 3))
+    assert 0.2 < (lost > 0).all(dim=1).float().mean() < 0.8
+    assert ((lost >= 0) & (lost < 1)).all()
+    assert (every.flux() < whole.flux()).any(dim=3).any(dim=2).all()
+    assert every.flux().min() < 0  # a dark moat around the light
+
+
+def test_faint_light_loses_more_than_bright_light():
+    faint, bright = (light_with_sky(1.0, brightness) for brightness in (27.0, 22.0))
+    lost = [light.taken_for_sky.sum() / light.shape.sum() for light in (faint, bright)]
+    assert lost[0] > 3 * lost[1]

@@ -152,6 +152,7 @@ CHANGES: dict[str, Change] = {
     "injection.distance_arcsec": Change([1.0, 4.0], PAINT),
     "injection.extent_arcsec": Change([1.0, 3.0], PAINT),
     "injection.inner_radius_arcsec": Change([0.5, 2.0], PAINT),
+    "injection.over_subtraction": Change(0.0, PAINT),
     "injection.outer_radius_arcsec": Change(8.0, PAINT),
     "injection.head_weight": Change(2.0, PAINT),
     "injection.map_weight": Change(2.0, PAINT),

@@ -26,9 +26,9 @@ VERSIONS = {
     "reuse_whitening": 1,
     "whiten": 1,
     "embed": 1,
-    "baseline_random": 3,
-    "baseline_pca": 3,
-    "baseline_morphology": 3,
+    "baseline_random": 4,
+    "baseline_pca": 4,
+    "baseline_morphology": 4,
     "evaluate": 3,
     "completeness": 2,
     "index_train": 1,
@@ -39,7 +39,7 @@ VERSIONS = {
     "map": 1,
     "views": 1,
     "reuse_encoder": 1,
-    "train": 2,
+    "train": 3,
 }
 
 # The table from which the catalog is made. The simulated survey has none.

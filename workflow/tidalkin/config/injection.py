@@ -67,6 +67,11 @@ class Injection(Section):
         description="Whether to multiply inner radius, distance and extent by the galaxy's half-light radius, "
         "arcsec, measured from its image. The factor is between 0.5 and 2.",
     )
+    over_subtraction: Fraction = Field(
+        0.5,
+        description="Share of the light that loses a part with the sky, as where a pipeline fits the sky on small "
+        "scales. The part is drawn for each band.",
+    )
     stamps: StampFolder = StampFolder()
     nuisances: Nuisances = Nuisances()
     head_weight: NonNegative = Field(

@@ -49,6 +49,7 @@ class Injector:
         self.settings = settings
         self.bands = tuple(bands)
         self.surface_brightness = surface_brightness_range(settings, bands, sigma)
+        self.sigma = torch.as_tensor(sigma, dtype=torch.float32, device=generator.device)
         self.stamps = None if stamps is None else stamps.to(generator.device)
         self.draws = Draws(generator, rank=rank, processes=processes)
 
@@ -57,6 +58,7 @@ class Injector:
         """Draw light for images (object, band, y, x) with the seeing ``psf_fwhm`` (object, band), arcsec."""
         return draw_light(
             *(self.draws, self.settings, self.surface_brightness, self.bands, flux, psf_fwhm, fraction),
+            sigma=self.sigma,
             stamps=self.stamps,
         )
 
