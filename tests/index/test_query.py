@@ -1,5 +1,6 @@
 """Queries of an open index, and indexes that are refused."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,17 @@ def test_an_index_is_mapped_and_not_read(tmp_path, kind):
     assert sum((tmp_path / "index" / name).stat().st_size for name in ("index.faiss", "lists.ivfdata")) > 2.5e6
     command = [sys.executable, MEMORY, str(tmp_path / "index"), str(tmp_path / "embeddings")]
     assert float(subprocess.run(command, capture_output=True, check=True).stdout) < 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not list the mappings of a process")
+def test_single_vectors_are_read_without_their_neighbours(built):
+    opened = open_index(built / "index", built / "embeddings")
+    np.testing.assert_array_equal(opened.scattered, opened.vectors)
+    mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    flags = [
+        mapping.split("VmFlags:")[1].split() for mapping in mappings if str(built / "index" / "vectors.npy") in mapping
+    ]
+    assert sorted("rr" in flag for flag in flags) == [False, True]  # rr: read in random order
 
 
 def test_an_index_of_other_embeddings_is_refused(built):

@@ -6,6 +6,7 @@ exact for every kind of index.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,8 @@ class OpenIndex:
     """(row,) object ids."""
     vectors: Stored
     """(row, dimension), mapped."""
+    scattered: Stored
+    """The same, mapped so that a row is read without its neighbours."""
     report: Report
 
     def rows_of(self, object_ids: Sequence[int]) -> dict[int, int]:
@@ -154,7 +157,7 @@ class OpenIndex:
 
         Returns rows and similarities, as `search_index` does.
         """
-        return search_index(self.index, self.vectors, self.report.n_rerank, vector, k, exclude)
+        return search_index(self.index, self.scattered, self.report.n_rerank, vector, k, exclude)
 
     def most_similar(self, direction: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:
         """Find the ``k`` objects most similar to any direction; slower than `nearest`.
@@ -163,7 +166,7 @@ class OpenIndex:
         """
         n_rerank = self.report.n_rerank and max(self.report.n_rerank, QUERY_RERANK_PER_RESULT * k)
         search_depth = self.report.search_depth and QUERY_DEPTH_FACTOR * self.report.search_depth
-        return search_index(self.index, self.vectors, n_rerank, direction, k, exclude, search_depth)
+        return search_index(self.index, self.scattered, n_rerank, direction, k, exclude, search_depth)
 
 
 def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenIndex:
@@ -203,7 +206,20 @@ def open_index(directory: str | Path, embeddings_directory: str | Path) -> OpenI
             f"{directory}: index.faiss has {index.ntotal} vectors, ids.npy {len(ids)} and vectors.npy {len(vectors)}: "
             f"{REBUILD_HINT}"
         )
-    return OpenIndex(index, ids, vectors, report)
+    return OpenIndex(index, ids, vectors, _scattered(directory / "vectors.npy"), report)
+
+
+def _scattered(file: Path) -> Stored:
+    """Map vectors of which single rows are read.
+
+    Re-ranking reads some hundred rows all over the file. By default, the system reads 128 kB around each of them, and
+    the first search among ten million galaxies waits for that.
+    """
+    vectors: np.memmap = np.lib.format.open_memmap(file, mode="r")
+    mapping = vectors.base
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        mapping.madvise(mmap.MADV_RANDOM)
+    return vectors
 
 
 def _map_index(directory: Path) -> faiss.Index:
