@@ -465,3 +465,16 @@ def test_the_votable_header_of_a_parquet_file_is_read(tmp_path, unit, frame, exp
     else:
         with pytest.raises(TidalkinError, match=expected):
             read_catalog(tmp_path / "g.parquet")
+
+
+@pytest.mark.parametrize(("n_tables", "expected"), [(2, 57.29577951308232), (0, "cannot be read")])
+def test_the_first_table_of_a_votable_header_describes_the_columns(tmp_path, n_tables, expected):
+    described = '<TABLE><FIELD name="ra" datatype="double" unit="rad"/></TABLE>'
+    header = f'<VOTABLE version="1.4"><RESOURCE>{described * n_tables}</RESOURCE></VOTABLE>'
+    columns = pa.table({"object_id": [ID], "ra": [1.0], "dec": [0.5]})
+    metadata = {"IVOA.VOTable-Parquet.content": header}
+    pq.write_table(columns.replace_schema_metadata(metadata), tmp_path / "g.parquet")
+    if isinstance(expected, float):
+        assert read_catalog(tmp_path / "g.parquet")["ra"].tolist() == [pytest.approx(expected)]
+    else:
+        assert expected in refusal(tmp_path / "g.parquet")

@@ -231,7 +231,7 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     table.columns = table.columns.astype(str)
     found = find_columns(list(table.columns), columns, str(path))
     if VOPARQUET in metadata:
-        _apply_header(table, parse_votable(io.BytesIO(metadata[VOPARQUET])), found, path)
+        _apply_header(table, metadata[VOPARQUET], found, path)
     for name in table.columns:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
             table[name] = table[name].astype(table[name].cat.categories.dtype)
@@ -239,15 +239,18 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     return table.drop(columns=_left_out(unusable, path, find_columns(list(table.columns), columns, str(path))))
 
 
-def _apply_header(table: pd.DataFrame, header: VOTableFile, found: Mapping[str, str], path: Path) -> None:
+def _apply_header(table: pd.DataFrame, header: bytes, found: Mapping[str, str], path: Path) -> None:
     """Bring the positions of a VOParquet file to degrees, by the VOTable header inside it."""
-    _check_status(header, path)
-    for fields in header.iter_tables():
-        _check_frames(header, fields, found, path)
-        units_of = {field.name or field.ID: field.unit for field in fields.fields}
-        for name in (found["ra"], found["dec"]):
-            if units_of.get(name) is not None and pd.api.types.is_numeric_dtype(table[name]):
-                table[name] = table[name] * _degrees_of(units_of[name], name, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        document = parse_votable(io.BytesIO(header))
+    _check_status(document, path)
+    described = document.get_first_table()
+    _check_frames(document, described, found, path)
+    units_of = {field.name or field.ID: field.unit for field in described.fields}
+    for name in (found["ra"], found["dec"]):
+        if units_of.get(name) is not None and pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = table[name] * _degrees_of(units_of[name], name, path)
 
 
 def _holds_values(column: pd.Series) -> bool:
