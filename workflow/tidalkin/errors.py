@@ -24,8 +24,8 @@ class TidalkinError(Exception):
 def first_line(error: BaseException) -> str:
     r"""Return the first line of an error's message, or else its name.
 
-    Libraries add details in further lines. A sentence for the user quotes the first one only. It names the file itself,
-    so that of the operating system's errors only the reason is left.
+    Libraries add details in further lines. A sentence for the user quotes the first one only. For an error of the
+    operating system, it is the reason without the file, which the sentence names already.
 
     Examples
     --------

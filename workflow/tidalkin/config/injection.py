@@ -69,8 +69,8 @@ class Injection(Section):
     )
     over_subtraction: Fraction = Field(
         0.5,
-        description="Share of the light that loses a part with the sky, as where a pipeline fits the sky on small "
-        "scales. The part is drawn for each band.",
+        description="Share of the galaxies with light whose light loses a part with the sky, as when a pipeline fits "
+        "the sky on small scales. The part is drawn for each band.",
     )
     stamps: StampFolder = StampFolder()
     nuisances: Nuisances = Nuisances()

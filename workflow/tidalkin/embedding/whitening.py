@@ -24,7 +24,7 @@ import numpy.typing as npt
 from tidalkin import config
 from tidalkin.atomic import atomic_path
 from tidalkin.constants import MAD_TO_SIGMA
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -173,7 +173,8 @@ def load_whitening(path: str | Path) -> Whitening:
             )
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise TidalkinError(
-            f"{path}: is missing or not a whitening ({error}): make it again with `snakemake --forcerun whiten`"
+            f"{path}: is missing or not a whitening ({first_line(error)}): make it again with "
+            "`snakemake --forcerun whiten`"
         ) from None
 
 

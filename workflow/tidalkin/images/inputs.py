@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidalkin.config import Images
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ def _parquet(path: str | Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise TidalkinError(f"{path}: cannot be read as Parquet ({error}): delete it, to have it made again") from None
+        raise TidalkinError(
+            f"{path}: cannot be read as Parquet ({first_line(error)}): delete it, to have it made again"
+        ) from None
 
 
 def _read_rows(path: Path, first: int, last: int, columns: Sequence[str]) -> pd.DataFrame:

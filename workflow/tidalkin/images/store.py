@@ -30,7 +30,7 @@ from zarr.errors import BaseZarrError
 from tidalkin import __version__
 from tidalkin.config import Images, config_digest
 from tidalkin.constants import PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 from tidalkin.images.noise import Floats
 
 STORE_VERSION = 1
@@ -189,7 +189,7 @@ class ImageStore:
             missing = [f"array `{name}`" for name in ARRAYS if name not in group]
             missing += [f"attribute `{name}`" for name in ("bands", "size") if name not in group.attrs]
         except (BaseZarrError, OSError, ValueError, KeyError, TypeError) as error:
-            raise TidalkinError(f"{path}: is not an image store of tidalkin ({error}): {hint}") from None
+            raise TidalkinError(f"{path}: is not an image store of tidalkin ({first_line(error)}): {hint}") from None
         if version is None:
             raise TidalkinError(f"{path}: is a Zarr group, but not an image store of tidalkin: {hint}")
         if version != STORE_VERSION:
@@ -252,7 +252,7 @@ class ImageStore:
             others = {name: getattr(self, name)[rows][chosen] for name in ARRAYS if name != "flux"}
             return Shard(flux=self._flux_of(rows, chosen), **others)
         except (ValueError, RuntimeError, OSError) as error:
-            raise TidalkinError(f"{self.path}: shard {shard} is damaged ({error}): {hint}") from None
+            raise TidalkinError(f"{self.path}: shard {shard} is damaged ({first_line(error)}): {hint}") from None
 
     def _flux_of(self, rows: slice, chosen: npt.NDArray[np.int64]) -> Floats:
         """Read the images of some rows of a shard, chunk by chunk.

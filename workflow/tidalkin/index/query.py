@@ -215,7 +215,7 @@ def _scattered(file: Path) -> Stored:
     Re-ranking reads some hundred rows all over the file. By default, the system reads 128 kB around each of them, and
     the first search among ten million galaxies waits for that.
     """
-    vectors: np.memmap = np.lib.format.open_memmap(file, mode="r")
+    vectors = load_array(file, REBUILD_HINT)
     mapping = vectors.base
     if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
         mapping.madvise(mmap.MADV_RANDOM)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tidalkin.atomic import atomic_path
 from tidalkin.constants import SHARDS_ADDED_TOGETHER
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 BLOCK_ROWS = 65_536
 SHARDS_IN_MEMORY = 8 * SHARDS_ADDED_TOGETHER  # shards whose codes one job holds before it writes them
@@ -152,7 +152,7 @@ def load_array(file: Path, hint: str = "make it with `snakemake --forcerun embed
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise TidalkinError(f"{file}: cannot be read ({error}): {hint}") from None
+        raise TidalkinError(f"{file}: cannot be read ({first_line(error)}): {hint}") from None
     return array
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidalkin.catalog.plan import DIGESTS, MADE_FROM, CatalogDigests, Plan, made_from, plan_chunks, simulated_digests
 from tidalkin.config import Settings
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,6 +110,6 @@ def _current_metadata(settings: Settings, table: str | Path, catalog: str | Path
     try:
         metadata: dict[bytes, Any] = pq.read_metadata(catalog).metadata or {}
     except (OSError, pa.ArrowException) as error:
-        raise TidalkinError(f"{catalog}: is damaged ({error}): delete it, and it is made again") from None
+        raise TidalkinError(f"{catalog}: is damaged ({first_line(error)}): delete it, and it is made again") from None
     is_current = DIGESTS in metadata and metadata.get(MADE_FROM) == made_from(settings, table).encode()
     return metadata if is_current else None
