@@ -9,13 +9,15 @@ machine affects all of them alike. Medians of the turns are printed. On a busy m
 time of this process and its workers; they do not apply to a GPU. One turn is one epoch of simple simulated galaxies.
 
 ceiling    Forward, backward and optimizer on one pair of views that stays on the device, without a data path.
-tidalkin   `tidalkin.model.train.one_step` on views drawn from images in the device's memory, as in training.
+tidalkin   The steps of `tidalkin.model.train` on views drawn from images in the device's memory, as in training.
 streaming  The same, with the images read from the store during the turn, one window ahead.
 lightly    lightly's SimSiam with its usual transforms and DataLoader. These take 8-bit pictures in three colours only.
            It gets such pictures, decoded in memory, and a network of three bands, which is an easier task than ours.
            Where lightly is absent or cannot be imported, a line of the table says so.
 
-With `--compile`, the network is also compiled by `torch.compile`, and on a GPU run as CUDA graphs.
+On a GPU, the ceiling and tidalkin are recorded as CUDA graphs, as in training. One more line shows tidalkin without.
+
+With `--compile`, the network is also compiled by `torch.compile`.
 
 Embedding is measured in the same way: `tidalkin.embedding.features` beside the network alone on images in memory.
 
@@ -58,9 +60,10 @@ from tidalkin.model.augment import View, Views
 from tidalkin.model.checkpoint import random_encoder
 from tidalkin.model.data import TrainingImages
 from tidalkin.model.device import choose_device, choose_precision
+from tidalkin.model.recorded import Recorded
 from tidalkin.model.simsiam import Encoder, SimSiam
 from tidalkin.model.stretch import channel_count
-from tidalkin.model.train import one_step
+from tidalkin.model.train import backpropagate
 
 SKY_SIGMA = np.array([1.5, 2.5, 3.0, 6.0, 12.0], np.float32)  # nJy, about HSC-SSP Wide's
 RGB = 3  # bands that lightly's transforms can take
@@ -127,23 +130,32 @@ class Trainings:
 
     def ceiling(self) -> Variant:
         """Build the training of the network alone."""
-        network, optimizer = self._network()
+        model, optimizer = self._model()
         side = self.settings.augment.crop // self.settings.stretch.bin
         pair = torch.rand(2, self.batch_size, network_channels(self.settings), side, side, device=self.device)
         light = torch.rand(2, self.batch_size, 1, side, side, device=self.device)
-        view_a, view_b = (View(*drawn) for drawn in zip(pair, light, strict=True))
+
+        def backward(pair: Tensor, light: Tensor) -> Tensor:
+            view_a, view_b = (View(*drawn) for drawn in zip(pair, light, strict=True))
+            return backpropagate(model, view_a, view_b, self.settings.injection, self.precision)
+
+        step = Recorded(backward, model) if self.device.type == "cuda" else backward
 
         def turn() -> int:
             steps = self.galaxies // self.batch_size
             for _ in range(steps):
-                one_step(network, optimizer, view_a, view_b, self.settings.injection, self.precision)
+                step(pair, light)
+                optimizer.step()
             return 2 * self.batch_size * steps
 
         return Variant("ceiling: the network alone", turn)
 
-    def ours(self, images_in: Literal["memory", "stream"], mode: str | None = None) -> Variant:
-        """Build the training of `tidalkin.model.train`, compiled if ``mode`` is one of `torch.compile`."""
-        network, optimizer = self._network(mode)
+    def ours(
+        self, images_in: Literal["memory", "stream"], *, recorded: bool = False, compiled: bool = False
+    ) -> Variant:
+        """Build the training of `tidalkin.model.train`, recorded as a CUDA graph or compiled by `torch.compile`."""
+        model, optimizer = self._model()
+        network = torch.compile(model) if compiled else model
         bands = self.settings.cutouts.bands
         images = TrainingImages(
             ImageStore.open(self.path),
@@ -154,22 +166,28 @@ class Trainings:
             device=self.device,
             images_in=images_in,
         )
-        generator = torch.Generator(self.device)
+        generator, light_generator = torch.Generator(self.device), torch.Generator(self.device)
         sigma = torch.from_numpy(SKY_SIGMA[: len(bands)])
         views = Views(self.settings.augment, self.settings.stretch, sigma, bands, generator)
-        inject = Injector(self.settings.injection, bands, sigma.numpy(), generator)
+        inject = Injector(self.settings.injection, bands, sigma.numpy(), light_generator)
         epochs = itertools.count()
 
+        def backward(flux: Tensor, sky_sigma: Tensor, psf_fwhm: Tensor) -> Tensor:
+            view_a, view_b = views.pair(flux, sky_sigma, psf_fwhm, inject(flux, psf_fwhm))
+            return backpropagate(network, view_a, view_b, self.settings.injection, self.precision)
+
+        step = Recorded(backward, model, [generator, light_generator]) if recorded else backward
+
         def turn() -> int:
-            for step, batch in enumerate(images.batches(next(epochs))):
-                generator.manual_seed(step)
-                light = inject(batch.flux, batch.psf_fwhm)
-                view_a, view_b = views.pair(batch.flux, batch.sky_sigma, batch.psf_fwhm, light)
-                one_step(network, optimizer, view_a, view_b, self.settings.injection, self.precision)
+            for number, batch in enumerate(images.batches(next(epochs))):
+                generator.manual_seed(number)
+                light_generator.manual_seed(number)
+                step(batch.flux, batch.sky_sigma, batch.psf_fwhm)
+                optimizer.step()
             return 2 * self.batch_size * len(images)
 
         where = {"memory": "images in memory", "stream": "images streamed"}[images_in]
-        how = {None: "", "default": ", compiled", "reduce-overhead": ", compiled, CUDA graphs"}[mode]
+        how = ", compiled" if compiled else ", no CUDA graph" if self.device.type == "cuda" and not recorded else ""
         return Variant(f"tidalkin: {where}{how}", turn)
 
     def lightly(self) -> Variant:
@@ -216,11 +234,10 @@ class Trainings:
 
         return Variant(f"lightly: SimSiam, {self.workers} workers", turn)
 
-    def _network(self, mode: str | None = None) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def _model(self) -> tuple[nn.Module, torch.optim.Optimizer]:
         encoder = Encoder(network_channels(self.settings), self.settings.encoder)
-        model = self._placed(SimSiam(encoder, self.settings.encoder))
-        network = torch.compile(model, mode=mode) if mode else model
-        return network, self._optimizer(model)  # type: ignore[return-value]
+        model = self._placed(SimSiam(encoder, self.settings.encoder, injection=self.settings.injection.enabled))
+        return model, self._optimizer(model)
 
     def _placed(self, model: nn.Module) -> nn.Module:
         return model.train().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -402,7 +419,7 @@ def main(
     ),
     embed: Annotated[int, typer.Option(min=1, help="Galaxies embedded per turn.")] = 64,
     show_profile: Annotated[bool, typer.Option("--profile", help="Also print where our time goes.")] = False,
-    compile: Annotated[bool, typer.Option(help="Also with torch.compile; on a GPU, with CUDA graphs too.")] = False,
+    compile: Annotated[bool, typer.Option(help="Also with torch.compile.")] = False,
 ) -> None:
     """Measure and print the table."""
     settings = config.load_settings(yaml.safe_load(config_file.read_text()) if config_file else {})
@@ -415,10 +432,10 @@ def main(
     try:
         make_store(folder / "images.zarr", settings, galaxies)
         trainings = Trainings(folder / "images.zarr", settings, galaxies, workers)
-        variants = [trainings.ceiling(), trainings.ours("memory"), trainings.ours("stream")]
-        if compile:
-            modes = ["default", "reduce-overhead"] if trainings.device.type == "cuda" else ["default"]
-            variants += [trainings.ours("memory", mode) for mode in modes]
+        on_gpu = trainings.device.type == "cuda"
+        variants = [trainings.ceiling(), *(trainings.ours(place, recorded=on_gpu) for place in ("memory", "stream"))]
+        variants += [trainings.ours("memory")] if on_gpu else []
+        variants += [trainings.ours("memory", compiled=True)] if compile else []
         missing = missing_peer()
         variants += [trainings.lightly()] if missing is None else []
         measure(variants, rounds)

@@ -6,6 +6,7 @@ the same whether one process or several work on it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,21 @@ from torch import Tensor
 
 NOISE_BLOCK = 32
 """Images in a block. On the CPU, each block of noise has its own seed and is drawn in one thread, if it is needed."""
+
+
+@functools.lru_cache
+def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the same constant tensor at every call, (value,).
+
+    A new one would be copied from the host, for which a GPU waits. A CUDA graph cannot record that.
+
+    Examples
+    --------
+    >>> constant((0.5, 1.5), torch.device("cpu"))
+    tensor([0.5000, 1.5000])
+    """
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype)
 
 
 class Draws:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tidalkin.config.injection import Injection
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
-from tidalkin.draws import Draws
+from tidalkin.draws import Draws, constant
 from tidalkin.injection.size import half_light_radius
 from tidalkin.injection.stamps import Stamps
 
@@ -141,10 +141,24 @@ def band_flux(surface_brightness: Tensor, color: Tensor, bands: Sequence[str]) -
     tensor([[ 4.0796, 10.2475],
             [ 0.4080,  1.0248]])
     """
-    reference = color.new_tensor([MAGNITUDE_RELATIVE_TO_I[band] for band in bands])
-    change = color.new_tensor([CHANGE_WITH_COLOR[band] for band in bands])
+    reference, change = color_terms(bands, color)
     magnitude = surface_brightness[:, None] + reference + (color - REFERENCE_COLOR)[:, None] * change
     return 10.0 ** (0.4 * (ZERO_POINT_AB - magnitude)) * PIXEL_SCALE_ARCSEC**2
+
+
+def color_terms(bands: Sequence[str], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return magnitudes relative to i at `REFERENCE_COLOR`, and their change with g - i, both (band,).
+
+    Examples
+    --------
+    >>> color_terms(["g", "i"], torch.zeros(1))
+    (tensor([1., 0.]), tensor([1., 0.]))
+    """
+    reference, change = (
+        constant(tuple(table[band] for band in bands), like.device, like.dtype)
+        for table in (MAGNITUDE_RELATIVE_TO_I, CHANGE_WITH_COLOR)
+    )
+    return reference, change
 
 
 def random_field(noise: Tensor, scale: Tensor, elongation: Tensor, angle: Tensor) -> Tensor:
@@ -320,8 +334,8 @@ def _choose_kinds(uniform: Tensor, settings: Injection, stamps: Stamps | None) -
     relative = [settings.clouds, settings.filaments, settings.edges]
     if stamps is not None:
         relative.append(settings.stamps.number)
-    numbers = torch.tensor(relative, device=uniform.device)
-    return torch.bucketize(uniform, (numbers.cumsum(0) / numbers.sum())[:-1], right=True)
+    bounds = np.cumsum(relative)[:-1] / np.sum(relative)
+    return torch.stack([uniform >= bound for bound in bounds.astype(np.float32).tolist()]).sum(dim=0)
 
 
 def draw_light(

@@ -16,7 +16,7 @@ from torch import Tensor
 from tidalkin.config.injection import Nuisances
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.draws import Draws
-from tidalkin.injection.light import CHANGE_WITH_COLOR, MAGNITUDE_RELATIVE_TO_I, REFERENCE_COLOR, SEEING_ARCSEC
+from tidalkin.injection.light import REFERENCE_COLOR, SEEING_ARCSEC, color_terms
 
 MOST_COMPANIONS = 3
 """A galaxy that gets companions gets one to this many."""
@@ -131,8 +131,7 @@ def _companions(
     exponent = draws.uniform((0.0, 1.0), n, m)
     total = torch.where(is_star, _between(STAR_FLUX_SIGMA, exponent), _between(COMPANION_FLUX_SIGMA, exponent))
     color = COMPANION_COLOR + COMPANION_COLOR_SCATTER * draws.normal(n, m)
-    reference = color.new_tensor([MAGNITUDE_RELATIVE_TO_I[band] for band in bands])
-    change = color.new_tensor([CHANGE_WITH_COLOR[band] for band in bands])
+    reference, change = color_terms(bands, color)
     relative = 10.0 ** (-0.4 * (reference + (color - REFERENCE_COLOR)[:, :, None] * change))
     reference_sigma = sky_sigma[:, list(bands).index("i") if "i" in bands else 0]
     return shape, (total * exists * reference_sigma[:, None])[:, :, None] * relative

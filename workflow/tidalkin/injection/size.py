@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.draws import constant
 
 APERTURES_ARCSEC = (0.25, 0.5, 0.75, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 3.75, 4.5, 5.5)
 SMALLEST_ARCSEC, LARGEST_ARCSEC = 0.3, 4.0
@@ -37,7 +38,7 @@ def half_light_radius(flux: Tensor) -> Tensor:
     size = flux.shape[-1]
     pixel = (torch.arange(size, device=flux.device) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC
     radius = torch.hypot(pixel, pixel[:, None]).flatten()
-    edges = torch.tensor([0.0, *APERTURES_ARCSEC], device=flux.device)
+    edges = constant((0.0, *APERTURES_ARCSEC), flux.device)
     inside = (radius[:, None] < edges[None, :]).to(flux.dtype)
     growth = flux.nansum(dim=1).flatten(1) @ inside
     # Noise makes the curve fall here and there; the largest value so far never falls.

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tidalkin.config import Augment, Stretch
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
-from tidalkin.draws import Draws
+from tidalkin.draws import Draws, constant
 from tidalkin.errors import TidalkinError
 from tidalkin.injection.light import Light
 from tidalkin.model.stretch import network_input
@@ -161,6 +161,7 @@ def resample(
     return functional.grid_sample(flux, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
 
 
+@functools.lru_cache
 def _cosine_transform(size: int, device: torch.device) -> torch.Tensor:
     """Compute the orthonormal cosine transform (DCT-II) as a (frequency, pixel) matrix."""
     pixel = torch.arange(size, device=device)
@@ -243,7 +244,7 @@ def extinction_factor(ebv: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
             f"augment.extinction_ebv: the extinction coefficient of band {unknown[0]!r} is unknown, only those of "
             f"{', '.join(EXTINCTION_COEFFICIENTS)} are known: set augment.extinction_ebv to [0, 0]"
         )
-    coefficients = ebv.new_tensor([EXTINCTION_COEFFICIENTS[band] for band in bands])
+    coefficients = constant(tuple(EXTINCTION_COEFFICIENTS[band] for band in bands), ebv.device, ebv.dtype)
     return 10.0 ** (-0.4 * ebv[:, None] * coefficients)
 
 

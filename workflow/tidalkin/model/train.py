@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,6 +45,7 @@ from tidalkin.model.checkpoint import save_encoder, torch_loaded
 from tidalkin.model.data import Rows, TrainingImages
 from tidalkin.model.device import choose_device, choose_precision
 from tidalkin.model.heads import injection_loss, map_loss
+from tidalkin.model.recorded import Recorded
 from tidalkin.model.simsiam import Encoder, Outputs, SimSiam, loss, synchronise_batch_norm
 from tidalkin.model.stretch import band_sigma, channel_count
 from tidalkin.seeds import derived_seed
@@ -215,6 +216,16 @@ def _train_loop(job: Job, rank: int = 0, processes: int = 1) -> None:
     network.train()
     paints_nuisances = job.injection.enabled and job.injection.nuisances.enabled
 
+    def draw_and_backpropagate(flux: Tensor, sky_sigma: Tensor, psf_fwhm: Tensor) -> Tensor:
+        light = inject(flux, psf_fwhm) if job.injection.enabled else None
+        painted = inject.nuisances(flux, sky_sigma, psf_fwhm) if paints_nuisances else flux
+        view_a, view_b = views.pair(painted, sky_sigma, psf_fwhm, light)
+        return backpropagate(network, view_a, view_b, job.injection, precision, processes)
+
+    learn: Callable[[Tensor, Tensor, Tensor], Tensor] = draw_and_backpropagate
+    if device.type == "cuda" and processes == 1 and not job.compute.compile:
+        learn = Recorded(draw_and_backpropagate, model, [generator, light_generator])
+
     for epoch in range(len(history), settings.epochs):
         began = time.perf_counter()
         totals = torch.zeros(4, device=device)
@@ -225,10 +236,8 @@ def _train_loop(job: Job, rank: int = 0, processes: int = 1) -> None:
 
             generator.manual_seed(derived_seed(job.seed, "views", epoch, step))
             light_generator.manual_seed(derived_seed(job.seed, "light", epoch, step))
-            light = inject(batch.flux, batch.psf_fwhm) if job.injection.enabled else None
-            flux = inject.nuisances(batch.flux, batch.sky_sigma, batch.psf_fwhm) if paints_nuisances else batch.flux
-            view_a, view_b = views.pair(flux, batch.sky_sigma, batch.psf_fwhm, light)
-            totals += one_step(network, optimizer, view_a, view_b, job.injection, precision, processes)
+            totals += learn(batch.flux, batch.sky_sigma, batch.psf_fwhm)
+            optimizer.step()
             if (step + 1) % STEPS_BETWEEN_REPORTS == 0 or step + 1 == len(images):
                 similarity, injected, where, collapse_std = (totals / (step + 1)).tolist()
                 row = Epoch(
@@ -269,16 +278,15 @@ def _train_loop(job: Job, rank: int = 0, processes: int = 1) -> None:
         shutil.rmtree(job.workplace)
 
 
-def one_step(
+def backpropagate(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
     view_a: View,
     view_b: View,
     injection: config.Injection,
     precision: torch.dtype,
     processes: int = 1,
 ) -> Tensor:
-    """Update the weights from one batch of pairs of views.
+    """Compute the gradients of the weights from one batch of pairs of views.
 
     Returns
     -------
@@ -289,9 +297,8 @@ def one_step(
     --------
     >>> network = config.Network(width=8, projector_size=16, predictor_size=8)
     >>> model = SimSiam(Encoder(2, network), network)
-    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> view_a, view_b = (View(torch.randn(4, 2, 32, 32), None) for _ in range(2))
-    >>> one_step(model, optimizer, view_a, view_b, config.Injection(), torch.float32).shape
+    >>> backpropagate(model, view_a, view_b, config.Injection(), torch.float32).shape
     torch.Size([4])
     """
     with torch.autocast(view_a.image.device.type, dtype=precision, enabled=precision != torch.float32):
@@ -300,10 +307,9 @@ def one_step(
             view_b.image.contiguous(memory_format=torch.channels_last),
         )
     losses = _losses(outputs, view_a, view_b)
-    weights = losses.new_tensor([1.0, injection.head_weight, injection.map_weight])
-    optimizer.zero_grad(set_to_none=True)
-    (weights * losses).sum().backward()
-    optimizer.step()
+    similarity, injected, where = losses
+    network.zero_grad(set_to_none=True)
+    (similarity + injection.head_weight * injected + injection.map_weight * where).backward()
     return _monitored(losses, outputs.z_a, processes)
 
 
