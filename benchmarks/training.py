@@ -190,6 +190,15 @@ class Trainings:
         how = ", compiled" if compiled else ", no CUDA graph" if self.device.type == "cuda" and not recorded else ""
         return Variant(f"tidalkin: {where}{how}", turn)
 
+    def compiled(self) -> tuple[list[Variant], list[str]]:
+        """Build the training with `torch.compile`; where it fails, return one line that says so."""
+        variant = self.ours("memory", compiled=True)
+        try:
+            variant.turn()
+        except Exception as error:  # the compilers raise errors of many kinds
+            return [], [f"{variant.name}: fails ({first_line(error)})"]
+        return [variant], []
+
     def lightly(self) -> Variant:
         """Build the SimSiam of lightly's documentation."""
         from lightly.loss import NegativeCosineSimilarity
@@ -435,9 +444,9 @@ def main(
         on_gpu = trainings.device.type == "cuda"
         variants = [trainings.ceiling(), *(trainings.ours(place, recorded=on_gpu) for place in ("memory", "stream"))]
         variants += [trainings.ours("memory")] if on_gpu else []
-        variants += [trainings.ours("memory", compiled=True)] if compile else []
-        missing = missing_peer()
-        variants += [trainings.lightly()] if missing is None else []
+        compiled, not_compiled = trainings.compiled() if compile else ([], [])
+        no_peer = missing_peer()
+        variants += [*compiled, *([trainings.lightly()] if no_peer is None else [])]
         measure(variants, rounds)
         if show_profile:
             console.print(profile(variants[1]))
@@ -451,8 +460,9 @@ def main(
             f"{settings.encoder.architecture} of width {encoder.width}, batches of {training.batch_size}, {side} pixel "
             f"views, {str(trainings.precision).removeprefix('torch.')} on {device} ({torch.get_num_threads()} threads)"
         )
-        console.print(table(what, [variants, embedding], [] if missing is None else [missing]))
-        if missing is None:
+        missing = not_compiled if no_peer is None else [*not_compiled, no_peer]
+        console.print(table(what, [variants, embedding], missing))
+        if no_peer is None:
             ours, peer = variants[1], variants[-1]
             console.print(
                 f"tidalkin is {ratio(ours.rates, peer.rates):.2f} times as fast as lightly, "

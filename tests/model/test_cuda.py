@@ -105,10 +105,12 @@ def test_a_recorded_step_gives_the_gradients_of_the_step_itself():
 
 
 def test_streamed_images_train_as_those_in_the_memory_of_the_gpu(folder):
-    kept, _ = trained(folder, "kept", device="cuda", precision="float32", images_in="memory", epochs=3)
-    streamed, _ = trained(folder, "streamed", device="cuda", precision="float32", images_in="stream", epochs=3)
-    for one, other in zip(kept.encoder.parameters(), streamed.encoder.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
+    histories = [
+        trained(folder, place, device="cuda", precision="float32", images_in=place, epochs=3)[1][LOSSES]
+        for place in ("memory", "stream")
+    ]
+    # A GPU adds gradients in any order, so that two trainings drift apart.
+    np.testing.assert_allclose(*histories, atol=0.02)
 
 
 def test_a_gpu_embeds_as_a_cpu_does(folder):
