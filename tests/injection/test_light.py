@@ -17,6 +17,7 @@ from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.draws import Draws
 from tidalkin.injection.injector import Injector
 from tidalkin.injection.light import band_flux, draw_light, draw_shapes, normalised, surface_brightness_range
+from tidalkin.injection.stamps import Stamps
 from tidalkin.model.augment import Views
 
 SIGMA = np.array([2.9, 4.1, 5.0, 10.3, 19.7], np.float32)
@@ -185,3 +186,15 @@ def test_faint_light_loses_more_than_bright_light():
     faint, bright = (light_with_sky(1.0, brightness) for brightness in (27.0, 22.0))
     lost = [light.taken_for_sky.sum() / light.shape.sum() for light in (faint, bright)]
     assert lost[0] > 3 * lost[1]
+
+
+@pytest.mark.parametrize("wanted", [[True, False, True, False], [False] * 4, [True] * 4])
+def test_shapes_that_nobody_wants_change_no_other_shape(wanted):
+    seeing, stamps = torch.full((4,), 0.7), Stamps(torch.rand(2, 1, 68, 68), torch.full((2, 2), torch.nan))
+
+    def shapes(**options):
+        draws = Draws(torch.Generator().manual_seed(3))
+        return draw_shapes(draws, Injection(), seeing, 48, stamps=stamps, **options).shape
+
+    wanted = torch.tensor(wanted)
+    torch.testing.assert_close(shapes(wanted=wanted), shapes() * wanted[:, None, None, None])

@@ -211,9 +211,10 @@ def blurred(light: Tensor, sigma: Tensor) -> Tensor:
     tensor([0.0966, 0.1587, 0.0966])
     """
     size = light.shape[-1]
-    ky = torch.fft.fftfreq(size, device=light.device)[:, None] * (2 * math.pi)
-    kx = torch.fft.rfftfreq(size, device=light.device)[None, :] * (2 * math.pi)
-    response = torch.exp(-0.5 * sigma[:, None, None] ** 2 * (kx**2 + ky**2))
+    ky = torch.fft.fftfreq(size, device=light.device) * (2 * math.pi)
+    kx = torch.fft.rfftfreq(size, device=light.device) * (2 * math.pi)
+    down, across = (torch.exp(-0.5 * (sigma[:, None] * wave) ** 2) for wave in (ky, kx))
+    response = down[:, :, None] * across[:, None, :]
     return torch.fft.irfft2(torch.fft.rfft2(light) * response, s=(size, size)).clamp(min=0.0)
 
 
@@ -259,6 +260,7 @@ def draw_shapes(
     *,
     scale: Tensor | None = None,
     stamps: Stamps | None = None,
+    wanted: Tensor | None = None,
 ) -> Shapes:
     """Draw one shape for each galaxy: a cloud, a filament, an edge or a stamp.
 
@@ -276,6 +278,8 @@ def draw_shapes(
         Factor of inner radius, distance and extent.
     stamps : Stamps, optional
         The user's stamps, on the device.
+    wanted : (object,) tensor of bool, optional
+        The galaxies whose shape is needed. On the CPU, those of others are 0, which saves their time.
 
     Examples
     --------
@@ -285,48 +289,81 @@ def draw_shapes(
     >>> bool(shapes.shape[..., 47:49, 47:49].max() < 0.05 * shapes.shape.max())  # the middle stays dark
     True
     """
-    n = len(psf_fwhm)
-    scale = torch.ones(n, device=draws.device) if scale is None else scale
-    pixel = PIXEL_SCALE_ARCSEC
-    y = (torch.arange(size, device=draws.device) - (size - 1) / 2)[:, None] * pixel
-    x = y.T
-    radius = torch.hypot(x, y)
+    n, device = len(psf_fwhm), draws.device
+    scale = torch.ones(n, device=device) if scale is None else scale
     kind = _choose_kinds(draws.uniform((0.0, 1.0), n), settings, stamps)
     is_cloud = kind == 0
 
     def arcsec(low: float, high: float) -> Tensor:
         return draws.uniform((low, high), n)
 
-    smoothing = torch.where(is_cloud, arcsec(0.7, 1.7), arcsec(1.2, 2.7)) / pixel
+    smoothing = torch.where(is_cloud, arcsec(0.7, 1.7), arcsec(1.2, 2.7)) / PIXEL_SCALE_ARCSEC
     elongation = torch.where(is_cloud, draws.uniform((1.0, 2.5), n), draws.uniform((1.0, 2.0), n))
-    field = random_field(draws.noise(n, size, size), smoothing, elongation, arcsec(0.0, math.pi))
-    cloud = (field - draws.uniform((0.6, 1.3), n)[:, None, None]).clamp(min=0.0)
-
-    down, across = torch.gradient(field, dim=(1, 2))
-    level = 0.5 * draws.normal(n)[:, None, None]
-    distance = (field - level) / torch.hypot(across, down).clamp(min=LEAST_SLOPE) * pixel  # from a level set, arcsec
-    width, soft_side = arcsec(0.2, 0.6)[:, None, None], arcsec(0.5, 1.7)[:, None, None]
-    filament = -0.5 * (distance / width) ** 2
-    edge = torch.where(distance > 0, -distance / soft_side, -0.5 * (distance / SHARP_SIDE_ARCSEC) ** 2)
-    angle = arcsec(0.0, 2 * math.pi)
+    noise = draws.noise(n, size, size)
+    position_angle, threshold, level = arcsec(0.0, math.pi), draws.uniform((0.6, 1.3), n), 0.5 * draws.normal(n)
+    width, soft_side, angle = arcsec(0.2, 0.6), arcsec(0.5, 1.7), arcsec(0.0, 2 * math.pi)
     away = scale * draws.uniform(settings.distance_arcsec, n)
-    extent = (scale * draws.uniform(settings.extent_arcsec, n))[:, None, None]
-    from_centre_x = x - (away * torch.cos(angle))[:, None, None]
-    from_centre_y = y - (away * torch.sin(angle))[:, None, None]
-    window = torch.exp(-0.5 * (from_centre_x**2 + from_centre_y**2) / extent**2)
-
-    lines = torch.exp(torch.where((kind == 1)[:, None, None], filament, edge)) * window
-    light = torch.where(is_cloud[:, None, None], cloud, lines)
-    inner = (scale * draws.uniform(settings.inner_radius_arcsec, n))[:, None, None]
-    light = light * torch.sigmoid((radius - inner) / FADE_ARCSEC) * (radius < settings.outer_radius_arcsec)
-    which = None
+    extent = scale * draws.uniform(settings.extent_arcsec, n)
+    inner = scale * draws.uniform(settings.inner_radius_arcsec, n)
+    seeing = psf_fwhm.nan_to_num(SEEING_ARCSEC) / (FWHM_PER_SIGMA * PIXEL_SCALE_ARCSEC)
+    which = turned = None
     if stamps is not None:
         which = draws.integers(0, len(stamps.images) - 1, n)
         turned = stamps.drawn(which, arcsec(0.0, 2 * math.pi), draws.uniform((0.0, 1.0), n) < 0.5, size)
-        light = torch.where((kind == STAMP)[:, None, None], turned, light)
         which = torch.where(kind == STAMP, which, -1)
-    seeing = psf_fwhm.nan_to_num(SEEING_ARCSEC) / (FWHM_PER_SIGMA * pixel)
-    return Shapes(normalised(blurred(light, seeing))[:, None], which)
+
+    def painted(rows: Tensor | slice) -> Tensor:
+        field = random_field(noise[rows], smoothing[rows], elongation[rows], position_angle[rows])
+        lines = _lines(field, kind[rows] == 1, level[rows], width[rows], soft_side[rows])
+        window = _gaussian_window(size, away[rows], angle[rows], extent[rows])
+        cloud = (field - threshold[rows, None, None]).clamp(min=0.0)
+        light = torch.where(is_cloud[rows, None, None], cloud, lines * window) * _ring(size, inner[rows], settings)
+        if turned is not None:
+            light = torch.where((kind == STAMP)[rows, None, None], turned[rows], light)
+        return normalised(blurred(light, seeing[rows]))[:, None]
+
+    if wanted is None or device.type != "cpu":  # a CUDA graph has fixed shapes
+        return Shapes(painted(slice(None)), which)
+    shape = torch.zeros(n, 1, size, size)
+    if wanted.any():  # MKL transforms no empty batch
+        shape[wanted] = painted(wanted.nonzero()[:, 0])
+    return Shapes(shape, which)
+
+
+def _lines(field: Tensor, is_filament: Tensor, level: Tensor, width: Tensor, soft_side: Tensor) -> Tensor:
+    """Draw filaments and edges, (object, y, x), along a level set of each random field.
+
+    The level is in units of the field's standard deviation, the widths are in arcsec.
+    """
+    down, across = torch.gradient(field, dim=(1, 2))
+    slope = torch.hypot(across, down).clamp(min=LEAST_SLOPE)
+    distance = (field - level[:, None, None]) / slope * PIXEL_SCALE_ARCSEC
+    filament = -0.5 * (distance / width[:, None, None]) ** 2
+    sharp_side = -0.5 * (distance / SHARP_SIDE_ARCSEC) ** 2
+    edge = torch.where(distance > 0, -distance / soft_side[:, None, None], sharp_side)
+    return torch.exp(torch.where(is_filament[:, None, None], filament, edge))
+
+
+def _gaussian_window(size: int, away: Tensor, angle: Tensor, extent: Tensor) -> Tensor:
+    """Draw Gaussians, (object, y, x), whose centre and width are in arcsec from the image's centre."""
+    axis = _axis(size, away.device)
+    along_x, along_y = (
+        torch.exp(-0.5 * ((axis - (away * turn(angle))[:, None]) / extent[:, None]) ** 2)
+        for turn in (torch.cos, torch.sin)
+    )
+    return along_y[:, :, None] * along_x[:, None, :]
+
+
+def _ring(size: int, inner: Tensor, settings: Injection) -> Tensor:
+    """Draw the area that light may fill, (object, y, x): from the inner radius, arcsec, to the outer one."""
+    axis = _axis(size, inner.device)
+    radius = torch.hypot(axis[None, :], axis[:, None])
+    return torch.sigmoid((radius - inner[:, None, None]) / FADE_ARCSEC) * (radius < settings.outer_radius_arcsec)
+
+
+def _axis(size: int, device: torch.device) -> Tensor:
+    """Return the positions of pixels along one axis, arcsec from the image's centre."""
+    return (torch.arange(size, device=device) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC
 
 
 def _choose_kinds(uniform: Tensor, settings: Injection, stamps: Stamps | None) -> Tensor:
@@ -385,7 +422,7 @@ def draw_light(
     has_light = draws.uniform((0.0, 1.0), n) < (settings.fraction if fraction is None else fraction)
     seeing = psf_fwhm.nanmean(dim=1)
     scale = half_light_radius(flux).clamp(SMALLEST_SCALE, LARGEST_SCALE) if settings.scale_with_size else None
-    drawn = draw_shapes(draws, settings, seeing, flux.shape[-1], scale=scale, stamps=stamps)
+    drawn = draw_shapes(draws, settings, seeing, flux.shape[-1], scale=scale, stamps=stamps, wanted=has_light)
     brightness = draws.uniform(surface_brightness, n)
     color = settings.color + settings.color_scatter * draws.normal(n)
     covered = ~torch.isnan(flux).all(dim=1, keepdim=True)
