@@ -82,7 +82,7 @@ class Network(Section):
 class Training(Section):
     """The training of the network."""
 
-    epochs: int = Field(20, ge=1, le=10_000, description="Passes over the images.")
+    epochs: int = Field(40, ge=1, le=10_000, description="Passes over the images.")
     batch_size: int = Field(64, ge=2, le=65_536, description="Galaxies per step, over all processes.")
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="`adamw` needs far fewer epochs; `sgd` is the optimizer of the SimSiam paper."
