@@ -147,7 +147,9 @@ def band_flux(surface_brightness: Tensor, color: Tensor, bands: Sequence[str]) -
 
 
 def color_terms(bands: Sequence[str], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return magnitudes relative to i at `REFERENCE_COLOR`, and their change with g - i, both (band,).
+    """Return magnitudes relative to i at `REFERENCE_COLOR`, and their change with g - i.
+
+    Both are (band,).
 
     Examples
     --------
@@ -345,7 +347,10 @@ def _lines(field: Tensor, is_filament: Tensor, level: Tensor, width: Tensor, sof
 
 
 def _gaussian_window(size: int, away: Tensor, angle: Tensor, extent: Tensor) -> Tensor:
-    """Draw Gaussians, (object, y, x), whose centre and width are in arcsec from the image's centre."""
+    """Draw Gaussians, (object, y, x), about points away from the centre.
+
+    Distance and width are in arcsec.
+    """
     axis = _axis(size, away.device)
     along_x, along_y = (
         torch.exp(-0.5 * ((axis - (away * turn(angle))[:, None]) / extent[:, None]) ** 2)
@@ -355,7 +360,10 @@ def _gaussian_window(size: int, away: Tensor, angle: Tensor, extent: Tensor) -> 
 
 
 def _ring(size: int, inner: Tensor, settings: Injection) -> Tensor:
-    """Draw the area that light may fill, (object, y, x): from the inner radius, arcsec, to the outer one."""
+    """Draw the area that light may fill, (object, y, x).
+
+    It begins at the inner radius, arcsec, and ends at the outer one.
+    """
     axis = _axis(size, inner.device)
     radius = torch.hypot(axis[None, :], axis[:, None])
     return torch.sigmoid((radius - inner[:, None, None]) / FADE_ARCSEC) * (radius < settings.outer_radius_arcsec)
