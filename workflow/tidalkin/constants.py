@@ -19,5 +19,5 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 SHARDS_ADDED_TOGETHER = 8
 """Shards whose vectors are added to an index at once; a part of an index holds a multiple of them."""
 
-DEBRIS_SHARE = 0.05
+DEBRIS_SHARE = 0.08
 """Share of a debris map's cells, the brightest ones, whose mean is the debris score."""

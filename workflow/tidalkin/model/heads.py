@@ -117,7 +117,7 @@ def brightest_mean(debris_map: Tensor) -> Tensor:
     Examples
     --------
     >>> maps = torch.zeros(2, 1, 10, 10)
-    >>> maps[1, 0, 0, :5] = 2.0  # 5 % of the cells
+    >>> maps[1, 0, 0, :8] = 2.0  # 8 % of the cells
     >>> brightest_mean(maps)
     tensor([0., 2.])
     """
