@@ -134,7 +134,7 @@ def map_features(debris_map: Tensor) -> Tensor:
     >>> debris_map = torch.zeros(1, 1, 10, 10)
     >>> debris_map[0, 0, 0, 0] = 5.0
     >>> map_features(debris_map)
-    tensor([[0.0500, 5.0000, 1.0000]])
+    tensor([[0.0500, 5.0000, 0.6250]])
     """
     cells = debris_map.flatten(1)
     return torch.stack([cells.mean(dim=1), cells.amax(dim=1), brightest_mean(debris_map)], dim=1)

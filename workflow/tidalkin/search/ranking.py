@@ -45,7 +45,7 @@ def brightest_mean(debris_maps: npt.NDArray[np.generic]) -> Floats:
     Examples
     --------
     >>> debris_map = np.zeros((1, 10, 10))
-    >>> debris_map[0, 0, :5] = 2.0
+    >>> debris_map[0, 0, :8] = 2.0
     >>> brightest_mean(debris_map)
     array([2.], dtype=float32)
     """
