@@ -6,7 +6,7 @@ import pytest
 import torch
 from astropy.io import fits
 
-from surveys.trained import BANDS, SECTIONS, small_store
+from surveys.trained import BANDS, LOSSES, SECTIONS, small_store
 from tidalkin import config
 from tidalkin.draws import Draws
 from tidalkin.embedding.features import encode
@@ -21,7 +21,6 @@ from tidalkin.model.train import backpropagate, train
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 
 NUISANCES = config.Nuisances(companions=0.5, gradients=0.5, over_subtraction=0.5, correlated_noise=0.5)
-LOSSES = ["loss", "injection_loss", "map_loss"]
 
 
 def trained(folder, name, injection=None, augment=None, epochs=12, **compute):

@@ -18,15 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import published
-from surveys.trained import BANDS, SECTIONS, small_store
+from surveys.trained import BANDS, LOSSES, SECTIONS, small_store
 from tidalkin import config
 from tidalkin.errors import TidalkinError
 from tidalkin.images.store import ImageStore, Shard
 from tidalkin.model.checkpoint import load_encoder, random_encoder
 from tidalkin.model.data import TrainingImages, windows_of_epoch
 from tidalkin.model.train import rate_factor, train
-
-LOSSES = ["loss", "injection_loss", "map_loss"]
 
 
 def with_training(**values):

@@ -11,6 +11,7 @@ from tidalkin import config
 from tidalkin.images.store import ImageStore, Shard
 
 BANDS = ("g", "r", "i")
+LOSSES = ["loss", "injection_loss", "map_loss"]
 SECTIONS = {
     "stretch": published.stretch(softening_sigma=1.0, maximum=3.0),
     "augment": published.augment(crop=18, jitter_pixels=2, noise_sigma=(0.0, 1.0), brightness=0.5),

@@ -29,7 +29,7 @@ def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype
     >>> constant((0.5, 1.5), torch.device("cpu"))
     tensor([0.5000, 1.5000])
     """
-    with torch.inference_mode(False):
+    with torch.inference_mode(False):  # a tensor made in inference mode could not enter a training later
         return torch.tensor(values, device=device, dtype=dtype)
 
 

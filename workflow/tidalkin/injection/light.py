@@ -20,7 +20,7 @@ from torch import Tensor
 from tidalkin.config.injection import Injection
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
 from tidalkin.draws import Draws, constant
-from tidalkin.injection.size import half_light_radius
+from tidalkin.injection.size import half_light_radius, pixel_axis
 from tidalkin.injection.stamps import Stamps
 
 REFERENCE_COLOR = 1.0
@@ -308,11 +308,10 @@ def draw_shapes(
     extent = scale * draws.uniform(settings.extent_arcsec, n)
     inner = scale * draws.uniform(settings.inner_radius_arcsec, n)
     seeing = psf_fwhm.nan_to_num(SEEING_ARCSEC) / (FWHM_PER_SIGMA * PIXEL_SCALE_ARCSEC)
-    which = turned = None
     if stamps is not None:
-        which = draws.integers(0, len(stamps.images) - 1, n)
-        turned = stamps.drawn(which, arcsec(0.0, 2 * math.pi), draws.uniform((0.0, 1.0), n) < 0.5, size)
-        which = torch.where(kind == STAMP, which, -1)
+        stamp = draws.integers(0, len(stamps.images) - 1, n)
+        stamp_angle, mirrored = arcsec(0.0, 2 * math.pi), draws.uniform((0.0, 1.0), n) < 0.5
+    which = None if stamps is None else torch.where(kind == STAMP, stamp, -1)
 
     def painted(rows: Tensor | slice) -> Tensor:
         field = random_field(noise[rows], smoothing[rows], elongation[rows], position_angle[rows])
@@ -320,8 +319,9 @@ def draw_shapes(
         window = _gaussian_window(size, away[rows], angle[rows], extent[rows])
         cloud = (field - threshold[rows, None, None]).clamp(min=0.0)
         light = torch.where(is_cloud[rows, None, None], cloud, lines * window) * _ring(size, inner[rows], settings)
-        if turned is not None:
-            light = torch.where((kind == STAMP)[rows, None, None], turned[rows], light)
+        if stamps is not None:
+            turned = stamps.drawn(stamp[rows], stamp_angle[rows], mirrored[rows], size)
+            light = torch.where((kind == STAMP)[rows, None, None], turned, light)
         return normalised(blurred(light, seeing[rows]))[:, None]
 
     if wanted is None or device.type != "cpu":  # a CUDA graph has fixed shapes
@@ -351,7 +351,7 @@ def _gaussian_window(size: int, away: Tensor, angle: Tensor, extent: Tensor) -> 
 
     Distance and width are in arcsec.
     """
-    axis = _axis(size, away.device)
+    axis = pixel_axis(size, away.device)
     along_x, along_y = (
         torch.exp(-0.5 * ((axis - (away * turn(angle))[:, None]) / extent[:, None]) ** 2)
         for turn in (torch.cos, torch.sin)
@@ -364,14 +364,9 @@ def _ring(size: int, inner: Tensor, settings: Injection) -> Tensor:
 
     It begins at the inner radius, arcsec, and ends at the outer one.
     """
-    axis = _axis(size, inner.device)
+    axis = pixel_axis(size, inner.device)
     radius = torch.hypot(axis[None, :], axis[:, None])
     return torch.sigmoid((radius - inner[:, None, None]) / FADE_ARCSEC) * (radius < settings.outer_radius_arcsec)
-
-
-def _axis(size: int, device: torch.device) -> Tensor:
-    """Return the positions of pixels along one axis, arcsec from the image's centre."""
-    return (torch.arange(size, device=device) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC
 
 
 def _choose_kinds(uniform: Tensor, settings: Injection, stamps: Stamps | None) -> Tensor:

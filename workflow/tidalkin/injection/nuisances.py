@@ -17,6 +17,7 @@ from tidalkin.config.injection import Nuisances
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.draws import Draws
 from tidalkin.injection.light import REFERENCE_COLOR, SEEING_ARCSEC, color_terms
+from tidalkin.injection.size import pixel_axis
 
 MOST_COMPANIONS = 3
 """A galaxy that gets companions gets one to this many."""
@@ -89,7 +90,7 @@ def _chosen(draws: Draws, share: float, n_objects: int) -> Tensor:
 
 def _pixels(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return y (y, 1) and x (1, x) of the pixels, arcsec from the centre."""
-    y = ((torch.arange(size, device=device) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC)[:, None]
+    y = pixel_axis(size, device)[:, None]
     return y, y.T
 
 

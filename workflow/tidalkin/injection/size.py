@@ -12,6 +12,17 @@ APERTURES_ARCSEC = (0.25, 0.5, 0.75, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 3.75, 4.5, 5.
 SMALLEST_ARCSEC, LARGEST_ARCSEC = 0.3, 4.0
 
 
+def pixel_axis(size: int, device: torch.device) -> Tensor:
+    """Return the positions of pixels along one axis, arcsec from the image's centre, (pixel,).
+
+    Examples
+    --------
+    >>> pixel_axis(3, torch.device("cpu"))
+    tensor([-0.1680,  0.0000,  0.1680])
+    """
+    return (torch.arange(size, device=device) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC
+
+
 def half_light_radius(flux: Tensor) -> Tensor:
     """Measure the radius that holds half of a galaxy's light, from its curve of growth.
 
@@ -30,13 +41,12 @@ def half_light_radius(flux: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> pixel = (torch.arange(64) - 31.5) * PIXEL_SCALE_ARCSEC
+    >>> pixel = pixel_axis(64, torch.device("cpu"))
     >>> gaussian = torch.exp(-0.5 * (pixel**2 + pixel[:, None] ** 2))  # of 1 arcsec
     >>> half_light_radius(gaussian[None, None]).round(decimals=1)
     tensor([1.2000])
     """
-    size = flux.shape[-1]
-    pixel = (torch.arange(size, device=flux.device) - (size - 1) / 2) * PIXEL_SCALE_ARCSEC
+    pixel = pixel_axis(flux.shape[-1], flux.device)
     radius = torch.hypot(pixel, pixel[:, None]).flatten()
     edges = constant((0.0, *APERTURES_ARCSEC), flux.device)
     inside = (radius[:, None] < edges[None, :]).to(flux.dtype)

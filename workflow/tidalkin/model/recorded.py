@@ -1,7 +1,7 @@
 """Record a training step on a GPU, and replay it.
 
-The networks are small. A GPU computes a step in a sixth of the time that Python takes to start its 1,700 kernels, one
-after the other. A CUDA graph starts all of them at once
+The networks are small. With the defaults, an H200 computes the 1,700 kernels of a step in 7 ms, but Python takes 45 ms
+to start them one after the other. A CUDA graph starts all of them at once
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
 """
 
