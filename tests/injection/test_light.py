@@ -16,13 +16,21 @@ from tidalkin.config import BANDS, Injection
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.draws import Draws
 from tidalkin.injection.injector import Injector
-from tidalkin.injection.light import band_flux, draw_light, draw_shapes, normalised, surface_brightness_range
+from tidalkin.injection.light import (
+    _Arc,
+    _profile,
+    band_flux,
+    draw_light,
+    draw_shapes,
+    normalised,
+    surface_brightness_range,
+)
 from tidalkin.injection.stamps import Stamps
 from tidalkin.model.augment import Views
 
 SIGMA = np.array([2.9, 4.1, 5.0, 10.3, 19.7], np.float32)
 SIZE = 64
-KINDS = {"clouds": 0.0, "filaments": 0.0, "edges": 0.0}
+KINDS = {"clouds": 0.0, "filaments": 0.0, "edges": 0.0, "arcs": 0.0}
 
 
 def draws(seed=1, **share):
@@ -70,7 +78,27 @@ def test_light_fades_out_inside_the_inner_radius_and_ends_at_the_outer():
 def test_kinds_differ():
     covered = {kind: (shapes(n=40, **KINDS | {kind: 1.0}) > 0.5).float().mean().item() for kind in KINDS}
     assert covered["clouds"] > covered["filaments"]
-    assert len({round(value, 4) for value in covered.values()}) == 3
+    assert len({round(value, 4) for value in covered.values()}) == len(KINDS)
+
+
+def test_an_arc_bends_around_the_centre():
+    arc = _Arc(*(torch.tensor([value]) for value in (3.0, 8.0, 0.0, 0.0, 1.0, 0.0)))
+    distance, along = arc.drawn(SIZE)
+    assert torch.allclose(distance[0], 3.0 - radius(), atol=1e-5)
+    assert along.min() > 0.4, "an arc longer than its circumference is nearly a ring"
+
+
+def test_a_short_arc_lies_on_its_side_of_the_galaxy():
+    arc = _Arc(*(torch.tensor([value]) for value in (3.0, 1.0, math.pi / 2, 0.0, 1.0, 0.0)))
+    _, along = arc.drawn(SIZE)
+    above, below = along[0, SIZE // 2 :].mean(), along[0, : SIZE // 2].mean()
+    assert above > 20 * below
+
+
+def test_an_edge_is_sharp_on_its_outer_side():
+    distance = torch.tensor([[[-0.5, 0.5]]])
+    outside, inside = _profile(distance, torch.tensor([False]), torch.tensor([0.4]), torch.tensor([1.0]))[0, 0]
+    assert outside < 0.1 < 0.5 < inside
 
 
 def test_equal_seeds_give_equal_light_and_other_seeds_other():

@@ -18,7 +18,7 @@ from tidalkin.injection.stamps import read_stamps
 
 BANDS = ("g", "r", "i")
 SIZE = 48
-ONLY_STAMPS = {"clouds": 0, "filaments": 0, "edges": 0}
+ONLY_STAMPS = {"clouds": 0, "filaments": 0, "edges": 0, "arcs": 0}
 
 
 def bar(side=40, length=30, at=(0, 0)):

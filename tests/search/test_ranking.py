@@ -100,6 +100,15 @@ def test_training_and_ranking_have_one_score(seed, cells):
     np.testing.assert_allclose(brightest_mean(maps), expected, rtol=1e-5, atol=1e-6)
 
 
+@given(seed=st.integers(0, 1000), cells=st.integers(4, 16))
+def test_light_on_the_border_does_not_count(seed, cells):
+    maps = np.random.default_rng(seed).normal(size=(3, cells, cells)).astype(np.float32)
+    bright = maps.copy()
+    bright[:, [0, -1], :] += 10.0
+    bright[:, :, [0, -1]] += 10.0
+    np.testing.assert_array_equal(brightest_mean(bright), brightest_mean(maps))
+
+
 def test_the_scores_have_the_scale_of_the_whitening(run):
     folder, files = run
     table = rank(folder, files).set_index("object_id")

@@ -149,6 +149,7 @@ CHANGES: dict[str, Change] = {
     "injection.clouds": Change(2.0, PAINT),
     "injection.filaments": Change(2.0, PAINT),
     "injection.edges": Change(2.0, PAINT),
+    "injection.arcs": Change(2.0, PAINT),
     "injection.distance_arcsec": Change([1.0, 4.0], PAINT),
     "injection.extent_arcsec": Change([1.0, 3.0], PAINT),
     "injection.inner_radius_arcsec": Change([0.5, 2.0], PAINT),

@@ -20,4 +20,10 @@ SHARDS_ADDED_TOGETHER = 8
 """Shards whose vectors are added to an index at once; a part of an index holds a multiple of them."""
 
 DEBRIS_SHARE = 0.08
-"""Share of a debris map's cells, the brightest ones, whose mean is the debris score."""
+"""Share of a debris map's inner cells, the brightest ones, whose mean is the debris score."""
+
+BORDER_CELLS = 1
+"""Cells along each side of a debris map that do not count: the network sees neighbours cut off there."""
+
+SMALLEST_MAP_WITH_BORDER = 4
+"""Side of the smallest debris map of which the border is left out, cells."""

@@ -18,7 +18,7 @@ class StampFolder(Section):
         "image per band, named after the band and painted with the stamp's own colour. By default, there are "
         "no stamps.",
     )
-    number: NonNegative = Field(1.0, description="Number of stamps, relative to clouds, filaments and edges.")
+    number: NonNegative = Field(1.0, description="Number of stamps, relative to clouds, filaments, edges and arcs.")
     pixel_scale_arcsec: Positive | None = Field(
         None, description="Pixel scale of the stamps, arcsec. By default, that of the WCS of each stamp."
     )
@@ -58,8 +58,16 @@ class Injection(Section):
     clouds: NonNegative = Field(1.0, description="Relative number of clouds: smoothed noise above a threshold.")
     filaments: NonNegative = Field(1.0, description="Relative number of filaments: a line with a Gaussian profile.")
     edges: NonNegative = Field(1.0, description="Relative number of edges: a line with one sharp and one soft side.")
-    distance_arcsec: Range = Field((0.8, 5.5), description="Distance of filaments and edges from the centre, arcsec.")
-    extent_arcsec: Range = Field((0.7, 4.0), description="Extent (Gaussian sigma) of filaments and edges, arcsec.")
+    arcs: NonNegative = Field(
+        1.0,
+        description="Relative number of arcs: lines that bend around the centre, half of them with a sharp outer side.",
+    )
+    distance_arcsec: Range = Field(
+        (0.8, 5.5), description="Distance of filaments, edges and arcs from the centre, arcsec."
+    )
+    extent_arcsec: Range = Field(
+        (0.7, 4.0), description="Extent (Gaussian sigma) of filaments, edges and arcs, arcsec."
+    )
     inner_radius_arcsec: Range = Field((0.4, 2.0), description="Radius inside which the light fades out, arcsec.")
     outer_radius_arcsec: Positive = Field(9.0, description="Radius beyond which there is no light, arcsec.")
     scale_with_size: bool = Field(
@@ -92,9 +100,9 @@ class Injection(Section):
             if getattr(self, name) is not None:
                 check_ordered(name, getattr(self, name))
         stamps = self.stamps.number if self.stamps.folder else 0.0
-        if self.enabled and not (self.clouds or self.filaments or self.edges or stamps):
+        if self.enabled and not (self.clouds or self.filaments or self.edges or self.arcs or stamps):
             raise ValueError(
-                "one of clouds, filaments, edges and stamps.number (with stamps.folder) must be positive: there is no "
-                "light to inject"
+                "one of clouds, filaments, edges, arcs and stamps.number (with stamps.folder) must be positive: there "
+                "is no light to inject"
             )
         return self

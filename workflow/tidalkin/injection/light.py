@@ -1,8 +1,8 @@
 """Draw faint, diffuse light of generic shapes (synthetic source injection).
 
-The shapes are smoothed random fields: clouds, filaments and edges. They follow no orbit and no simulation, so that a
-network trained on them learns faint structure around a galaxy in general. Stamps of the user's own can join them. Each
-step is a pure function of its random parameters; `draw_light` draws the parameters.
+Clouds, filaments and edges are smoothed random fields. Arcs bend around the galaxy. None of them follows an orbit or a
+simulation, so that a network trained on them learns faint structure around a galaxy in general. Stamps of the user's
+own can join them. Each step is a pure function of its random parameters; `draw_light` draws the parameters.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ SEEING_ARCSEC = 0.65  # where an image's own is unknown
 SHARP_SIDE_ARCSEC = 0.2  # Gaussian sigma of an edge's sharp side
 FADE_ARCSEC = 0.25  # width of the inner fade
 SMALLEST_SCALE, LARGEST_SCALE = 0.5, 2.0  # of `injection.scale_with_size`
-STAMP = 3  # beside clouds (0), filaments (1) and edges (2)
+CLOUD, FILAMENT, EDGE, ARC, STAMP = range(5)
 LEAST_SLOPE = 0.02  # of a random field, per pixel: a flatter one has no sharp level set
+PITCH_SCATTER = 0.25  # of arcs: change of the radius' logarithm per radian
+LEAST_ARC_RATIO = 0.4  # axis ratio of the ellipse that an arc follows
+ARC_RADIANS = (0.3, 2.5)  # bounds of an arc's extent (Gaussian sigma)
 
 
 @dataclass(frozen=True)
@@ -264,7 +267,7 @@ def draw_shapes(
     stamps: Stamps | None = None,
     wanted: Tensor | None = None,
 ) -> Shapes:
-    """Draw one shape for each galaxy: a cloud, a filament, an edge or a stamp.
+    """Draw one shape for each galaxy, of a random kind.
 
     Parameters
     ----------
@@ -294,7 +297,7 @@ def draw_shapes(
     n, device = len(psf_fwhm), draws.device
     scale = torch.ones(n, device=device) if scale is None else scale
     kind = _choose_kinds(draws.uniform((0.0, 1.0), n), settings, stamps)
-    is_cloud = kind == 0
+    is_cloud, is_arc = kind == CLOUD, kind == ARC
 
     def arcsec(low: float, high: float) -> Tensor:
         return draws.uniform((low, high), n)
@@ -307,6 +310,9 @@ def draw_shapes(
     away = scale * draws.uniform(settings.distance_arcsec, n)
     extent = scale * draws.uniform(settings.extent_arcsec, n)
     inner = scale * draws.uniform(settings.inner_radius_arcsec, n)
+    pitch, axis_ratio = PITCH_SCATTER * draws.normal(n), draws.uniform((LEAST_ARC_RATIO, 1.0), n)
+    radius = torch.maximum(away, inner + 2 * FADE_ARCSEC)  # an arc inside the dark centre would not be seen
+    is_thin = (kind == FILAMENT) | (is_arc & (draws.uniform((0.0, 1.0), n) < 0.5))
     seeing = psf_fwhm.nan_to_num(SEEING_ARCSEC) / (FWHM_PER_SIGMA * PIXEL_SCALE_ARCSEC)
     if stamps is not None:
         stamp = draws.integers(0, len(stamps.images) - 1, n)
@@ -315,10 +321,14 @@ def draw_shapes(
 
     def painted(rows: Tensor | slice) -> Tensor:
         field = random_field(noise[rows], smoothing[rows], elongation[rows], position_angle[rows])
-        lines = _lines(field, kind[rows] == 1, level[rows], width[rows], soft_side[rows])
-        window = _gaussian_window(size, away[rows], angle[rows], extent[rows])
+        arc = _Arc(radius[rows], extent[rows], angle[rows], pitch[rows], axis_ratio[rows], position_angle[rows])
+        from_arc, along_arc = arc.drawn(size)
+        bent = is_arc[rows, None, None]
+        distance = torch.where(bent, from_arc, _distance_to_level(field, level[rows]))
+        window = torch.where(bent, along_arc, _gaussian_window(size, away[rows], angle[rows], extent[rows]))
+        lines = _profile(distance, is_thin[rows], width[rows], soft_side[rows]) * window
         cloud = (field - threshold[rows, None, None]).clamp(min=0.0)
-        light = torch.where(is_cloud[rows, None, None], cloud, lines * window) * _ring(size, inner[rows], settings)
+        light = torch.where(is_cloud[rows, None, None], cloud, lines) * _ring(size, inner[rows], settings)
         if stamps is not None:
             turned = stamps.drawn(stamp[rows], stamp_angle[rows], mirrored[rows], size)
             light = torch.where((kind == STAMP)[rows, None, None], turned, light)
@@ -332,18 +342,59 @@ def draw_shapes(
     return Shapes(shape, which)
 
 
-def _lines(field: Tensor, is_filament: Tensor, level: Tensor, width: Tensor, soft_side: Tensor) -> Tensor:
-    """Draw filaments and edges, (object, y, x), along a level set of each random field.
+def _distance_to_level(field: Tensor, level: Tensor) -> Tensor:
+    """Compute the distance from a level set of each random field, (object, y, x), arcsec.
 
-    The level is in units of the field's standard deviation, the widths are in arcsec.
+    The level is in units of the field's standard deviation. Where the field is lower, the distance is negative.
     """
     down, across = torch.gradient(field, dim=(1, 2))
     slope = torch.hypot(across, down).clamp(min=LEAST_SLOPE)
-    distance = (field - level[:, None, None]) / slope * PIXEL_SCALE_ARCSEC
-    filament = -0.5 * (distance / width[:, None, None]) ** 2
+    return (field - level[:, None, None]) / slope * PIXEL_SCALE_ARCSEC
+
+
+def _profile(distance: Tensor, is_thin: Tensor, width: Tensor, soft_side: Tensor) -> Tensor:
+    """Compute the brightness across a line, (object, y, x), which is 1 at distance 0.
+
+    A thin line has a Gaussian profile. The others have a soft side where the distance is positive, and a sharp one
+    where it is negative. All distances and widths are in arcsec.
+    """
+    thin = -0.5 * (distance / width[:, None, None]) ** 2
     sharp_side = -0.5 * (distance / SHARP_SIDE_ARCSEC) ** 2
     edge = torch.where(distance > 0, -distance / soft_side[:, None, None], sharp_side)
-    return torch.exp(torch.where(is_filament[:, None, None], filament, edge))
+    return torch.exp(torch.where(is_thin[:, None, None], thin, edge))
+
+
+class _Arc(NamedTuple):
+    """Arcs about the centre: parts of ellipses that may open to spirals.
+
+    Every field is (object,).
+    """
+
+    radius: Tensor
+    """Semi-major axis in the middle of the arc, arcsec."""
+    extent: Tensor
+    """Gaussian sigma along the arc, arcsec."""
+    angle: Tensor
+    """Of the middle of the arc, from the ellipse's major axis, radians."""
+    pitch: Tensor
+    """Change of the radius' logarithm per radian; 0 is an ellipse."""
+    axis_ratio: Tensor
+    position_angle: Tensor
+    """Of the major axis, radians."""
+
+    def drawn(self, size: int) -> tuple[Tensor, Tensor]:
+        """Compute the distance inwards from each arc, arcsec, and the brightness along it.
+
+        Both are (object, y, x).
+        """
+        radius, extent, angle, pitch, axis_ratio, turned = (value[:, None, None] for value in self)
+        axis = pixel_axis(size, self.radius.device)
+        x, y = axis[None, None, :], axis[None, :, None]
+        along = x * torch.cos(turned) + y * torch.sin(turned)
+        across = (y * torch.cos(turned) - x * torch.sin(turned)) / axis_ratio
+        from_middle = torch.remainder(torch.atan2(across, along) - angle + math.pi, 2 * math.pi) - math.pi
+        distance = radius * torch.exp(pitch * from_middle) - torch.hypot(along, across)
+        return distance, torch.exp(-0.5 * (from_middle / (extent / radius).clamp(*ARC_RADIANS)) ** 2)
 
 
 def _gaussian_window(size: int, away: Tensor, angle: Tensor, extent: Tensor) -> Tensor:
@@ -370,8 +421,8 @@ def _ring(size: int, inner: Tensor, settings: Injection) -> Tensor:
 
 
 def _choose_kinds(uniform: Tensor, settings: Injection, stamps: Stamps | None) -> Tensor:
-    """Choose clouds (0), filaments (1), edges (2) or stamps (3) by their relative numbers."""
-    relative = [settings.clouds, settings.filaments, settings.edges]
+    """Choose kinds, in the order of their numbers, by how many there are of each."""
+    relative = [settings.clouds, settings.filaments, settings.edges, settings.arcs]
     if stamps is not None:
         relative.append(settings.stamps.number)
     bounds = np.cumsum(relative)[:-1] / np.sum(relative)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tidalkin.constants import DEBRIS_SHARE
+from tidalkin.constants import BORDER_CELLS, DEBRIS_SHARE, SMALLEST_MAP_WITH_BORDER
 
 MAP_STAGES = 3
 """Number of residual stages whose maps the debris map reads, from the first on."""
@@ -111,33 +111,43 @@ def map_target(light: Tensor, cells: int) -> Tensor:
 def brightest_mean(debris_map: Tensor) -> Tensor:
     """Compute the debris score (image,) of maps (image, 1, cell, cell).
 
-    The score is the mean of the brightest cells. A feature covers a small part of an image: the mean over all cells
-    would drown it, and a single cell is noisy.
+    The score is the mean of the brightest inner cells. A feature covers a small part of an image: the mean over all
+    cells would drown it, and a single cell is noisy. Cells on the border do not count, because neighbours that are cut
+    off there look like faint light.
 
     Examples
     --------
-    >>> maps = torch.zeros(2, 1, 10, 10)
-    >>> maps[1, 0, 0, :8] = 2.0  # 8 % of the cells
+    >>> maps = torch.zeros(2, 1, 12, 12)
+    >>> maps[0, 0, 0, :8] = 2.0  # on the border
+    >>> maps[1, 0, 1, 1:9] = 2.0  # 8 % of the inner cells
     >>> brightest_mean(maps)
     tensor([0., 2.])
     """
-    cells = debris_map.flatten(1)
+    cells = _inner_cells(debris_map)
     count = max(1, round(DEBRIS_SHARE * cells.shape[1]))
     return cells.topk(count, dim=1).values.mean(dim=1)
 
 
 def map_features(debris_map: Tensor) -> Tensor:
-    """Compute mean, maximum and debris score of maps (image, 1, cell, cell), (image, 3).
+    """Compute mean and maximum of the inner cells, and the debris score, (image, 3).
 
     Examples
     --------
-    >>> debris_map = torch.zeros(1, 1, 10, 10)
-    >>> debris_map[0, 0, 0, 0] = 5.0
+    >>> debris_map = torch.zeros(1, 1, 12, 12)
+    >>> debris_map[0, 0, 1, 1] = 5.0
     >>> map_features(debris_map)
     tensor([[0.0500, 5.0000, 0.6250]])
     """
-    cells = debris_map.flatten(1)
+    cells = _inner_cells(debris_map)
     return torch.stack([cells.mean(dim=1), cells.amax(dim=1), brightest_mean(debris_map)], dim=1)
+
+
+def _inner_cells(debris_map: Tensor) -> Tensor:
+    """Return the cells of maps (image, 1, cell, cell) off the border, (image, cell)."""
+    side = debris_map.shape[-1]
+    border = BORDER_CELLS if side >= SMALLEST_MAP_WITH_BORDER else 0
+    inner = slice(border, side - border)
+    return debris_map[..., inner, inner].flatten(1)
 
 
 def injection_loss(logit: Tensor, injected: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tidalkin import __version__
 from tidalkin.atomic import atomic_path
-from tidalkin.constants import DEBRIS_SHARE
+from tidalkin.constants import BORDER_CELLS, DEBRIS_SHARE, SMALLEST_MAP_WITH_BORDER
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.figures.mosaic import Panel, draw_mosaic, rgb
@@ -29,9 +29,9 @@ DRAWN = 48
 
 
 def brightest_mean(debris_maps: npt.NDArray[np.generic]) -> Floats:
-    """Compute the mean of the brightest cells of each map: the raw debris score.
+    """Compute the mean of the brightest inner cells of each map: the raw debris score.
 
-    A feature covers a small part of an image. The mean over all cells would drown it, and a single cell is noisy.
+    It equals `tidalkin.model.heads.brightest_mean`, without torch.
 
     Parameters
     ----------
@@ -44,12 +44,15 @@ def brightest_mean(debris_maps: npt.NDArray[np.generic]) -> Floats:
 
     Examples
     --------
-    >>> debris_map = np.zeros((1, 10, 10))
-    >>> debris_map[0, 0, :8] = 2.0
+    >>> debris_map = np.zeros((1, 12, 12))
+    >>> debris_map[0, 1, 1:9] = 2.0
     >>> brightest_mean(debris_map)
     array([2.], dtype=float32)
     """
-    cells = debris_maps.reshape(len(debris_maps), -1).astype(np.float32)
+    side = debris_maps.shape[-1]
+    border = BORDER_CELLS if side >= SMALLEST_MAP_WITH_BORDER else 0
+    inner = slice(border, side - border)
+    cells = debris_maps[:, inner, inner].reshape(len(debris_maps), -1).astype(np.float32)
     count = max(1, round(DEBRIS_SHARE * cells.shape[1]))
     brightest = np.partition(cells, cells.shape[1] - count, axis=1)[:, -count:]
     mean: Floats = brightest.mean(axis=1, dtype=np.float32)
