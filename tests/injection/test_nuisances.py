@@ -14,22 +14,26 @@ SIGMA = torch.tensor([2.9, 4.1, 5.0, 10.3, 19.7]).expand(N, 5)
 PSF = torch.full((N, 5), 0.65)
 
 
+NONE = {"companions": 0.0, "gradients": 0.0, "over_subtraction": 0.0, "correlated_noise": 0.0}
+
+
 def paint(flux=None, seed=1, **shares):
     flux = torch.zeros(N, 5, SIZE, SIZE) if flux is None else flux
-    return paint_nuisances(Draws(torch.Generator().manual_seed(seed)), Nuisances(**shares), BANDS, flux, SIGMA, PSF)
+    draws = Draws(torch.Generator().manual_seed(seed))
+    return paint_nuisances(draws, Nuisances(**NONE | shares), BANDS, flux, SIGMA, PSF)
 
 
 def test_without_shares_images_stay_as_they_are():
     flux = torch.randn(N, 5, SIZE, SIZE)
     assert paint(flux) is flux
-    assert not Nuisances().enabled
+    assert not Nuisances(**NONE).enabled
 
 
 @pytest.mark.parametrize("name", ["companions", "gradients", "over_subtraction", "correlated_noise"])
 def test_each_nuisance_is_painted_onto_its_share_of_the_galaxies(name):
     painted = paint(**{name: 0.5}).abs().flatten(1).amax(dim=1) > 0
     assert painted.float().mean() == pytest.approx(0.5, abs=0.2)
-    assert Nuisances(**{name: 0.5}).enabled
+    assert Nuisances(**NONE | {name: 0.5}).enabled
     assert (paint(**{name: 1.0}).abs().flatten(1).amax(dim=1) > 0).all()
 
 

@@ -27,11 +27,11 @@ class StampFolder(Section):
 class Nuisances(Section):
     """Light and noise that must not count as debris."""
 
-    companions: Fraction = Field(0.0, description="Share of the galaxies that get one to three companions or stars.")
+    companions: Fraction = Field(0.5, description="Share of the galaxies that get one to three companions or stars.")
     stars: Fraction = Field(0.4, description="Share of stars among these objects.")
     gradients: Fraction = Field(0.0, description="Share of the galaxies whose sky gets a gradient.")
     over_subtraction: Fraction = Field(
-        0.0, description="Share of the galaxies around which too much sky is subtracted."
+        0.5, description="Share of the galaxies around which too much sky is subtracted."
     )
     correlated_noise: Fraction = Field(
         0.0, description="Share of the galaxies that get noise correlated between neighbouring pixels."

@@ -66,26 +66,35 @@ def paint_nuisances(
     --------
     >>> draws = Draws(torch.Generator().manual_seed(1))
     >>> flux, sky_sigma, psf_fwhm = torch.zeros(2, 1, 64, 64), torch.ones(2, 1), torch.full((2, 1), 0.6)
-    >>> settings = Nuisances(over_subtraction=1.0)
+    >>> settings = Nuisances(companions=0.0, over_subtraction=1.0)
     >>> paint_nuisances(draws, settings, ["i"], flux, sky_sigma, psf_fwhm).amax(dim=(1, 2, 3)) <= 0
     tensor([True, True])
     """
-    size = flux.shape[-1]
+    if not settings.enabled:
+        return flux
+    flux = flux.clone()
     if settings.companions > 0:
-        shape, band_flux = _companions(draws, settings, bands, sky_sigma, psf_fwhm, size)
-        flux = flux + torch.einsum("nmyx,nmb->nbyx", shape, band_flux)
+        _add_companions(flux, draws, settings, bands, sky_sigma, psf_fwhm)
     if settings.gradients > 0:
-        flux = flux + _gradients(draws, settings.gradients, sky_sigma, size)
+        _add_gradients(flux, draws, settings.gradients, sky_sigma)
     if settings.over_subtraction > 0:
-        flux = flux - _hollows(draws, settings.over_subtraction, sky_sigma, size)
+        _dig_hollows(flux, draws, settings.over_subtraction, sky_sigma)
     if settings.correlated_noise > 0:
-        flux = flux + _correlated_noise(draws, settings.correlated_noise, sky_sigma, size)
+        _add_correlated_noise(flux, draws, settings.correlated_noise, sky_sigma)
     return flux
 
 
 def _chosen(draws: Draws, share: float, n_objects: int) -> Tensor:
-    """Choose a share of the galaxies, (object,) 0 or 1."""
-    return (draws.uniform((0.0, 1.0), n_objects) < share).float()
+    """Choose a share of the galaxies, (object,) bool."""
+    return draws.uniform((0.0, 1.0), n_objects) < share
+
+
+def _rows_to_paint(chosen: Tensor) -> Tensor | slice:
+    """Return the rows of the chosen galaxies.
+
+    On a GPU it is all rows, because a CUDA graph has fixed shapes.
+    """
+    return chosen.nonzero()[:, 0] if chosen.device.type == "cpu" else slice(None)
 
 
 def _pixels(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -94,40 +103,19 @@ def _pixels(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return y, y.T
 
 
-def _companions(
-    draws: Draws, settings: Nuisances, bands: Sequence[str], sky_sigma: Tensor, psf_fwhm: Tensor, size: int
-) -> tuple[Tensor, Tensor]:
-    """Draw compact companions and stars.
-
-    Returns
-    -------
-    shape : (object, companion, y, x) tensor
-        Of total 1.
-    band_flux : (object, companion, band) tensor
-        Total flux, nJy; 0 where there is none.
-    """
-    n, m = len(sky_sigma), MOST_COMPANIONS
-    seeing = psf_fwhm.nanmean(dim=1).nan_to_num(SEEING_ARCSEC)[:, None, None, None]
+def _add_companions(
+    flux: Tensor, draws: Draws, settings: Nuisances, bands: Sequence[str], sky_sigma: Tensor, psf_fwhm: Tensor
+) -> None:
+    """Add compact companions and stars to the images."""
+    (n, _, size, _), m = flux.shape, MOST_COMPANIONS
+    seeing = psf_fwhm.nanmean(dim=1).nan_to_num(SEEING_ARCSEC)
     number = draws.integers(1, m, n) * _chosen(draws, settings.companions, n)
     exists = torch.arange(m, device=draws.device) < number[:, None]
     is_star = draws.uniform((0.0, 1.0), n, m) < settings.stars
     farthest = size / 2 * PIXEL_SCALE_ARCSEC
     distance, towards = draws.uniform((NEAREST_ARCSEC, farthest), n, m), draws.uniform((0.0, 2 * math.pi), n, m)
-    y, x = _pixels(size, draws.device)
-    down = y - (distance * torch.sin(towards))[:, :, None, None]
-    right = x - (distance * torch.cos(towards))[:, :, None, None]
-
-    angle = draws.uniform((0.0, math.pi), n, m)[:, :, None, None]
-    ratio = draws.uniform((LEAST_AXIS_RATIO, 1.0), n, m)[:, :, None, None]
-    along = right * torch.cos(angle) + down * torch.sin(angle)
-    across = (down * torch.cos(angle) - right * torch.sin(angle)) / ratio
-    # The seeing rounds off the cusp of the profile: a convolution costs more than it shows here.
-    rounded = torch.sqrt(along**2 + across**2 + (seeing / FWHM_PER_SIGMA) ** 2)
-    galaxy = torch.exp(-rounded / draws.uniform(SCALE_LENGTH_ARCSEC, n, m)[:, :, None, None])
-    width = seeing / (2 * math.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
-    star = (1 + (right**2 + down**2) / width**2) ** -MOFFAT_BETA
-    shape = torch.where(is_star[:, :, None, None], star, galaxy)
-    shape = shape / shape.sum(dim=(2, 3), keepdim=True).clamp(min=1e-12)
+    angle, ratio = draws.uniform((0.0, math.pi), n, m), draws.uniform((LEAST_AXIS_RATIO, 1.0), n, m)
+    scale_length = draws.uniform(SCALE_LENGTH_ARCSEC, n, m)
 
     exponent = draws.uniform((0.0, 1.0), n, m)
     total = torch.where(is_star, _between(STAR_FLUX_SIGMA, exponent), _between(COMPANION_FLUX_SIGMA, exponent))
@@ -135,7 +123,27 @@ def _companions(
     reference, change = color_terms(bands, color)
     relative = 10.0 ** (-0.4 * (reference + (color - REFERENCE_COLOR)[:, :, None] * change))
     reference_sigma = sky_sigma[:, list(bands).index("i") if "i" in bands else 0]
-    return shape, (total * exists * reference_sigma[:, None])[:, :, None] * relative
+    band_flux = (total * exists * reference_sigma[:, None])[:, :, None] * relative
+
+    y, x = _pixels(size, draws.device)
+    for which in range(m):
+        rows = _rows_to_paint(exists[:, which])
+
+        def of_rows(values: Tensor, which: int = which, rows: Tensor | slice = rows) -> Tensor:
+            return values[:, which][rows, None, None]
+
+        down = y - of_rows(distance * torch.sin(towards))
+        right = x - of_rows(distance * torch.cos(towards))
+        cos, sin = of_rows(torch.cos(angle)), of_rows(torch.sin(angle))
+        along, across = right * cos + down * sin, (down * cos - right * sin) / of_rows(ratio)
+        wide = seeing[rows, None, None]
+        # The seeing rounds off the cusp of the profile: a convolution costs more than it shows here.
+        galaxy = torch.exp(-torch.sqrt(along**2 + across**2 + (wide / FWHM_PER_SIGMA) ** 2) / of_rows(scale_length))
+        width = wide / (2 * math.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
+        star = (1 + (right**2 + down**2) / width**2) ** -MOFFAT_BETA
+        shape = torch.where(of_rows(is_star), star, galaxy)
+        shape = shape / shape.sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+        flux[rows] += shape[:, None] * band_flux[rows, which, :, None, None]
 
 
 def _between(bounds: tuple[float, float], exponent: Tensor) -> Tensor:
@@ -144,33 +152,37 @@ def _between(bounds: tuple[float, float], exponent: Tensor) -> Tensor:
     return low * (high / low) ** exponent
 
 
-def _gradients(draws: Draws, share: float, sky_sigma: Tensor, size: int) -> Tensor:
-    """Draw a linear gradient of the sky, (object, band, y, x), nJy."""
-    n = len(sky_sigma)
+def _add_gradients(flux: Tensor, draws: Draws, share: float, sky_sigma: Tensor) -> None:
+    """Add linear gradients of the sky to the images."""
+    n, size = len(flux), flux.shape[-1]
     y, x = _pixels(size, draws.device)
-    angle = draws.uniform((0.0, 2 * math.pi), n)[:, None, None]
-    slope = draws.uniform((0.0, GRADIENT_SIGMA), n) * _chosen(draws, share, n)
-    plane = (x * torch.cos(angle) + y * torch.sin(angle)) / (size / 2 * PIXEL_SCALE_ARCSEC)
-    return (slope[:, None] * sky_sigma)[:, :, None, None] * plane[:, None]
+    angle, slope = draws.uniform((0.0, 2 * math.pi), n), draws.uniform((0.0, GRADIENT_SIGMA), n)
+    chosen = _chosen(draws, share, n)
+    rows = _rows_to_paint(chosen)
+    plane = x * torch.cos(angle)[rows, None, None] + y * torch.sin(angle)[rows, None, None]
+    height = (slope * chosen)[:, None] * sky_sigma / (size / 2 * PIXEL_SCALE_ARCSEC)
+    flux[rows] += height[rows, :, None, None] * plane[:, None]
 
 
-def _hollows(draws: Draws, share: float, sky_sigma: Tensor, size: int) -> Tensor:
-    """Draw too much subtracted sky around a galaxy, (object, band, y, x), nJy."""
-    n = len(sky_sigma)
-    y, x = _pixels(size, draws.device)
-    depth = draws.uniform(HOLLOW_SIGMA, n) * _chosen(draws, share, n)
-    width = draws.uniform(HOLLOW_ARCSEC, n)[:, None, None]
-    hollow = torch.exp(-0.5 * (x**2 + y**2) / width**2)
-    return (depth[:, None] * sky_sigma)[:, :, None, None] * hollow[:, None]
+def _dig_hollows(flux: Tensor, draws: Draws, share: float, sky_sigma: Tensor) -> None:
+    """Subtract too much sky around the galaxies."""
+    n = len(flux)
+    depth, width = draws.uniform(HOLLOW_SIGMA, n), draws.uniform(HOLLOW_ARCSEC, n)
+    chosen = _chosen(draws, share, n)
+    rows = _rows_to_paint(chosen)
+    along = torch.exp(-0.5 * (pixel_axis(flux.shape[-1], draws.device) / width[rows, None]) ** 2)
+    hollow = along[:, :, None] * along[:, None, :]
+    flux[rows] -= ((depth * chosen)[:, None] * sky_sigma)[rows, :, None, None] * hollow[:, None]
 
 
-def _correlated_noise(draws: Draws, share: float, sky_sigma: Tensor, size: int) -> Tensor:
-    """Draw noise that neighbouring pixels share, (object, band, y, x), nJy.
+def _add_correlated_noise(flux: Tensor, draws: Draws, share: float, sky_sigma: Tensor) -> None:
+    """Add noise that neighbouring pixels share to the images.
 
     Resampled coadds have such noise.
     """
-    n, n_bands = sky_sigma.shape
-    strength = draws.uniform(CORRELATED_NOISE_SIGMA, n) * _chosen(draws, share, n)
+    n, n_bands, size, _ = flux.shape
+    strength, chosen = draws.uniform(CORRELATED_NOISE_SIGMA, n), _chosen(draws, share, n)
     coarse = draws.noise(n, n_bands, (size + 1) // 2, (size + 1) // 2)
-    noise = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
-    return (strength[:, None] * sky_sigma)[:, :, None, None] * noise / DEVIATION_BETWEEN_PIXELS
+    rows = _rows_to_paint(chosen)
+    noise = F.interpolate(coarse[rows], size=size, mode="bilinear", align_corners=False)
+    flux[rows] += ((strength * chosen)[:, None] * sky_sigma / DEVIATION_BETWEEN_PIXELS)[rows, :, None, None] * noise
