@@ -7,6 +7,7 @@ import torch
 
 from tidalkin.config import BANDS, Nuisances
 from tidalkin.draws import Draws
+from tidalkin.injection import nuisances
 from tidalkin.injection.nuisances import paint_nuisances
 
 N, SIZE = 64, 48
@@ -77,6 +78,13 @@ def test_missing_pixels_stay_missing():
     flux[:, :, :5] = math.nan
     painted = paint(flux, companions=1.0, gradients=1.0, over_subtraction=1.0, correlated_noise=1.0)
     assert torch.equal(painted.isnan(), flux.isnan())
+
+
+def test_painting_all_rows_as_on_a_gpu_gives_the_same_images(monkeypatch):
+    shares = dict.fromkeys(NONE, 0.5)
+    chosen = paint(**shares)
+    monkeypatch.setattr(nuisances, "_rows_to_paint", lambda chosen: slice(None))
+    assert torch.allclose(paint(**shares), chosen, atol=1e-5)
 
 
 @pytest.mark.parametrize("processes", [2, 4])
