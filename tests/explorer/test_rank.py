@@ -57,8 +57,8 @@ def test_what_people_dispute_teaches_nothing(survey):
 
 
 def test_offers_are_likely_uncertain_and_random_and_never_judged_before(survey):
-    ranking = Ranker(survey).rank(judged(range(1000, 1005), range(1005, 1010)))
-    before = survey.rows_of(np.arange(1000, 1010))
+    ranking = Ranker(survey).rank(judged(range(1000, 1005), range(1005, 1020)))
+    before = survey.rows_of(np.arange(1000, 1020))
     chosen = offers(ranking, before, survey, 20, seed=1)
     assert Counter(offer.strategy for offer in chosen) == {"likely": 17, "uncertain": 1, "random": 2}
     rows = [offer.row for offer in chosen]
@@ -68,10 +68,20 @@ def test_offers_are_likely_uncertain_and_random_and_never_judged_before(survey):
     assert chosen == offers(ranking, before, survey, 20, seed=1)
 
 
-def test_while_there_are_no_probabilities_all_offers_are_likely(survey):
-    ranking = Ranker(survey).rank(judged(range(1000, 1004), range(1004, 1010)))
-    before = survey.rows_of(np.arange(1000, 1010))
-    assert {offer.strategy for offer in offers(ranking, before, survey, 20, seed=1)} == {"likely"}
+@pytest.mark.parametrize(
+    ("positives", "negatives", "strategies"),
+    [
+        (4, 6, {"likely": 20}),
+        (5, 5, {"likely": 19, "uncertain": 1}),
+        (20, 0, {"likely": 18, "random": 2}),
+        (0, 20, {"likely": 18, "random": 2}),
+    ],
+)
+def test_the_audit_begins_at_twenty_marks_however_good_the_ranking(survey, positives, negatives, strategies):
+    ids = np.arange(1000, 1000 + positives + negatives)
+    ranking = Ranker(survey).rank(judged(ids[:positives].tolist(), ids[positives:].tolist()))
+    chosen = offers(ranking, survey.rows_of(ids), survey, 20, seed=1)
+    assert Counter(offer.strategy for offer in chosen) == strategies
 
 
 def test_likely_offers_are_not_near_duplicates(survey):
@@ -112,7 +122,7 @@ def judging(scored_run):
 
 
 def test_the_server_offers_ranks_and_offers_again(judging):
-    for _ in range(2):
+    for _ in range(3):
         offered = judging.get("/api/offers", params={"k": 12}).json()["galaxies"]
         assert len(offered) == 12
         for place, galaxy in enumerate(offered):
@@ -120,7 +130,7 @@ def test_the_server_offers_ranks_and_offers_again(judging):
             mark |= {"uuid": str(uuid.uuid4()), "object_id": galaxy["id"], "label": ("tidal", "not")[place % 2]}
             assert judging.post("/api/marks", json=[mark]).status_code == 200
     progress = judging.get("/api/progress").json()
-    assert (progress["judged"], progress["positives"], progress["audited"]) == (24, 12, 1)
+    assert (progress["judged"], progress["positives"], progress["audited"]) == (36, 18, 1)
     assert progress["completeness"]["low"] <= progress["completeness"]["value"] <= progress["completeness"]["high"]
     ranked = judging.get("/api/galaxies", params={"start": "rank", "k": 60}).json()["galaxies"]
     probability = [galaxy["probability"] for galaxy in ranked]

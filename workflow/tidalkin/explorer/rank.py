@@ -23,6 +23,8 @@ UNCERTAIN_SHARE = 0.05
 found among the first 200 (``benchmarks/active_search.py``), and the ranking was no better."""
 RANDOM_SHARE = 0.1
 """Share of the offers that are drawn at random. Only these tell the prevalence without bias."""
+AUDIT_FROM = 20
+"""Marks from which on some offers are drawn at random. The first twenty find as many galaxies as the debris score does."""
 ALL = slice(None)
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two offers are too alike to judge both. At 0.9, one galaxy in seven of a survey without
@@ -45,6 +47,8 @@ class Ranking:
     """The rows of the index, best first."""
     has_probability: bool
     """Whether the scores are log-odds of being positive, as they are from five marks of each kind on."""
+    n_marks: int
+    """Number of marks that the ranking learned from."""
 
     def __len__(self) -> int:
         return len(self.order)
@@ -114,14 +118,14 @@ class Ranker:
         probe = fit_probe(positive, negative, has_debris_score=self._has_debris_score)
         score = scores(probe, survey.index)
         is_logistic = min(len(positive), len(negative)) >= LEAST_OF_EACH
-        return Ranking(survey.catalog_rows, score, highest_first(score), is_logistic)
+        return Ranking(survey.catalog_rows, score, highest_first(score), is_logistic, len(judged))
 
 
 def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) -> list[Offer]:
     """Choose the galaxies to judge next.
 
-    85 % are likely, 5 % uncertain and 10 % drawn at random. While there are too few marks for probabilities, all are
-    likely: the first marks then find as many galaxies as the debris score does.
+    85 % are likely, 5 % uncertain and 10 % drawn at random. Random offers begin at twenty marks, and uncertain ones when
+    there are marks enough for probabilities. Until then, more are likely.
 
     Parameters
     ----------
@@ -156,8 +160,9 @@ def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) ->
     is_left = is_open[ranking.order]
     n_left = int(is_left.sum())
     n_random = n_uncertain = 0
-    if ranking.has_probability:
+    if ranking.n_marks >= AUDIT_FROM:
         n_random = min(n_left, max(1, round(RANDOM_SHARE * k)))
+    if ranking.has_probability:
         n_uncertain = max(1, round(UNCERTAIN_SHARE * k))
     # The random ones are drawn first, from all, so that their share of positives is that of the survey.
     drawn = random.choice(np.flatnonzero(is_left), n_random, replace=False)
