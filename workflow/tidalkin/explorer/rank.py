@@ -24,7 +24,7 @@ found among the first 200 (``benchmarks/active_search.py``), and the ranking was
 RANDOM_SHARE = 0.1
 """Share of the offers that are drawn at random. Only these tell the prevalence without bias."""
 AUDIT_FROM = 20
-"""Marks from which on some offers are drawn at random. The first twenty find as many galaxies as the debris score does."""
+"""Marks from which on some offers are drawn at random. The first twenty are those of the debris score."""
 ALL = slice(None)
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two offers are too alike to judge both. At 0.9, one galaxy in seven of a survey without
@@ -124,8 +124,8 @@ class Ranker:
 def offers(ranking: Ranking, judged: Rows, survey: Survey, k: int, seed: int) -> list[Offer]:
     """Choose the galaxies to judge next.
 
-    85 % are likely, 5 % uncertain and 10 % drawn at random. Random offers begin at twenty marks, and uncertain ones when
-    there are marks enough for probabilities. Until then, more are likely.
+    85 % are likely, 5 % uncertain and 10 % drawn at random. Random offers begin at twenty marks, uncertain ones with
+    the first probabilities. Until then, more are likely.
 
     Parameters
     ----------
