@@ -27,3 +27,15 @@ BORDER_CELLS = 1
 
 SMALLEST_MAP_WITH_BORDER = 4
 """Side of the smallest debris map of which the border is left out, cells."""
+
+
+def inner_cells(side: int) -> slice:
+    """Return the cells that count, along one side of a debris map of ``side`` cells.
+
+    Examples
+    --------
+    >>> inner_cells(8), inner_cells(2)
+    (slice(1, 7, None), slice(0, 2, None))
+    """
+    border = BORDER_CELLS if side >= SMALLEST_MAP_WITH_BORDER else 0
+    return slice(border, side - border)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tidalkin.constants import BORDER_CELLS, DEBRIS_SHARE, SMALLEST_MAP_WITH_BORDER
+from tidalkin.constants import DEBRIS_SHARE, inner_cells
 
 MAP_STAGES = 3
 """Number of residual stages whose maps the debris map reads, from the first on."""
@@ -144,9 +144,7 @@ def map_features(debris_map: Tensor) -> Tensor:
 
 def _inner_cells(debris_map: Tensor) -> Tensor:
     """Return the cells of maps (image, 1, cell, cell) off the border, (image, cell)."""
-    side = debris_map.shape[-1]
-    border = BORDER_CELLS if side >= SMALLEST_MAP_WITH_BORDER else 0
-    inner = slice(border, side - border)
+    inner = inner_cells(debris_map.shape[-1])
     return debris_map[..., inner, inner].flatten(1)
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tidalkin import __version__
 from tidalkin.atomic import atomic_path
-from tidalkin.constants import BORDER_CELLS, DEBRIS_SHARE, SMALLEST_MAP_WITH_BORDER
+from tidalkin.constants import DEBRIS_SHARE, inner_cells
 from tidalkin.embedding.whitening import load_whitening
 from tidalkin.errors import TidalkinError
 from tidalkin.figures.mosaic import Panel, draw_mosaic, rgb
@@ -49,9 +49,7 @@ def brightest_mean(debris_maps: npt.NDArray[np.generic]) -> Floats:
     >>> brightest_mean(debris_map)
     array([2.], dtype=float32)
     """
-    side = debris_maps.shape[-1]
-    border = BORDER_CELLS if side >= SMALLEST_MAP_WITH_BORDER else 0
-    inner = slice(border, side - border)
+    inner = inner_cells(debris_maps.shape[-1])
     cells = debris_maps[:, inner, inner].reshape(len(debris_maps), -1).astype(np.float32)
     count = max(1, round(DEBRIS_SHARE * cells.shape[1]))
     brightest = np.partition(cells, cells.shape[1] - count, axis=1)[:, -count:]
