@@ -15,6 +15,7 @@ import tidalkin.injection
 from tidalkin.config import BANDS, Injection
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.draws import Draws
+from tidalkin.injection import chosen
 from tidalkin.injection.injector import Injector
 from tidalkin.injection.light import (
     _Arc,
@@ -196,8 +197,8 @@ def test_discs_hide_injected_light():
 def light_with_sky(share, brightness):
     flux, psf = torch.zeros(64, 2, SIZE, SIZE), torch.full((64, 2), 0.7)
     sigma = torch.tensor([3.0, 5.0])
-    chosen = Injection(over_subtraction=share)
-    return draw_light(draws(), chosen, (brightness, brightness), "gi", flux, psf, fraction=1.0, sigma=sigma)
+    settings_ = Injection(over_subtraction=share)
+    return draw_light(draws(), settings_, (brightness, brightness), "gi", flux, psf, fraction=1.0, sigma=sigma)
 
 
 def test_a_share_of_the_light_loses_a_part_with_the_sky_and_its_place_is_that_of_all_of_it():
@@ -212,8 +213,27 @@ def test_a_share_of_the_light_loses_a_part_with_the_sky_and_its_place_is_that_of
 
 def test_faint_light_loses_more_than_bright_light():
     faint, bright = (light_with_sky(1.0, brightness) for brightness in (27.0, 22.0))
-    lost = [light.taken_for_sky.sum() / light.shape.sum() for light in (faint, bright)]
+    lost = [light.taken_for_sky().sum() / light.shape.sum() for light in (faint, bright)]
     assert lost[0] > 3 * lost[1]
+
+
+def test_drawing_all_rows_as_on_a_gpu_gives_the_same_light(monkeypatch):
+    stamps = Stamps(torch.rand(2, 1, 68, 68), torch.full((2, 2), torch.nan))
+
+    def light():
+        flux = torch.zeros(32, 2, 48, 48)
+        flux[:, :, :5] = math.nan
+        return draw_light(
+            *(draws(), Injection(), (24.0, 25.0), "gi", flux, torch.full((32, 2), 0.7)),
+            sigma=torch.tensor([3.0, 5.0]),
+            stamps=stamps,
+        )
+
+    only_chosen = light()
+    monkeypatch.setattr(chosen, "_has_fixed_shapes", lambda device: True)
+    torch.testing.assert_close(light().flux(), only_chosen.flux())
+    assert only_chosen.taken_for_sky().any()
+    assert torch.equal(light().injected, only_chosen.injected)
 
 
 @pytest.mark.parametrize("wanted", [[True, False, True, False], [False] * 4, [True] * 4])

@@ -7,6 +7,7 @@ own can join them. Each step is a pure function of its random parameters; `draw_
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 from tidalkin.config.injection import Injection
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
 from tidalkin.draws import Draws, constant
+from tidalkin.injection.chosen import add_to_chosen
 from tidalkin.injection.size import half_light_radius, pixel_axis
 from tidalkin.injection.stamps import Stamps
 
@@ -56,13 +58,26 @@ class Light:
     """(object, 1, y, x): 1 in the mean over the brightest area with half of the light; 0 throughout without light."""
     band_flux: Tensor
     """(object, band): flux of a pixel where ``shape`` is 1, nJy."""
-    taken_for_sky: Tensor | None = None
-    """(object, band, y, x): the part of ``shape`` that is subtracted with the sky."""
+    sky: Tensor | None = None
+    """(object, 1, y, x): the part of ``shape`` that a sky fitted on small scales contains; None if nothing is lost."""
+    lost: Tensor | None = None
+    """(object, band): the share of ``sky`` that is subtracted from each band; None if nothing is lost."""
+
+    def taken_for_sky(self) -> Tensor:
+        """Compute the part of ``shape`` that is subtracted with the sky, (object, band, y, x)."""
+        if self.sky is None or self.lost is None:
+            return torch.zeros_like(self.shape)
+        return self.lost[:, :, None, None] * self.sky
 
     def flux(self) -> Tensor:
         """Compute the light (object, band, y, x), nJy per pixel, after the sky was subtracted."""
-        left = self.shape if self.taken_for_sky is None else self.shape - self.taken_for_sky
+        left = self.shape if self.sky is None else self.shape - self.taken_for_sky()
         return left * self.band_flux[:, :, None, None]
+
+    def of(self, rows: slice) -> Light:
+        """Return the light of some galaxies of the batch."""
+        sky, lost = (None if part is None else part[rows] for part in (self.sky, self.lost))
+        return Light(self.shape[rows], self.band_flux[rows], sky, lost)
 
     @property
     def injected(self) -> Tensor:
@@ -284,7 +299,7 @@ def draw_shapes(
     stamps : Stamps, optional
         The user's stamps, on the device.
     wanted : (object,) tensor of bool, optional
-        The galaxies whose shape is needed. On the CPU, those of others are 0, which saves their time.
+        The galaxies whose shape is needed, by default all. Those of others are 0.
 
     Examples
     --------
@@ -296,6 +311,7 @@ def draw_shapes(
     """
     n, device = len(psf_fwhm), draws.device
     scale = torch.ones(n, device=device) if scale is None else scale
+    wanted = torch.ones(n, dtype=torch.bool, device=device) if wanted is None else wanted
     kind = _choose_kinds(draws.uniform((0.0, 1.0), n), settings, stamps)
     is_cloud, is_arc = kind == CLOUD, kind == ARC
 
@@ -319,27 +335,33 @@ def draw_shapes(
         stamp_angle, mirrored = arcsec(0.0, 2 * math.pi), draws.uniform((0.0, 1.0), n) < 0.5
     which = None if stamps is None else torch.where(kind == STAMP, stamp, -1)
 
-    def painted(rows: Tensor | slice) -> Tensor:
+    def from_field(rows: Tensor | slice) -> Tensor:
         field = random_field(noise[rows], smoothing[rows], elongation[rows], position_angle[rows])
-        arc = _Arc(radius[rows], extent[rows], angle[rows], pitch[rows], axis_ratio[rows], position_angle[rows])
-        from_arc, along_arc = arc.drawn(size)
-        bent = is_arc[rows, None, None]
-        distance = torch.where(bent, from_arc, _distance_to_level(field, level[rows]))
-        window = torch.where(bent, along_arc, _gaussian_window(size, away[rows], angle[rows], extent[rows]))
+        distance = _distance_to_level(field, level[rows])
+        window = _gaussian_window(size, away[rows], angle[rows], extent[rows])
         lines = _profile(distance, is_thin[rows], width[rows], soft_side[rows]) * window
         cloud = (field - threshold[rows, None, None]).clamp(min=0.0)
-        light = torch.where(is_cloud[rows, None, None], cloud, lines) * _ring(size, inner[rows], settings)
-        if stamps is not None:
-            turned = stamps.drawn(stamp[rows], stamp_angle[rows], mirrored[rows], size)
-            light = torch.where((kind == STAMP)[rows, None, None], turned, light)
-        return normalised(blurred(light, seeing[rows]))[:, None]
+        return torch.where(is_cloud[rows, None, None], cloud, lines)
 
-    if wanted is None or device.type != "cpu":  # a CUDA graph has fixed shapes
-        return Shapes(painted(slice(None)), which)
-    shape = torch.zeros(n, 1, size, size)
-    if wanted.any():  # MKL transforms no empty batch
-        shape[wanted] = painted(wanted.nonzero()[:, 0])
-    return Shapes(shape, which)
+    def from_arc(rows: Tensor | slice) -> Tensor:
+        arc = _Arc(radius[rows], extent[rows], angle[rows], pitch[rows], axis_ratio[rows], position_angle[rows])
+        distance, along = arc.drawn(size)
+        return _profile(distance, is_thin[rows], width[rows], soft_side[rows]) * along
+
+    def seen(rows: Tensor | slice) -> Tensor:
+        return normalised(blurred(light[rows] * _ring(size, inner[rows], settings), seeing[rows]))
+
+    light = torch.zeros(n, size, size, device=device)
+    add_to_chosen(light, wanted & (kind < ARC), from_field)
+    add_to_chosen(light, wanted & is_arc, from_arc)
+    if stamps is not None:
+        turned = stamps.drawn
+        add_to_chosen(
+            light, wanted & (kind == STAMP), lambda rows: turned(stamp[rows], stamp_angle[rows], mirrored[rows], size)
+        )
+    shape = torch.zeros_like(light)
+    add_to_chosen(shape, wanted, seen)
+    return Shapes(shape[:, None], which)
 
 
 def _distance_to_level(field: Tensor, level: Tensor) -> Tensor:
@@ -479,18 +501,26 @@ def draw_light(
     drawn = draw_shapes(draws, settings, seeing, flux.shape[-1], scale=scale, stamps=stamps, wanted=has_light)
     brightness = draws.uniform(surface_brightness, n)
     color = settings.color + settings.color_scatter * draws.normal(n)
-    covered = ~torch.isnan(flux).all(dim=1, keepdim=True)
     flux_of_bands = band_flux(brightness, color, bands)
     if stamps is not None and drawn.stamp is not None:
         flux_of_bands = _with_colors_of_stamps(flux_of_bands, drawn.stamp, stamps, bands)
-    shape = drawn.shape * has_light[:, None, None, None] * covered
+    shape = torch.zeros_like(drawn.shape)
+    add_to_chosen(shape, has_light, lambda rows: drawn.shape[rows] * _covered(flux, rows))
     if sigma is None or settings.over_subtraction == 0:
         return Light(shape, flux_of_bands)
-    return Light(shape, flux_of_bands, _taken_for_sky(draws, settings.over_subtraction, shape, flux_of_bands / sigma))
+    sky, lost = _taken_for_sky(draws, settings.over_subtraction, shape, has_light, flux_of_bands / sigma)
+    return Light(shape, flux_of_bands, sky, lost)
 
 
-def _taken_for_sky(draws: Draws, share: float, shape: Tensor, signal_to_noise: Tensor) -> Tensor:
-    """Return the part of each shape that is taken for sky, (object, band, y, x).
+def _covered(flux: Tensor, rows: Tensor | slice) -> Tensor:
+    """Mark the pixels, (row, 1, y, x), where some rows have an image in some band."""
+    return ~functools.reduce(torch.logical_and, (torch.isnan(band[rows]) for band in flux.split(1, dim=1)))
+
+
+def _taken_for_sky(
+    draws: Draws, share: float, shape: Tensor, has_light: Tensor, signal_to_noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Draw what each light loses with the sky: `Light.sky` and `Light.lost`.
 
     A sky fitted on small scales contains the light that is too faint to be detected. Subtracting it dims faint features
     and leaves dark moats around them (Aihara et al. 2019, PASJ 71, 114).
@@ -503,15 +533,22 @@ def _taken_for_sky(draws: Draws, share: float, shape: Tensor, signal_to_noise: T
         Share of the lights that lose something.
     shape : (object, 1, y, x) tensor
         As in `Light`.
+    has_light : (object,) tensor of bool
+        Whether each galaxy has light.
     signal_to_noise : (object, band) tensor
         Of a pixel where ``shape`` is 1.
     """
     n, n_bands = signal_to_noise.shape
     detected = draws.uniform(DETECTED_SIGMA, n) / signal_to_noise.median(dim=1).values
-    undetected = torch.minimum(shape[:, 0], detected[:, None, None])
-    smooth = blurred(undetected, draws.uniform(SKY_SCALE_ARCSEC, n) / PIXEL_SCALE_ARCSEC)
-    lost = draws.uniform((0.0, 1.0), n, n_bands) * (draws.uniform((0.0, 1.0), n) < share)[:, None]
-    return lost[:, :, None, None] * smooth[:, None]
+    scale = draws.uniform(SKY_SCALE_ARCSEC, n) / PIXEL_SCALE_ARCSEC
+    lost, loses = draws.uniform((0.0, 1.0), n, n_bands), draws.uniform((0.0, 1.0), n) < share
+
+    def undetected(rows: Tensor | slice) -> Tensor:
+        return blurred(torch.minimum(shape[rows, 0], detected[rows, None, None]), scale[rows])[:, None]
+
+    sky = torch.zeros_like(shape)
+    add_to_chosen(sky, has_light & loses, undetected)
+    return sky, lost * loses[:, None]
 
 
 def _with_colors_of_stamps(flux: Tensor, which: Tensor, stamps: Stamps, bands: Sequence[str]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor
 from tidalkin.config.injection import Nuisances
 from tidalkin.constants import FWHM_PER_SIGMA, PIXEL_SCALE_ARCSEC
 from tidalkin.draws import Draws
+from tidalkin.injection.chosen import add_to_chosen
 from tidalkin.injection.light import REFERENCE_COLOR, SEEING_ARCSEC, color_terms
 from tidalkin.injection.size import pixel_axis
 
@@ -89,18 +91,60 @@ def _chosen(draws: Draws, share: float, n_objects: int) -> Tensor:
     return draws.uniform((0.0, 1.0), n_objects) < share
 
 
-def _rows_to_paint(chosen: Tensor) -> Tensor | slice:
-    """Return the rows of the chosen galaxies.
-
-    On a GPU it is all rows, because a CUDA graph has fixed shapes.
-    """
-    return chosen.nonzero()[:, 0] if chosen.device.type == "cpu" else slice(None)
-
-
 def _pixels(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return y (y, 1) and x (1, x) of the pixels, arcsec from the centre."""
     y = pixel_axis(size, device)[:, None]
     return y, y.T
+
+
+class _Companions(NamedTuple):
+    """One companion or star for each galaxy. Every field has a row for each galaxy."""
+
+    is_star: Tensor
+    y: Tensor
+    """Position from the galaxy's centre, arcsec."""
+    x: Tensor
+    angle: Tensor
+    """Position angle, radians."""
+    axis_ratio: Tensor
+    scale_length: Tensor
+    """Of a companion's exponential profile, arcsec."""
+    band_flux: Tensor
+    """(object, band) total flux, nJy."""
+
+    def of(self, rows: Tensor | slice) -> _Companions:
+        """Return those of some galaxies."""
+        return _Companions(*(field[rows] for field in self))
+
+    def light(self, seeing: Tensor, size: int) -> Tensor:
+        """Compute images (object, band, y, x) of companions and stars, nJy.
+
+        ``seeing`` (object,) is in arcsec.
+        """
+        down, right = (
+            axis - middle[:, None, None]
+            for axis, middle in zip(_pixels(size, self.x.device), (self.y, self.x), strict=True)
+        )
+
+        def galaxy(rows: Tensor | slice) -> Tensor:
+            angle, ratio, scale_length, wide = (
+                values[rows, None, None] for values in (self.angle, self.axis_ratio, self.scale_length, seeing)
+            )
+            cos, sin = torch.cos(angle), torch.sin(angle)
+            along, across = right[rows] * cos + down[rows] * sin, (down[rows] * cos - right[rows] * sin) / ratio
+            # The seeing rounds off the cusp of the profile: a convolution costs more than it shows here.
+            radius = torch.sqrt(along**2 + across**2 + (wide / FWHM_PER_SIGMA) ** 2)
+            return torch.exp(-radius / scale_length)
+
+        def star(rows: Tensor | slice) -> Tensor:
+            width = seeing[rows, None, None] / (2 * math.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
+            return (1 + (right[rows] ** 2 + down[rows] ** 2) / width**2) ** -MOFFAT_BETA
+
+        shape = torch.zeros(len(seeing), size, size, device=seeing.device)
+        add_to_chosen(shape, ~self.is_star, galaxy)
+        add_to_chosen(shape, self.is_star, star)
+        shape = shape / shape.sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+        return shape[:, None] * self.band_flux[:, :, None, None]
 
 
 def _add_companions(
@@ -110,7 +154,6 @@ def _add_companions(
     (n, _, size, _), m = flux.shape, MOST_COMPANIONS
     seeing = psf_fwhm.nanmean(dim=1).nan_to_num(SEEING_ARCSEC)
     number = draws.integers(1, m, n) * _chosen(draws, settings.companions, n)
-    exists = torch.arange(m, device=draws.device) < number[:, None]
     is_star = draws.uniform((0.0, 1.0), n, m) < settings.stars
     farthest = size / 2 * PIXEL_SCALE_ARCSEC
     distance, towards = draws.uniform((NEAREST_ARCSEC, farthest), n, m), draws.uniform((0.0, 2 * math.pi), n, m)
@@ -123,27 +166,17 @@ def _add_companions(
     reference, change = color_terms(bands, color)
     relative = 10.0 ** (-0.4 * (reference + (color - REFERENCE_COLOR)[:, :, None] * change))
     reference_sigma = sky_sigma[:, list(bands).index("i") if "i" in bands else 0]
-    band_flux = (total * exists * reference_sigma[:, None])[:, :, None] * relative
+    band_flux = (total * reference_sigma[:, None])[:, :, None] * relative
+    y, x = distance * torch.sin(towards), distance * torch.cos(towards)
 
-    y, x = _pixels(size, draws.device)
     for which in range(m):
-        rows = _rows_to_paint(exists[:, which])
+        columns = (is_star, y, x, angle, ratio, scale_length, band_flux)
+        each = _Companions(*(values[:, which] for values in columns))
 
-        def of_rows(values: Tensor, which: int = which, rows: Tensor | slice = rows) -> Tensor:
-            return values[:, which][rows, None, None]
+        def light(rows: Tensor | slice, each: _Companions = each) -> Tensor:
+            return each.of(rows).light(seeing[rows], size)
 
-        down = y - of_rows(distance * torch.sin(towards))
-        right = x - of_rows(distance * torch.cos(towards))
-        cos, sin = of_rows(torch.cos(angle)), of_rows(torch.sin(angle))
-        along, across = right * cos + down * sin, (down * cos - right * sin) / of_rows(ratio)
-        wide = seeing[rows, None, None]
-        # The seeing rounds off the cusp of the profile: a convolution costs more than it shows here.
-        galaxy = torch.exp(-torch.sqrt(along**2 + across**2 + (wide / FWHM_PER_SIGMA) ** 2) / of_rows(scale_length))
-        width = wide / (2 * math.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
-        star = (1 + (right**2 + down**2) / width**2) ** -MOFFAT_BETA
-        shape = torch.where(of_rows(is_star), star, galaxy)
-        shape = shape / shape.sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
-        flux[rows] += shape[:, None] * band_flux[rows, which, :, None, None]
+        add_to_chosen(flux, which < number, light)
 
 
 def _between(bounds: tuple[float, float], exponent: Tensor) -> Tensor:
@@ -157,22 +190,26 @@ def _add_gradients(flux: Tensor, draws: Draws, share: float, sky_sigma: Tensor) 
     n, size = len(flux), flux.shape[-1]
     y, x = _pixels(size, draws.device)
     angle, slope = draws.uniform((0.0, 2 * math.pi), n), draws.uniform((0.0, GRADIENT_SIGMA), n)
-    chosen = _chosen(draws, share, n)
-    rows = _rows_to_paint(chosen)
-    plane = x * torch.cos(angle)[rows, None, None] + y * torch.sin(angle)[rows, None, None]
-    height = (slope * chosen)[:, None] * sky_sigma / (size / 2 * PIXEL_SCALE_ARCSEC)
-    flux[rows] += height[rows, :, None, None] * plane[:, None]
+    height = slope[:, None] * sky_sigma / (size / 2 * PIXEL_SCALE_ARCSEC)
+
+    def gradient(rows: Tensor | slice) -> Tensor:
+        plane = x * torch.cos(angle)[rows, None, None] + y * torch.sin(angle)[rows, None, None]
+        return height[rows, :, None, None] * plane[:, None]
+
+    add_to_chosen(flux, _chosen(draws, share, n), gradient)
 
 
 def _dig_hollows(flux: Tensor, draws: Draws, share: float, sky_sigma: Tensor) -> None:
     """Subtract too much sky around the galaxies."""
     n = len(flux)
     depth, width = draws.uniform(HOLLOW_SIGMA, n), draws.uniform(HOLLOW_ARCSEC, n)
-    chosen = _chosen(draws, share, n)
-    rows = _rows_to_paint(chosen)
-    along = torch.exp(-0.5 * (pixel_axis(flux.shape[-1], draws.device) / width[rows, None]) ** 2)
-    hollow = along[:, :, None] * along[:, None, :]
-    flux[rows] -= ((depth * chosen)[:, None] * sky_sigma)[rows, :, None, None] * hollow[:, None]
+    middle = -depth[:, None] * sky_sigma
+
+    def hollow(rows: Tensor | slice) -> Tensor:
+        along = torch.exp(-0.5 * (pixel_axis(flux.shape[-1], draws.device) / width[rows, None]) ** 2)
+        return middle[rows, :, None, None] * (along[:, :, None] * along[:, None, :])[:, None]
+
+    add_to_chosen(flux, _chosen(draws, share, n), hollow)
 
 
 def _add_correlated_noise(flux: Tensor, draws: Draws, share: float, sky_sigma: Tensor) -> None:
@@ -183,6 +220,10 @@ def _add_correlated_noise(flux: Tensor, draws: Draws, share: float, sky_sigma: T
     n, n_bands, size, _ = flux.shape
     strength, chosen = draws.uniform(CORRELATED_NOISE_SIGMA, n), _chosen(draws, share, n)
     coarse = draws.noise(n, n_bands, (size + 1) // 2, (size + 1) // 2)
-    rows = _rows_to_paint(chosen)
-    noise = F.interpolate(coarse[rows], size=size, mode="bilinear", align_corners=False)
-    flux[rows] += ((strength * chosen)[:, None] * sky_sigma / DEVIATION_BETWEEN_PIXELS)[rows, :, None, None] * noise
+    deviation = strength[:, None] * sky_sigma / DEVIATION_BETWEEN_PIXELS
+
+    def noise(rows: Tensor | slice) -> Tensor:
+        smooth = F.interpolate(coarse[rows], size=size, mode="bilinear", align_corners=False)
+        return deviation[rows, :, None, None] * smooth
+
+    add_to_chosen(flux, chosen, noise)

@@ -30,7 +30,7 @@ EXTINCTION_COEFFICIENTS = {"g": 3.240, "r": 2.276, "i": 1.633, "z": 1.263, "y": 
 """A_band / E(B-V) of HSC's filters, by M. Tanaka (github.com/lsst/obs_subaru, config/extinctionCoeffs.py)."""
 
 GALAXIES_IN_CACHE = 8
-"""Galaxies whose images are averaged at once on the CPU, so that intermediate results stay in its cache."""
+"""Galaxies whose images are prepared at once on the CPU, so that intermediate results stay in its cache."""
 
 
 def running_mean(flux: torch.Tensor, width: int) -> torch.Tensor:
@@ -394,20 +394,26 @@ class Views:
     ) -> list[View]:
         # Half precision would drown faint light in the rounding errors of bright cores.
         with torch.autocast(self.device.type, enabled=False):
-            flux = flux.float()
-            if light is not None:
-                flux = torch.cat([flux + light.flux(), light.shape], dim=1)
-            images = self._prepared(flux)
+            images = self._prepared(flux.float(), light)
             sky_sigma = sky_sigma.float().nan_to_num(0.0) / self.stretch_settings.bin  # of a mean of bin x bin pixels
             return [self._view(images, sky_sigma, psf_fwhm.float(), light) for _ in range(n_views)]
 
-    def _prepared(self, flux: torch.Tensor) -> torch.Tensor:
-        """Replace missing pixels by 0, pad to the size that views need, and average blocks."""
+    def _prepared(self, flux: torch.Tensor, light: Light | None) -> torch.Tensor:
+        """Inject the light, add its shape as a channel, and clean the images."""
+
+        def of(rows: slice) -> torch.Tensor:
+            if light is None:
+                return self._cleaned(flux[rows])
+            part = light.of(rows)
+            return self._cleaned(torch.cat([flux[rows] + part.flux(), part.shape], dim=1))
+
         if self.device.type != "cpu":
-            return self._cleaned(flux)
-        return torch.cat([self._cleaned(part) for part in flux.split(GALAXIES_IN_CACHE)])
+            return of(slice(None))
+        starts = range(0, len(flux), GALAXIES_IN_CACHE)
+        return torch.cat([of(slice(start, start + GALAXIES_IN_CACHE)) for start in starts])
 
     def _cleaned(self, flux: torch.Tensor) -> torch.Tensor:
+        """Replace missing pixels by 0, pad to the size that views need, and average blocks."""
         flux = flux.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         if not self.interpolates:
             room = (flux.shape[-1] - self.settings.crop) // 2
