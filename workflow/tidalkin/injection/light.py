@@ -513,7 +513,7 @@ def draw_light(
 
 
 def _covered(flux: Tensor, rows: Tensor | slice) -> Tensor:
-    """Mark the pixels, (row, 1, y, x), where some rows have an image in some band."""
+    """Mark the pixels (row, 1, y, x) that are present in some band."""
     return ~functools.reduce(torch.logical_and, (torch.isnan(band[rows]) for band in flux.split(1, dim=1)))
 
 

@@ -409,8 +409,9 @@ class Views:
 
         if self.device.type != "cpu":
             return of(slice(None))
-        starts = range(0, len(flux), GALAXIES_IN_CACHE)
-        return torch.cat([of(slice(start, start + GALAXIES_IN_CACHE)) for start in starts])
+        blocks = (of(slice(start, start + GALAXIES_IN_CACHE)) for start in range(0, len(flux), GALAXIES_IN_CACHE))
+        # Channels last in memory, because the bicubic interpolation then takes half the time.
+        return torch.cat([block.contiguous(memory_format=torch.channels_last) for block in blocks])
 
     def _cleaned(self, flux: torch.Tensor) -> torch.Tensor:
         """Replace missing pixels by 0, pad to the size that views need, and average blocks."""
