@@ -49,7 +49,11 @@ class Stretch(Section):
         description="Pixels to average along each axis first; 3 shows fainter light at a ninth of the cost.",
     )
     softening_sigma: Positive = Field(0.5, description="Softening, in units of the sky sigma of a stored pixel.")
-    maximum: Positive | None = Field(2.5, description="Cap on the stretched value; none for no cap.")
+    maximum: Positive | None = Field(
+        6.0,
+        description="Cap on the stretched value; none for no cap. In HSC Wide, 6 is 20.8 mag/arcsec² in i. A low cap "
+        "hides that an arm goes on into the disc.",
+    )
     asymmetry: bool = Field(
         True,
         description="Add a channel: the light of all bands minus the same light rotated by 180° about the centre. "
