@@ -29,7 +29,7 @@ VERSIONS = {
     "baseline_random": 5,
     "baseline_pca": 5,
     "baseline_morphology": 5,
-    "evaluate": 3,
+    "evaluate": 4,
     "completeness": 3,
     "index_train": 1,
     "index_part": 1,
