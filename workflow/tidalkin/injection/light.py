@@ -71,8 +71,7 @@ class Light:
 
     def flux(self) -> Tensor:
         """Compute the light (object, band, y, x), nJy per pixel, after the sky was subtracted."""
-        left = self.shape if self.sky is None else self.shape - self.taken_for_sky()
-        return left * self.band_flux[:, :, None, None]
+        return (self.shape - self.taken_for_sky()) * self.band_flux[:, :, None, None]
 
     def of(self, rows: slice) -> Light:
         """Return the light of some galaxies of the batch."""
@@ -504,17 +503,16 @@ def draw_light(
     flux_of_bands = band_flux(brightness, color, bands)
     if stamps is not None and drawn.stamp is not None:
         flux_of_bands = _with_colors_of_stamps(flux_of_bands, drawn.stamp, stamps, bands)
-    shape = torch.zeros_like(drawn.shape)
-    add_to_chosen(shape, has_light, lambda rows: drawn.shape[rows] * _covered(flux, rows))
+    shape = drawn.shape * _covered(flux)
     if sigma is None or settings.over_subtraction == 0:
         return Light(shape, flux_of_bands)
     sky, lost = _taken_for_sky(draws, settings.over_subtraction, shape, has_light, flux_of_bands / sigma)
     return Light(shape, flux_of_bands, sky, lost)
 
 
-def _covered(flux: Tensor, rows: Tensor | slice) -> Tensor:
-    """Mark the pixels (row, 1, y, x) that are present in some band."""
-    return ~functools.reduce(torch.logical_and, (torch.isnan(band[rows]) for band in flux.split(1, dim=1)))
+def _covered(flux: Tensor) -> Tensor:
+    """Mark the pixels (object, 1, y, x) that are present in some band."""
+    return ~functools.reduce(torch.logical_and, (torch.isnan(band) for band in flux.split(1, dim=1)))
 
 
 def _taken_for_sky(
@@ -543,12 +541,12 @@ def _taken_for_sky(
     scale = draws.uniform(SKY_SCALE_ARCSEC, n) / PIXEL_SCALE_ARCSEC
     lost, loses = draws.uniform((0.0, 1.0), n, n_bands), draws.uniform((0.0, 1.0), n) < share
 
-    def undetected(rows: Tensor | slice) -> Tensor:
+    def smoothed(rows: Tensor | slice) -> Tensor:
         return blurred(torch.minimum(shape[rows, 0], detected[rows, None, None]), scale[rows])[:, None]
 
     sky = torch.zeros_like(shape)
-    add_to_chosen(sky, has_light & loses, undetected)
-    return sky, lost * loses[:, None]
+    add_to_chosen(sky, has_light & loses, smoothed)
+    return sky, lost
 
 
 def _with_colors_of_stamps(flux: Tensor, which: Tensor, stamps: Stamps, bands: Sequence[str]) -> Tensor:

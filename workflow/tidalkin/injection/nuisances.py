@@ -6,6 +6,7 @@ learns that they say nothing about debris.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -98,7 +99,7 @@ def _pixels(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 class _Companions(NamedTuple):
-    """One companion or star for each galaxy. Every field has a row for each galaxy."""
+    """Companions and stars of a batch. Every field is (object, number), or (object,) after `of`."""
 
     is_star: Tensor
     y: Tensor
@@ -110,21 +111,19 @@ class _Companions(NamedTuple):
     scale_length: Tensor
     """Of a companion's exponential profile, arcsec."""
     band_flux: Tensor
-    """(object, band) total flux, nJy."""
+    """Total flux in each band, nJy; the bands are one more axis, the last."""
 
-    def of(self, rows: Tensor | slice) -> _Companions:
-        """Return those of some galaxies."""
-        return _Companions(*(field[rows] for field in self))
+    def of(self, rows: Tensor | slice, number: int) -> _Companions:
+        """Return one companion of each of some galaxies."""
+        return _Companions(*(field[rows, number] for field in self))
 
     def light(self, seeing: Tensor, size: int) -> Tensor:
         """Compute images (object, band, y, x) of companions and stars, nJy.
 
         ``seeing`` (object,) is in arcsec.
         """
-        down, right = (
-            axis - middle[:, None, None]
-            for axis, middle in zip(_pixels(size, self.x.device), (self.y, self.x), strict=True)
-        )
+        y, x = _pixels(size, self.x.device)
+        down, right = y - self.y[:, None, None], x - self.x[:, None, None]
 
         def galaxy(rows: Tensor | slice) -> Tensor:
             angle, ratio, scale_length, wide = (
@@ -168,15 +167,13 @@ def _add_companions(
     reference_sigma = sky_sigma[:, list(bands).index("i") if "i" in bands else 0]
     band_flux = (total * reference_sigma[:, None])[:, :, None] * relative
     y, x = distance * torch.sin(towards), distance * torch.cos(towards)
+    companions = _Companions(is_star, y, x, angle, ratio, scale_length, band_flux)
+
+    def light(which: int, rows: Tensor | slice) -> Tensor:
+        return companions.of(rows, which).light(seeing[rows], size)
 
     for which in range(m):
-        columns = (is_star, y, x, angle, ratio, scale_length, band_flux)
-        each = _Companions(*(values[:, which] for values in columns))
-
-        def light(rows: Tensor | slice, each: _Companions = each) -> Tensor:
-            return each.of(rows).light(seeing[rows], size)
-
-        add_to_chosen(flux, which < number, light)
+        add_to_chosen(flux, which < number, functools.partial(light, which))
 
 
 def _between(bounds: tuple[float, float], exponent: Tensor) -> Tensor:
