@@ -52,7 +52,7 @@ class Stretch(Section):
     maximum: Positive | None = Field(
         6.0,
         description="Cap on the stretched value; none for no cap. In HSC Wide, 6 is 20.8 mag/arcsec² in i. A low cap "
-        "hides that an arm goes on into the disc.",
+        "makes bright discs flat and hides their arms.",
     )
     asymmetry: bool = Field(
         True,
