@@ -18,7 +18,7 @@ import pytest
 from distributed import Client
 
 import tidalkin.images.convert
-from surveys.fetched import WHOLE, Survey, content_of, converted, cutout
+from surveys.fetched import WHOLE, Survey, content_of, converted, cutout, finished_shards
 from tidalkin.catalog.read import write_catalog
 from tidalkin.errors import TidalkinError
 from tidalkin.images.convert import convert
@@ -75,7 +75,7 @@ def undisturbed(survey, scheduler):
 
 def wait_for_shards(work, count, process, seconds=600):
     end = time.monotonic() + seconds
-    while len(list((work / "store" / "object_id" / ".finished").glob("*.json"))) < count:
+    while len(finished_shards(work)) < count:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end, f"fewer than {count} shards after {seconds} s"
         time.sleep(0.005)
@@ -103,7 +103,7 @@ def test_an_interrupted_conversion_ends_byte_identical(survey, undisturbed, star
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive
         assert not arguments["output"].exists()
-        kept = {note: note.stat().st_mtime_ns for note in (work / "store" / "object_id" / ".finished").glob("*.json")}
+        kept = {note: note.stat().st_mtime_ns for note in finished_shards(work)}
         assert finished.items() <= kept.items()
         finished = kept
     process = start(arguments)

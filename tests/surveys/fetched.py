@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tidalkin.atomic import finished_files
 from tidalkin.catalog.read import split_catalog, write_catalog
 from tidalkin.config import Images
 from tidalkin.cutouts.base import Cutout
@@ -76,6 +77,11 @@ def converted(survey, scheduler, output="images.zarr", **images):
     shards = [store.read(shard) for shard in range(store.n_shards)]
     rows = {name: np.concatenate([getattr(shard, name) for shard in shards]) for name in vars(shards[0])}
     return rows, pd.read_csv(arguments["problems"])
+
+
+def finished_shards(work):
+    """List the notes of the shards that a conversion has finished in its folder ``work``."""
+    return finished_files(work / "store" / "object_id" / ".finished", "*.json")
 
 
 def content_of(folder):

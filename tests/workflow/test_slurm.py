@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from servers.slurm_cluster import Cluster, missing, running_cluster
-from surveys.fetched import WHOLE, Survey, content_of
+from surveys.fetched import WHOLE, Survey, content_of, finished_shards
 from surveys.tiny import TINY, changed
 from tidalkin.config import Dask
 from tidalkin.images.convert import convert
@@ -111,7 +111,7 @@ def test_the_workflow_runs_as_slurm_jobs_survives_a_kill_and_resubmits_only_what
 def cancel_workers(cluster: Cluster, work: Path, *, after_shards: int) -> set[int]:
     """Kill all SLURM jobs that convert, once enough shards are finished; return their numbers."""
     deadline = time.monotonic() + 300
-    while len(list((work / "store" / "object_id" / ".finished").glob("*.json"))) < after_shards:
+    while len(finished_shards(work)) < after_shards:
         assert time.monotonic() < deadline, f"fewer than {after_shards} shards were ever seen"
         time.sleep(0.01)
     jobs = cluster.command("squeue", "-h", "-t", "running", "-n", "dask-worker", "-o", "%i").split()
