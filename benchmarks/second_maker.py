@@ -14,7 +14,7 @@ import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +26,10 @@ from scipy.special import gamma, gammaincinv
 
 from tidalkin.atomic import atomic_path
 from tidalkin.config import BANDS
-from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.constants import PIXEL_SCALE_ARCSEC, ZERO_POINT_AB
 from tidalkin.cutouts.write import write_cutout
 from tidalkin.seeds import generator
-from tidalkin.simulation.analytic import band_colour, draw_feature, feature_flux
+from tidalkin.simulation.analytic import band_colour, draw_feature_in_bands
 from tidalkin.simulation.sky import correlated_noise, over_subtracted
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)
@@ -307,13 +307,18 @@ def draw_object(survey: Survey, object_id: int) -> tuple[Truth, Doubles, Doubles
     if kind != "none":
         brightness = rng.uniform(24.0, 27.5)
         colour = rng.normal((blue if kind == "tail" else red) - 0.15, 0.15)
-        nanojansky = feature_flux(brightness, colour, BANDS, PIXEL_SCALE_ARCSEC)
-        for band, fwhm in enumerate(psf_fwhm):
-            # The same feature in every band, through that band's seeing.
-            same = generator(survey.seed, "second maker", object_id, "feature")
-            radius = host["half_light_radius_arcsec"]
-            feature = draw_feature(kind, same, survey.size, PIXEL_SCALE_ARCSEC, float(fwhm), radius)
-            counts[band] += feature * (nanojansky[band] * FLUXMAG0 * 10 ** (-0.4 * 31.4))
+        nanojansky = draw_feature_in_bands(
+            kind,
+            partial(generator, survey.seed, "second maker", object_id, "feature"),
+            BANDS,
+            psf_fwhm,
+            surface_brightness=brightness,
+            colour=colour,
+            half_light_radius_arcsec=host["half_light_radius_arcsec"],
+            size=survey.size,
+            pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
+        )
+        counts += nanojansky * (FLUXMAG0 * 10 ** (-0.4 * ZERO_POINT_AB))
     truth = Truth(object_id, ra, dec, kind, brightness, colour, n_companions=companions, **host)
     return truth, psf_fwhm, counts
 

@@ -74,13 +74,15 @@ def test_an_object_is_the_same_in_a_larger_survey(survey, tmp_path):
     )
 
 
-def test_the_feature_has_the_surface_brightness_that_the_catalog_tells(monkeypatch):
+def test_the_feature_has_the_surface_brightness_and_colour_that_the_catalog_tells(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     second_maker = import_module("second_maker")
     survey = second_maker.Survey(1.0, 1, SIZE, False, False)
     drawn = [second_maker.draw_object(survey, object_id) for object_id in range(1, 6)]
-    monkeypatch.setattr(second_maker, "draw_feature", lambda *_: np.zeros((SIZE, SIZE)))
+    monkeypatch.setattr(second_maker, "draw_feature_in_bands", lambda *_, **__: 0.0)
     for truth, _, counts in drawn:
         _, _, host = second_maker.draw_object(survey, truth.object_id)
-        counts_per_arcsec2 = half_light_brightness(counts[2] - host[2]) / PIXEL_SCALE_ARCSEC**2
+        feature = counts - host
+        counts_per_arcsec2 = half_light_brightness(feature[2]) / PIXEL_SCALE_ARCSEC**2
         assert 27 - 2.5 * np.log10(counts_per_arcsec2) == pytest.approx(truth.surface_brightness, abs=0.02)
+        assert -2.5 * np.log10(feature[0].sum() / feature[2].sum()) == pytest.approx(truth.colour, abs=0.01)

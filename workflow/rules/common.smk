@@ -30,7 +30,7 @@ VERSIONS = {
     "baseline_pca": 5,
     "baseline_morphology": 5,
     "evaluate": 4,
-    "completeness": 3,
+    "completeness": 4,
     "index_train": 1,
     "index_part": 1,
     "index": 1,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from tidalkin import config
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.evaluation.morphology import central_source
 from tidalkin.injection.light import SEEING_ARCSEC, surface_brightness_of_sigma, surface_brightness_range
-from tidalkin.simulation.analytic import draw_feature, feature_flux
+from tidalkin.simulation.analytic import draw_feature_in_bands
 
 Floats = npt.NDArray[np.float32]
 
@@ -161,19 +162,17 @@ def feature_light(
     >>> light.shape, round(float(light[0].sum() / light[1].sum()), 2)  # g - i = 1
     ((2, 96, 96), 0.4)
     """
-    shapes = [
-        draw_feature(
-            feature.kind,
-            np.random.default_rng(feature.seed),  # the same shape in every band, through that band's seeing
-            size,
-            PIXEL_SCALE_ARCSEC,
-            float(np.nan_to_num(fwhm, nan=SEEING_ARCSEC)),
-            host_radius,
-        )
-        for fwhm in psf_fwhm
-    ]
-    flux = feature_flux(feature.surface_brightness, feature.color, bands, PIXEL_SCALE_ARCSEC)
-    return (np.stack(shapes) * flux[:, None, None]).astype(np.float32)
+    return draw_feature_in_bands(
+        feature.kind,
+        partial(np.random.default_rng, feature.seed),
+        bands,
+        np.nan_to_num(psf_fwhm, nan=SEEING_ARCSEC),
+        surface_brightness=feature.surface_brightness,
+        colour=feature.color,
+        half_light_radius_arcsec=host_radius,
+        size=size,
+        pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
+    )
 
 
 def mean_radius_arcsec(light: Floats) -> float:

@@ -10,7 +10,7 @@ that seeing only widens them. Shells and fans are formulae of radius and angle, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -117,6 +117,75 @@ def draw_feature(
     draw = {"stream": _stream, "shell": _shells, "tail": _tails, "fan": _fan}[kind]
     image = draw(frame, rng)
     return (image / half_light_brightness(image)).astype(np.float32)
+
+
+def draw_feature_in_bands(
+    kind: str,
+    new_random: Callable[[], np.random.Generator],
+    bands: Sequence[str],
+    psf_fwhm_arcsec: Floats,
+    *,
+    surface_brightness: float,
+    colour: float,
+    half_light_radius_arcsec: float,
+    size: int,
+    pixel_scale_arcsec: float,
+) -> npt.NDArray[np.float32]:
+    """Draw one tidal feature in several bands, each with its own seeing.
+
+    Seeing spreads light and keeps its total, so that the total light of all bands has the colour of the feature.
+
+    Parameters
+    ----------
+    kind : {"stream", "shell", "tail", "fan"}
+        Kind of the feature.
+    new_random : callable
+        Return a new generator in the same state at each call, because the shape is drawn anew for each band.
+    bands : sequence of str
+        Any of g, r, i, z and y.
+    psf_fwhm_arcsec : (band,) array
+        Full width at half maximum of the seeing, arcsec.
+    surface_brightness : float
+        In i, mag/arcsec² (AB): mean over the brightest area that holds half of the light, seen through the seeing of i,
+        or through the mean seeing where i is not among the bands.
+    colour : float
+        g - i, mag (AB), between -0.3 and 3.
+    half_light_radius_arcsec : float
+        Half-light radius of the galaxy, arcsec.
+    size : int
+        Side of the images, pixels.
+    pixel_scale_arcsec : float
+        Side of a pixel, arcsec.
+
+    Returns
+    -------
+    (band, y, x) float32 array
+        nJy per pixel.
+
+    Raises
+    ------
+    TidalkinError
+        If the kind is unknown.
+
+    Examples
+    --------
+    >>> import functools
+    >>> feature = {"surface_brightness": 25.0, "colour": 1.0, "half_light_radius_arcsec": 1.0}
+    >>> new_random = functools.partial(np.random.default_rng, 1)
+    >>> image = {"size": 96, "pixel_scale_arcsec": 0.168}
+    >>> light = draw_feature_in_bands("shell", new_random, ["g", "i"], np.array([0.9, 0.6]), **feature, **image)
+    >>> light.shape, round(float(light[0].sum() / light[1].sum()), 3)  # g - i = 1
+    ((2, 96, 96), 0.398)
+    """
+
+    def shape(fwhm: float) -> npt.NDArray[np.float32]:
+        return draw_feature(kind, new_random(), size, pixel_scale_arcsec, fwhm, half_light_radius_arcsec)
+
+    seen_in_i = shape(float(psf_fwhm_arcsec[bands.index("i")] if "i" in bands else np.mean(psf_fwhm_arcsec)))
+    shapes = np.stack([shape(float(fwhm)) for fwhm in psf_fwhm_arcsec])
+    shapes *= seen_in_i.sum() / shapes.sum(axis=(1, 2), keepdims=True)
+    flux = feature_flux(surface_brightness, colour, bands, pixel_scale_arcsec)
+    return (shapes * flux[:, None, None]).astype(np.float32)
 
 
 def half_light_brightness(image: Floats) -> float:
