@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import SecretStr
 
 from servers.hsc_server import PASSWORD, USER, HscServer
-from servers.patch_service import TREE_PATH
+from servers.patch_service import TREE_PATH, address_of
 from tidalkin.config import Cutouts, HscPatches, HscPatchesTransport
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.cutouts.base import Cutout
@@ -20,7 +20,7 @@ ACCOUNT = Account(USER, SecretStr(PASSWORD), "the test")
 RA, DEC, SIZE = 150.0, 2.0, 220
 BANDS = ("g", "r")
 PIXEL = PIXEL_SCALE_ARCSEC / 3600
-NAME = "calexp-HSC-G-9813-4,5.fits"
+ADDRESS = address_of(9813, "4,5", "g")
 
 
 def galaxies(number: int = 6) -> pd.DataFrame:
@@ -34,11 +34,13 @@ def galaxies(number: int = 6) -> pd.DataFrame:
     return pd.DataFrame({"object_id": 1 + np.arange(number), "ra": ra, "dec": dec, "tract": 9813, "patch": 405})
 
 
-def settings(server: HscServer, folder: Path, **changes: object) -> Cutouts:
+def settings(server: HscServer, folder: Path, image_type: str = "coadd/bg", **changes: object) -> Cutouts:
     """Configure small cutouts and short waits for the test server."""
     quick = {"cache": str(folder / "patches"), "attempts": 3, "timeout_seconds": 0.5}
     quick |= {"backoff_seconds": 0.01, "backoff_maximum_seconds": 0.02}
-    patches = HscPatches(url=server.url(TREE_PATH), transport=HscPatchesTransport(**(quick | changes)))
+    patches = HscPatches(
+        url=server.url(TREE_PATH), image_type=image_type, transport=HscPatchesTransport(**(quick | changes))
+    )
     size = 16 * PIXEL_SCALE_ARCSEC
     return Cutouts(source="hsc_patches", bands=list(BANDS), size_arcsec=size, hsc_patches=patches)
 

@@ -1,7 +1,7 @@
 """HSC's file tree for tests: coadd patches by range request, with faults by plan.
 
 with HscServer() as server:
-    service = PatchService({"pdr3_wide/deepCoadd-results/...": content})
+    service = PatchService({"pdr3_wide/deepCoadd/...": content})
     service.mount(server)
     ... server.url(TREE_PATH) ...
 """
@@ -31,7 +31,7 @@ MASK_PLANES = {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5
 class PatchService:
     """The file tree.
 
-    ``faults`` are planned by file name, each used up by one request: an HTTP status, ``html``, ``reset N`` and ``short
+    ``faults`` are planned by address, each used up by one request: an HTTP status, ``html``, ``reset N`` and ``short
     N`` (after N bytes of the answer; ``short`` ends it as if it were whole), ``flip N`` (the file's byte N is another),
     ``no-ranges`` (the whole file is sent), ``wrong-range``, ``changed`` (the file is another one since), ``echo`` (an
     error with all that the client sent), ``huge`` (ten gigabytes are announced), ``trickle`` (a byte each 50 ms). A
@@ -41,7 +41,7 @@ class PatchService:
     files: dict[str, bytes | Path]
     faults: dict[str, list[str]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
-    """Name and range of each request."""
+    """Address and range of each request."""
     sent: Counter[str] = field(default_factory=Counter)
     """Bytes sent of each file."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -51,10 +51,9 @@ class PatchService:
 
     def answer(self, handler: Handler) -> None:
         address = handler.path.removeprefix(TREE_PATH + "/").replace("%2C", ",")
-        name = address.rsplit("/", 1)[1]
         with self._lock:
-            self.asked.append((name, handler.headers.get("Range", "")))
-            planned = self.faults.get(name)
+            self.asked.append((address, handler.headers.get("Range", "")))
+            planned = self.faults.get(address)
             fault, _, number = (planned.pop(0) if planned else "").partition(" ")
         if not handler.authorized():
             handler.reply(401, b"no", "text/plain", WWW_Authenticate='Basic realm="HSC"')
@@ -73,9 +72,9 @@ class PatchService:
         else:
             held = self.files[address]
             content = held if isinstance(held, bytes) else held.read_bytes()
-            self._send(handler, name, content, fault, int(number or 0))
+            self._send(handler, address, content, fault, int(number or 0))
 
-    def _send(self, handler: Handler, name: str, content: bytes, fault: str, number: int) -> None:
+    def _send(self, handler: Handler, address: str, content: bytes, fault: str, number: int) -> None:
         if fault == "flip":
             content = content[:number] + bytes([content[number] ^ 0xFF]) + content[number + 1 :]
         etag = f'"{hashlib.md5(content[:4096]).hexdigest()}{"-2" if fault == "changed" else ""}"'
@@ -101,14 +100,16 @@ class PatchService:
             body = body[:number]
         handler.wfile.write(body)
         with self._lock:
-            self.sent[name] += len(body)
+            self.sent[address] += len(body)
         if fault == "reset":
             handler.wfile.flush()
             raise Reset
 
 
-def address_of(tract: int, place: str, band: str, rerun: str = "pdr3_wide") -> str:
+def address_of(tract: int, place: str, band: str, rerun: str = "pdr3_wide", image_type: str = "coadd/bg") -> str:
     name = f"HSC-{band.upper()}"
+    if image_type == "coadd/bg":
+        return f"{rerun}/deepCoadd/{name}/{tract}/{place}.fits"
     return f"{rerun}/deepCoadd-results/{name}/{tract}/{place}/calexp-{name}-{tract}-{place}.fits"
 
 

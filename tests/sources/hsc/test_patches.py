@@ -60,6 +60,23 @@ def test_pixels_of_a_compressed_patch_are_those_of_a_plain_one(server: HscServer
     assert contents[0] == contents[1]
 
 
+def test_either_kind_of_coadd_comes_from_its_own_file(server: HscServer, tmp_path: Path) -> None:
+    kinds = ("coadd/bg", "coadd")
+    addresses = [address_of(9813, "4,5", "g", image_type=kind) for kind in kinds]
+    files = [patch_file("g", RA, DEC, SIZE, seed=seed) for seed in (1, 2)]
+    service = PatchService(dict(zip(addresses, files, strict=True)))
+    service.mount(server)
+    opened = [source(server, tmp_path, image_type=kind) for kind in kinds]
+    first, second = ([cut.content for cut in kind.fetch(galaxies(), ["g"])] for kind in opened)
+    assert [address for address, _ in service.asked] == [
+        "pdr3_wide/deepCoadd/HSC-G/9813/4,5.fits",
+        "pdr3_wide/deepCoadd-results/HSC-G/9813/4,5/calexp-HSC-G-9813-4,5.fits",
+    ]
+    assert first != second
+    assert [cut.content for cut in opened[0].fetch(galaxies(), ["g"])] == first  # both lie in one cache
+    assert len(service.asked) == 2
+
+
 def test_an_object_that_is_not_on_its_patch_has_failed(
     server: HscServer, service: PatchService, tmp_path: Path
 ) -> None:

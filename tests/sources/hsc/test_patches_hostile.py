@@ -11,7 +11,7 @@ import pytest
 import tidalkin.download.http
 from servers.hsc_run import start_fetch
 from servers.hsc_server import PASSWORD, USER, HscServer
-from servers.patch_run import BANDS, DEC, NAME, RA, SIZE, delivered, galaxies, settings, source
+from servers.patch_run import ADDRESS, BANDS, DEC, RA, SIZE, delivered, galaxies, settings, source
 from servers.patch_service import PatchService, address_of, patch_file
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.hsc.patch_cache import LARGEST_PATCH
@@ -46,7 +46,7 @@ def test_a_wrong_patch_under_the_right_name_is_never_ok_and_is_asked_for_again(
 def test_a_fault_that_lasts_is_a_failure_with_its_reason(
     server: HscServer, service: PatchService, tmp_path: Path, fault: str
 ) -> None:
-    service.faults[NAME] = [fault] * 9
+    service.faults[ADDRESS] = [fault] * 9
     first = delivered(source(server, tmp_path), galaxies())
     assert {(cut.band, cut.status) for cut in first} == {("g", "failed"), ("r", "ok")}
     assert "3 tries without result, the last: " in first[0].reason
@@ -59,7 +59,7 @@ def test_a_file_without_an_announced_end_is_bounded(
 ) -> None:
     assert LARGEST_PATCH > 12 * 4200**2
     monkeypatch.setattr("tidalkin.sources.hsc.patch_cache.LARGEST_PATCH", 10)
-    service.faults[NAME] = ["trickle"] * 9
+    service.faults[ADDRESS] = ["trickle"] * 9
     cuts = delivered(source(server, tmp_path, timeout_seconds=5), galaxies())
     assert "more than 10 bytes came, which cannot be a patch" in cuts[0].reason
     assert not [path for path in (tmp_path / "patches").rglob("*.part") if path.stat().st_size > 11]
@@ -76,7 +76,7 @@ def test_headers_of_a_few_bytes_a_second_are_given_up(server: HscServer, service
 def test_a_wrong_address_stops_at_once_and_names_the_key(
     server: HscServer, service: PatchService, tmp_path: Path, status: str
 ) -> None:
-    service.faults[NAME] = [status]
+    service.faults[ADDRESS] = [status]
     with pytest.raises(TidalkinError, match=rf"HTTP {status}\).*: check") as caught:
         delivered(source(server, tmp_path), galaxies())
     assert "cutouts.hsc_patches.url" in str(caught.value)
@@ -97,7 +97,7 @@ def test_a_wait_of_thirty_years_is_bounded(
     server: HscServer, service: PatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tidalkin.download.http, "LONGEST_WAIT_SECONDS", 0.2)
-    service.faults[NAME] = ["504"]
+    service.faults[ADDRESS] = ["504"]
     began = time.monotonic()
     assert {cut.status for cut in delivered(source(server, tmp_path), galaxies())} == {"ok"}
     assert time.monotonic() - began >= 0.2
@@ -106,7 +106,7 @@ def test_a_wait_of_thirty_years_is_bounded(
 def test_an_archive_that_sends_back_what_it_received_gets_the_password_into_no_file(
     server: HscServer, service: PatchService, tmp_path: Path
 ) -> None:
-    service.faults[NAME] = ["echo"] * 9
+    service.faults[ADDRESS] = ["echo"] * 9
     process = start_fetch(galaxies(), settings(server, tmp_path), tmp_path / "run")
     assert process.wait(120) == 0
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -135,6 +135,9 @@ class Hips2fitsTransport(Transport):
     timeout_seconds: Positive = Field(60.0, description="Longest time without data from the service, seconds.")
 
 
+IMAGE_TYPE = "`coadd/bg` keeps faint extended light; in `coadd`, the sky is also subtracted on small scales (128 pixels in PDR3)."
+
+
 class HscDas(Section):
     """HSC's cutout service (DAS). Credentials come from the environment or ~/.netrc, never from here."""
 
@@ -144,9 +147,7 @@ class HscDas(Section):
         "https://hsc-release.mtk.nao.ac.jp/das_cutout/pdr3", description="Base address of the cutout service."
     )
     rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
-    image_type: Literal["coadd", "coadd/bg"] = Field(
-        "coadd", description="`coadd` has the sky subtracted locally; `coadd/bg` keeps faint extended light."
-    )
+    image_type: Literal["coadd", "coadd/bg"] = Field("coadd/bg", description=IMAGE_TYPE)
     mask: bool = Field(True, description="Request the mask plane.")
     variance: bool = Field(True, description="Request the variance plane.")
     transport: HscDasTransport = HscDasTransport()
@@ -159,11 +160,13 @@ class HscPatches(Section):
     """
 
     HOW: ClassVar[frozenset[str]] = frozenset({"transport"})
+    AS_BEFORE: ClassVar[Mapping[str, Any]] = {"image_type": "coadd"}
 
     url: WebAddress = Field(
         "https://hsc-release.mtk.nao.ac.jp/archive/filetree", description="Base address of the archive's file tree."
     )
     rerun: str = Field("pdr3_wide", description="Rerun: `pdr3_wide`, `pdr3_dud_rev`, `pdr2_wide`, ...")
+    image_type: Literal["coadd", "coadd/bg"] = Field("coadd/bg", description=IMAGE_TYPE)
     transport: HscPatchesTransport = HscPatchesTransport()
 
 

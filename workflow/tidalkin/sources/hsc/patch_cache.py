@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from astropy.io import fits
@@ -59,6 +60,7 @@ class Patch:
     patch: int
     """As in the catalog: 100 times the column plus the row; both are below 10."""
     filter: str
+    image_type: Literal["coadd", "coadd/bg"]
 
     @property
     def place(self) -> str:
@@ -66,14 +68,22 @@ class Patch:
         return f"{self.patch // 100},{self.patch % 10}"
 
     @property
-    def name(self) -> str:
-        """Its file's name."""
-        return f"calexp-{self.filter}-{self.tract}-{self.place}.fits"
+    def address(self) -> str:
+        """Its place in the archive's file tree.
+
+        ``deepCoadd`` keeps the sky on small scales, ``deepCoadd-results`` does not
+        (https://hsc-release.mtk.nao.ac.jp/doc/index.php/processing__pdr3/).
+        """
+        if self.image_type == "coadd/bg":
+            return f"{self.rerun}/deepCoadd/{self.filter}/{self.tract}/{self.place}.fits"
+        calexp = f"calexp-{self.filter}-{self.tract}-{self.place}.fits"
+        return f"{self.rerun}/deepCoadd-results/{self.filter}/{self.tract}/{self.place}/{calexp}"
 
     @property
-    def address(self) -> str:
-        """Its place in the archive's file tree."""
-        return f"{self.rerun}/deepCoadd-results/{self.filter}/{self.tract}/{self.place}/{self.name}"
+    def name(self) -> str:
+        """The name of its file in the cache."""
+        kind = {"coadd": "calexp", "coadd/bg": "deepCoadd"}[self.image_type]
+        return f"{kind}-{self.filter}-{self.tract}-{self.place}.fits"
 
     def __str__(self) -> str:
         return f"patch {self.place} of tract {self.tract} in {self.filter}"
@@ -146,9 +156,7 @@ class PatchCache:
         A patch in use stays, too.
         """
         bound = self._transport.cache_gigabytes * 1e9
-        files = sorted(
-            (path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob("*/calexp-*.fits")
-        )
+        files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self._folder.glob("*/*.fits"))
         total = sum(size for _, size, _ in files)
         for _, size, path in files:
             if total <= bound:

@@ -1,7 +1,7 @@
 """Cutouts from whole coadd patches of HSC, for samples dense in galaxies.
 
-A patch is 4,200 pixels wide and shares 100 pixels with each neighbour. Cutouts of up to 200 pixels around the galaxies
-of its inner part are therefore complete. A cutout is that of the cutout service: its image, mask and variance on the
+A patch is 4,200 pixels wide. It has a border of 100 pixels, so that neighbours overlap by 200. Cutouts of up to 200
+pixels around the galaxies of its inner part are therefore complete. A cutout is that of the cutout service: its image, mask and variance on the
 patch's own pixels, one more on each side than requested.
 """
 
@@ -133,7 +133,7 @@ class HscPatchesSource:
         for number, members in enumerate(groups.values(), start=1):
             tract, patch = int(members["tract"].iloc[0]), int(members["patch"].iloc[0])
             for band in bands:
-                chosen = Patch(self._settings.rerun, tract, patch, f"HSC-{band.upper()}")
+                chosen = Patch(self._settings.rerun, tract, patch, f"HSC-{band.upper()}", self._settings.image_type)
                 for cutout in self._cut_patch(chosen, members, band):
                     offset = spool.tell()
                     spool.write(cutout.content)
