@@ -135,7 +135,9 @@ class Hips2fitsTransport(Transport):
     timeout_seconds: Positive = Field(60.0, description="Longest time without data from the service, seconds.")
 
 
-IMAGE_TYPE = "`coadd/bg` keeps faint extended light; in `coadd`, the sky is also subtracted on small scales (128 pixels in PDR3)."
+IMAGE_TYPE = (
+    "`coadd/bg` keeps faint extended light; in `coadd`, the sky is also subtracted on small scales, 128 pixels in PDR3."
+)
 
 
 class HscDas(Section):

@@ -1,8 +1,8 @@
 """Cutouts from whole coadd patches of HSC, for samples dense in galaxies.
 
 A patch is 4,200 pixels wide. It has a border of 100 pixels, so that neighbours overlap by 200. Cutouts of up to 200
-pixels around the galaxies of its inner part are therefore complete. A cutout is that of the cutout service: its image, mask and variance on the
-patch's own pixels, one more on each side than requested.
+pixels around the galaxies of its inner part are therefore complete. A cutout is that of the cutout service: its image,
+mask and variance on the patch's own pixels, one more on each side than requested.
 """
 
 from __future__ import annotations
