@@ -202,7 +202,7 @@ def import_labels(
 ) -> None:
     """Add the labels of a file to a run.
 
-    To import a file twice adds nothing.
+    Importing a file twice adds nothing.
 
     Examples
     --------
