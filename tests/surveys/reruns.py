@@ -288,7 +288,17 @@ The content of the table decides. Its path and its time do not.
 `convert`, `embed` (last and new shards), `index`, `rank`, `map`, `search`, `completeness`, the baselines, `evaluate` |
 | rows are removed, moved or reordered | as for appended rows, for the chunks whose rows changed |
 
-A chunk that a run has fetched once is never fetched again: its name holds a digest of all that decides its cutouts.
+A chunk that a run has fetched once is not fetched again: its name holds a digest of all that decides its cutouts.
+
+## After a change of your own files
+
+| change | rules that run again |
+| --- | --- |
+| an image file of the source `folder` or `mmu_hsc` gets another size or time, arrives or is removed | \
+`fetch` (its chunk), and all rules after it |
+| another content of the files in `reuse`, or of a query's `cutout` | \
+`reuse_encoder`, `reuse_whitening` or `search`, and all rules after it |
+| another content of a file in `injection.stamps.folder` | `train`, the baselines, and all rules after it |
 """
 
 
