@@ -12,7 +12,7 @@ from tidalkin.embedding.record import VectorRecord
 from tidalkin.injection.stamp_files import stamps_digest
 from tidalkin.run_check import check_index, check_labels, check_paths, check_training
 from tidalkin.search.check import check_queries, cutout_files
-from tidalkin.sources.local_files import LOCAL_SOURCES, local_files_digest
+from tidalkin.sources.local_files import LOCAL_SOURCES, LocalFiles
 from tidalkin.sources.plan import plan_run, planned_objects
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
@@ -105,10 +105,15 @@ def object_ids():
     return planned_objects(settings, TABLE, f"{RESULTS}/catalog.parquet", ["object_id"])["object_id"].to_pylist()
 
 
+@cache
+def local_files():
+    return LocalFiles(settings.cutouts)
+
+
 def chunk_files_digest(wildcards):
     """Digest the user's own files that hold the images of a chunk."""
     size, number = settings.catalog.chunk_size, int(wildcards.chunk.partition("-")[0])
-    return local_files_digest(settings.cutouts, object_ids()[number * size : (number + 1) * size])
+    return local_files().digest(object_ids()[number * size : (number + 1) * size])
 
 
 @cache
