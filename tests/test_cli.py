@@ -141,7 +141,7 @@ def test_the_version_is_printed(folder):
         (["--like", 77777], "object 77777 is not in results/small/catalog.parquet"),
         (["--like", 1, "--unlike", 1], "object 1 is both in `like` and in `unlike`"),
         ([], "a query needs `like`"),
-        (["--position", 400, 0], r"position [400.0, 0.0] must be"),
+        (["--position", 400, 0], "position [400.0, 0.0] must have a right ascension in 0..360"),
         (["--position", 10, 80], "the nearest"),
         (["--like", 1, "--run", "results/no"], "run results/no: is not a folder"),
         (["--like", 1, "--run", "results"], "no index is here"),

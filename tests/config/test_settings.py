@@ -138,7 +138,7 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("search: {queries: {a: {like: [1], unlike: [1]}}}", "object 1 is both in `like` and in `unlike`"),
         (
             "search: {queries: {a: {position: [400, 0]}}}",
-            "position [400.0, 0.0] must be [ra in 0..360, dec in -90..90]",
+            "position [400.0, 0.0] must have a right ascension in 0..360",
         ),
         ("search: {queries: {a/b: {like: [1]}}}", "query name 'a/b' must be letters, digits, `_` and `-`"),
     ],
