@@ -14,6 +14,7 @@ from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.errors import TidalkinError
 from tidalkin.search.debris import maps_of
 from tidalkin.search.files import RunFiles, names_of
+from tidalkin.search.fits_text import fits_text, with_fits_text
 from tidalkin.search.query import SearchResult
 
 if TYPE_CHECKING:
@@ -110,12 +111,12 @@ def _write_fits(found: SearchResult, path: Path) -> None:
     """Write a FITS table with its origin in the HISTORY."""
     from astropy.io import fits
 
-    table = to_table(found)
+    table = with_fits_text(to_table(found))
     table.meta = {}
     hdu = fits.table_to_hdu(table)
     hdu.name = "NEIGHBOURS"
     for key, value in found.made_by.items():
-        hdu.header.add_history(f"{key}: {value}")
+        hdu.header.add_history(fits_text(f"{key}: {value}"))
     with atomic_path(path) as partial:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, overwrite=True)
 
