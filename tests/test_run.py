@@ -56,6 +56,40 @@ def test_a_search_for_nothing_in_particular_finds_most_debris(folder):
     assert "Most debris, with no example" in [text.get_text() for text in run.mosaic(table).texts]
 
 
+def test_numbers_of_numpy_are_as_good_as_those_of_python(folder):
+    run = open_run(folder)
+    row = run.catalog[run.catalog["object_id"] == 1007][0]
+    position = np.array([row["ra"], row["dec"]])
+    found = run.search(position=position, k=np.int64(3), radius_arcsec=np.float32(2), debris_weight=np.float32(1))
+    assert found.meta["Like"] == "1007"
+    assert found["object_id"].tolist() == run.search(like=np.array([1007]), k=3)["object_id"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"k": -1}, "k is -1: input should be greater than or equal to 1"),
+        ({"k": 2.5}, "k is 2.5: input should be a valid integer"),
+        ({"debris_weight": float("nan")}, "debris_weight is nan: input should be a finite number"),
+        ({"debris_weight": float("inf")}, "debris_weight is inf: input should be a finite number"),
+        ({"debris_weight": 1e308}, r"debris_weight is 1e\+308: input should be less than or equal to 1000000"),
+        ({"debris_weight": -1}, "debris_weight is -1: input should be greater than or equal to 0"),
+        ({"radius_arcsec": 0}, "radius_arcsec is 0: input should be greater than 0"),
+        ({"position": (400, 5)}, r"position: \[400.0, 5.0\] must have a right ascension in 0..360"),
+        ({"position": (150, 2, 3)}, r"position is \(150, 2, 3\): tuple should have at most 2 items"),
+    ],
+)
+def test_a_value_that_no_search_can_use_is_refused_in_one_sentence(folder, values, sentence):
+    with pytest.raises(TidalkinError, match=f"^{sentence}") as refusal:
+        open_run(folder).search(**({"like": 1007} | values))
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("debris_weight", [1e6, 1e5])
+def test_the_largest_debris_weights_still_find_galaxies(folder, debris_weight):
+    assert len(open_run(folder).search(like=1007, k=5, debris_weight=debris_weight)) == 5
+
+
 def test_a_cutout_has_units_a_mask_and_coordinates(folder):
     run = open_run(folder)
     image = run.cutout(1042)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULTS = config.Search()
+AnySection = TypeVar("AnySection", bound=config.Section)
 
 
 def open_run(path: str | Path | Sequence[str | Path], configfile: str | Path | None = None) -> Run:
@@ -220,7 +221,7 @@ class Run:
         like: int | Sequence[int] = (),
         unlike: int | Sequence[int] = (),
         *,
-        position: tuple[float, float] | None = None,
+        position: Sequence[float] | None = None,
         cutout: str | None = None,
         k: int = DEFAULTS.k,
         radius_arcsec: float = DEFAULTS.radius_arcsec,
@@ -267,7 +268,7 @@ class Run:
         from tidalkin.search.result import to_table
 
         like, unlike = _as_tuple(like), _as_tuple(unlike)
-        nothing_named = not (like or unlike or position or cutout)
+        nothing_named = not (like or unlike or cutout) and position is None
         query = make_query(like, unlike, position, cutout, debris=nothing_named)
         return to_table(self.find(query, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight))
 
@@ -289,9 +290,14 @@ class Run:
         """
         from tidalkin.search.query import find_similar
 
-        cutouts = self._cutout_settings() if query.cutout else None
+        search = _checked(config.Search, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight)
         return find_similar(
-            query, self.files, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight, cutouts=cutouts
+            query,
+            self.files,
+            k=search.k,
+            radius_arcsec=search.radius_arcsec,
+            debris_weight=search.debris_weight,
+            cutouts=self._cutout_settings() if query.cutout else None,
         )
 
     def rank(self, labels: str | Path | Mapping[int, bool] | None = None, negative_label: str = "none") -> Table:
@@ -476,7 +482,7 @@ class Run:
 def make_query(
     like: Sequence[int],
     unlike: Sequence[int],
-    position: tuple[float, float] | None,
+    position: Sequence[float] | None,
     cutout: str | None,
     *,
     debris: bool = False,
@@ -493,10 +499,20 @@ def make_query(
     TidalkinError
         If the query names no example and does not ask for debris, or contradicts itself.
     """
+    return _checked(config.Query, like=like, unlike=unlike, position=position, cutout=cutout, debris=debris)
+
+
+def _checked(section: type[AnySection], **values: Any) -> AnySection:
+    """Make a section of the configuration, or say in a sentence which value it refuses."""
     try:
-        return config.Query(like=tuple(like), unlike=tuple(unlike), position=position, cutout=cutout, debris=debris)
+        return section(**values)
     except ValidationError as error:
-        raise TidalkinError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        if fault["type"] != "value_error":
+            key, message = f"{key} is {fault['input']}", message[0].lower() + message[1:]
+        raise TidalkinError(f"{key}: {message}" if key else message) from None
 
 
 def load_run_settings(configfile: Path, run: Path) -> config.Settings:

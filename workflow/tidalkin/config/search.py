@@ -7,8 +7,11 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tidalkin.config.base import LEAST_OBJECT_ID, MOST_OBJECT_ID, NonNegative, Positive, Section
+from tidalkin.config.base import LEAST_OBJECT_ID, MOST_OBJECT_ID, Positive, Section
 from tidalkin.constants import SHARDS_ADDED_TOGETHER
+
+MOST_DEBRIS_WEIGHT = 1e6
+"""Far above any use, and far below the weights at which vectors overflow and nothing is found."""
 
 
 class Index(Section):
@@ -39,14 +42,12 @@ def checked_position(position: tuple[float, float]) -> tuple[float, float]:
     >>> checked_position((2.2, 150.1))
     Traceback (most recent call last):
         ...
-    ValueError: position [2.2, 150.1] must have a right ascension in 0..360 and a declination in -90..90 degrees:
-    correct it
+    ValueError: [2.2, 150.1] must have a right ascension in 0..360 and a declination in -90..90 degrees: correct it
     """
     ra, dec = position
     if not (-180 <= ra <= 360 and -90 <= dec <= 90):
         raise ValueError(
-            f"position {[ra, dec]} must have a right ascension in 0..360 and a declination in -90..90 degrees: "
-            "correct it"
+            f"{[ra, dec]} must have a right ascension in 0..360 and a declination in -90..90 degrees: correct it"
         )
     return ra % 360, dec
 
@@ -88,8 +89,10 @@ class Search(Section):
 
     k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
     radius_arcsec: Positive = Field(2.0, description="Largest distance of a galaxy from `position`, arcsec.")
-    debris_weight: NonNegative = Field(
+    debris_weight: float = Field(
         1.0,
+        ge=0.0,
+        le=MOST_DEBRIS_WEIGHT,
         description="Weight of one standard deviation of the debris score in a search, where the likeness to one "
         "example has weight 1; 0 gives plain look-alikes.",
     )

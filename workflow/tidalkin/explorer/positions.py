@@ -94,7 +94,7 @@ def parse_position(text: str) -> tuple[float, float]:
     try:
         return checked_position((ra, dec))
     except ValueError as error:
-        raise TidalkinError(str(error)) from None
+        raise TidalkinError(f"position {error}") from None
 
 
 def _two_angles(text: str) -> tuple[str, str]:
