@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from surveys.small_run import BANDS, SIZE, find, write_encoded_run, write_run
+from servers.explorer import CONFIG
+from surveys.small_run import BANDS, SIZE, find, write_encoded_run, write_outside, write_run
 from tidalkin import open_run
 from tidalkin.catalog.read import write_catalog
 from tidalkin.config import Index, load_settings, write_config_file
@@ -150,6 +151,31 @@ def test_the_configuration_of_a_run_is_that_in_config_or_else_its_own(tmp_path, 
     assert open_run(run).settings == load_settings({"run": "mine", "seed": 5})
     moved = run.rename(tmp_path / "copy")
     assert open_run(moved).settings == made_with.model_copy(update={"run": "copy"})
+
+
+def test_a_cutout_is_embedded_as_the_run_was_even_if_the_configuration_was_edited_since(tmp_path, caplog):
+    run = tmp_path / "results" / "small"
+    run.mkdir(parents=True)
+    template = write_outside(write_encoded_run(run), tmp_path, 1042)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(CONFIG)
+    found = open_run(run).search(cutout=template, k=3)
+    write_config_file(run / "config.yaml", open_run(run).settings, "The settings.")
+    (tmp_path / "config" / "config.yaml").write_text(CONFIG.replace("symmetries: 1", "symmetries: 8, crop: 12"))
+    assert caplog.messages == []
+    again = open_run(run).search(cutout=template, k=3)
+    assert again["object_id"].tolist() == found["object_id"].tolist()
+    assert again["object_id"][0] == 1042
+    np.testing.assert_array_equal(again["similarity"], found["similarity"])
+    (warning,) = caplog.messages
+    assert warning.startswith("embedding.symmetries, embedding.crop of the configuration differ from")
+    assert open_run(run).explorer_settings.embedding.symmetries == 1
+
+
+def test_settings_that_another_release_saved_are_refused_with_their_file(tmp_path):
+    (tmp_path / "config.yaml").write_text("sede: 4\nseeed: 5\n")
+    with pytest.raises(TidalkinError, match=r"config\.yaml: unknown key `sede`; .*; correct the file or remove it"):
+        _ = open_run(tmp_path).explorer_settings
 
 
 def test_a_run_directly_below_the_root_of_the_file_system_can_be_opened(monkeypatch):

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULTS = config.Search()
+RECIPE = ("images", "embedding")
+"""Sections that decide, beside the encoder, how an image becomes a vector."""
 AnySection = TypeVar("AnySection", bound=config.Section)
 
 
@@ -131,9 +133,13 @@ class Run:
 
     @property
     def explorer_settings(self) -> config.Settings:
-        """The configuration of the first run; its defaults where no file configures it."""
+        """The configuration of the first run, with its defaults where no file configures it.
+
+        Uploaded images are embedded as the run was, even if the configuration was edited since.
+        """
         run = self.paths[0]
-        return run_settings(run, self.configfile) or config.load_settings({"run": absolute_path(run).name})
+        settings = run_settings(run, self.configfile) or config.load_settings({"run": absolute_path(run).name})
+        return _as_made(settings, saved_settings(run))
 
     def label_book(self) -> LabelBook:
         """Open the labels that people gave to galaxies of the first run.
@@ -343,11 +349,28 @@ class Run:
         return table
 
     def _cutout_settings(self) -> CutoutSettings:
-        """Return how the run reads and embeds images, so that a cutout is treated alike."""
+        """Return how the run embedded its images, so that a cutout is treated alike.
+
+        The configuration may have been edited since, and not run again.
+        """
         from tidalkin.search.outside import CutoutSettings
 
-        settings = self.settings
-        return CutoutSettings(settings.images, settings.embedding, settings.compute)
+        run, settings = self.paths[0], self.settings
+        made = _as_made(settings, saved_settings(run))
+        edited = [
+            f"{name}.{key}"
+            for name in RECIPE
+            for key, value in getattr(made, name)
+            if value != getattr(getattr(settings, name), key)
+        ]
+        if edited:
+            logger.warning(
+                "%s of the configuration differ from %s: the cutout is embedded with the latter, as the run was; run "
+                "snakemake to embed the run anew",
+                ", ".join(edited),
+                run / config.SETTINGS_FILE,
+            )
+        return CutoutSettings(made.images, made.embedding, settings.compute)
 
     def cutout(self, object_id: int) -> NDData:
         """Return the image of a galaxy as the encoder sees it.
@@ -582,8 +605,46 @@ def run_settings(run: Path, configfile: Path | None = None) -> config.Settings |
     for file in sorted((here.parent.parent / "config").glob("*.yaml")):
         if _run_of(file) == here.name:
             return load_run_settings(file, run)
-    saved = here / config.SETTINGS_FILE
-    return config.load_settings({**config.read_config_file(saved), "run": here.name}) if saved.is_file() else None
+    return saved_settings(run)
+
+
+def saved_settings(run: Path) -> config.Settings | None:
+    """Read the settings that the workflow wrote when it last started on a run.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the results.
+
+    Returns
+    -------
+    Settings or None
+        None if there are none.
+
+    Raises
+    ------
+    TidalkinError
+        If they cannot be read.
+
+    Examples
+    --------
+    >>> saved_settings(Path("/data/results/cosmos")) is None
+    True
+    """
+    saved = run / config.SETTINGS_FILE
+    if not saved.is_file():
+        return None
+    content = {**config.read_config_file(saved), "run": absolute_path(run).name}
+    try:
+        return config.load_settings(content)
+    except TidalkinError as error:
+        fault = str(error).splitlines()[0].removeprefix("config: ")
+        raise TidalkinError(f"{saved}: {fault}; correct the file or remove it") from None
+
+
+def _as_made(settings: config.Settings, saved: config.Settings | None) -> config.Settings:
+    """Return settings with the recipe of the vectors that a run was made with."""
+    return settings.model_copy(update={name: getattr(saved, name) for name in RECIPE}) if saved else settings
 
 
 def _run_of(configfile: Path) -> str | None:
