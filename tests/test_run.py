@@ -14,8 +14,9 @@ from servers.explorer import CONFIG
 from surveys.small_run import BANDS, SIZE, find, write_encoded_run, write_outside, write_run
 from tidalkin import open_run
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Index, load_settings, write_config_file
+from tidalkin.config import Index, Query, load_settings, write_config_file
 from tidalkin.errors import TidalkinError
+from tidalkin.figures import mosaic
 from tidalkin.index.build import build_index
 from tidalkin.run import run_settings
 from tidalkin.search.result import write_result
@@ -110,6 +111,21 @@ def test_a_mosaic_shows_a_result_or_a_list_of_galaxies(folder):
     assert len(of_result.axes) == 2 + 5
     assert "Galaxies like 1007, unlike 1003" in [text.get_text() for text in of_result.texts]
     assert len(run.mosaic([1001, 1002]).axes) == 2
+
+
+def described(panel):
+    return panel.heading, panel.caption, panel.role, panel.debris_map is None
+
+
+def test_a_mosaic_in_python_shows_what_the_written_one_shows(folder, tmp_path, monkeypatch):
+    run, drawn = open_run(folder), []
+    monkeypatch.setattr(mosaic, "draw_mosaic", lambda panels, *_, **__: drawn.extend(panels))
+    for query in ({"like": [1007], "unlike": [1003]}, {}):
+        asked = Query(**query) if query else Query(debris=True)
+        write_result(run.find(asked, k=3), tmp_path)
+        of_python = list(run._panels(run.search(**query, k=3)))
+        assert [described(panel) for panel in of_python] == [described(panel) for panel in drawn]
+        drawn.clear()
 
 
 def test_vectors_belong_to_the_objects_beside_them(folder):

@@ -29,7 +29,7 @@ from tidalkin.search.files import RunFiles, names_of
 if TYPE_CHECKING:
     import pandas as pd
     from astropy.nddata import NDData
-    from astropy.table import Row, Table
+    from astropy.table import Table
     from matplotlib.figure import Figure
 
     from tidalkin.explorer.labels import LabelBook, Verdict
@@ -460,28 +460,23 @@ class Run:
         """Draw the examples of a result and its rows, or the galaxies of a list."""
         from astropy.table import Table
 
-        from tidalkin.figures.mosaic import Panel
-        from tidalkin.search.result import Pictures
+        from tidalkin.search.result import CAPTION_DIGITS, MOST_EXAMPLES_DRAWN, Pictures, panel_of
 
         pictures = Pictures(self.files)
         if not isinstance(galaxies, Table):
             for object_id in galaxies:
-                row = self._row(int(object_id))
-                yield Panel(pictures.of(row), str(object_id), row.get("label") or "")
+                yield panel_of(self._row(int(object_id)), pictures)
             return
-        for role, key, word in (("example", "Like", "like"), ("counter-example", "Unlike", "unlike")):
-            for object_id in galaxies.meta.get(key, "").split():
-                row = self._row(int(object_id))
-                yield Panel(pictures.of(row), f"{word} {object_id}", row.get("label") or "", role=role)  # type: ignore[arg-type]
+        for object_id in galaxies.meta.get("Like", "").split()[:MOST_EXAMPLES_DRAWN]:
+            yield panel_of(self._row(int(object_id)), pictures, "example")
+        for object_id in galaxies.meta.get("Unlike", "").split()[:MOST_EXAMPLES_DRAWN]:
+            yield panel_of(self._row(int(object_id)), pictures, "counter-example")
         debris_counts = _by_debris(galaxies) or galaxies.meta.get("Debris weight", "0") != "0"
+        shown = [name for name in ("rank", *CAPTION_DIGITS) if name in galaxies.colnames]
         for entry in galaxies:
-            row = self._row(int(entry["object_id"]), _value(entry, "run"))
-            rank = _value(entry, "rank")
-            heading = f"{rank}   {row['object_id']}" if rank else str(row["object_id"])
-            value = _value(entry, "similarity") or _value(entry, "debris_score")
-            caption = f"{value}   {row.get('label') or ''}".strip()
-            debris_map = pictures.debris_map_of(row) if debris_counts else None
-            yield Panel(pictures.of(row), heading, caption, debris_map=debris_map)
+            run = str(entry["run"]) if "run" in galaxies.colnames else ""
+            row = self._row(int(entry["object_id"]), run) | {name: entry[name] for name in shown}
+            yield panel_of(row, pictures, with_map=debris_counts)
 
     def _row(self, object_id: int, run: str = "") -> dict[str, Any]:
         """Return an object's row of the catalog, with the name and number of its run."""
@@ -694,14 +689,6 @@ def _tangent_plane(ra: float, dec: float, size: int) -> Any:
 def _by_debris(galaxies: Table | Sequence[int]) -> bool:
     """Tell whether galaxies are the result of a search with no example."""
     return "debris_score" in getattr(galaxies, "colnames", ())
-
-
-def _value(row: Row, name: str) -> str:
-    """Return a cell of a table as text, empty where there is no such column."""
-    if name not in row.colnames:
-        return ""
-    digits = {"similarity": ".3f", "debris_score": ".2f"}.get(name)
-    return format(row[name], digits) if digits else str(row[name])
 
 
 def _as_tuple(ids: int | Sequence[int]) -> tuple[int, ...]:
