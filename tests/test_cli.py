@@ -128,6 +128,11 @@ def test_labels_rank_the_survey(folder):
     ranked = pd.read_parquet(folder / "ranked.parquet")
     assert len(ranked) == 2000
     assert set(ranked["judged"]) == {"yes", "no", ""}
+    (folder / "labels.csv").write_text("object_id,label\n5,shell\n9,none\n77777,shell\n")
+    again = tidalkin(folder, "rank", "--labels", "labels.csv", "--k", 3)
+    assert again.stdout == done.stdout.removesuffix("written: ranked.parquet\n")
+    assert again.stderr.startswith("1 of 3 judged galaxies are not in results/small/catalog.parquet")
+    assert again.stderr.count("\n") == 1
     assert "labels.csv" in refused(folder, "rank", "--labels", "no/labels.csv")
 
 
