@@ -128,6 +128,11 @@ def test_labels_rank_the_survey(folder):
     ranked = pd.read_parquet(folder / "ranked.parquet")
     assert len(ranked) == 2000
     assert set(ranked["judged"]) == {"yes", "no", ""}
+    (folder / "labels.csv").write_text("object_id,label\n5,shell\n9,none\n77777,shell\n")
+    again = tidalkin(folder, "rank", "--labels", "labels.csv", "--k", 3)
+    assert again.stdout == done.stdout.removesuffix("written: ranked.parquet\n")
+    assert again.stderr.startswith("1 of 3 judged galaxies are not in results/small/catalog.parquet")
+    assert again.stderr.count("\n") == 1
     assert "labels.csv" in refused(folder, "rank", "--labels", "no/labels.csv")
 
 
@@ -141,8 +146,14 @@ def test_the_version_is_printed(folder):
         (["--like", 77777], "object 77777 is not in results/small/catalog.parquet"),
         (["--like", 1, "--unlike", 1], "object 1 is both in `like` and in `unlike`"),
         ([], "a query needs `like`"),
-        (["--position", 400, 0], r"position [400.0, 0.0] must be"),
+        (["--position", 400, 0], "position: [400.0, 0.0] must have a right ascension in 0..360"),
         (["--position", 10, 80], "the nearest"),
+        (["--like", 1, "--debris-weight", "nan"], "debris_weight is nan: input should be a finite number"),
+        (["--like", 1, "--debris-weight", "inf"], "debris_weight is inf: input should be a finite number"),
+        (["--like", 1, "--debris-weight", "1e308"], "debris_weight is 1e+308: input should be less than or equal to"),
+        (["--like", 1, "--debris-weight", "-1"], "debris_weight is -1.0: input should be greater than or equal to 0"),
+        (["--like", 1, "--radius-arcsec", "0"], "radius_arcsec is 0.0: input should be greater than 0"),
+        (["--like", 1, "--radius-arcsec", "inf"], "radius_arcsec is inf: input should be a finite number"),
         (["--like", 1, "--run", "results/no"], "run results/no: is not a folder"),
         (["--like", 1, "--run", "results"], "no index is here"),
         (["--debris", "--like", 1], "a query with `debris` has no examples"),

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from surveys.small_run import BANDS, SIZE, find, write_encoded_run, write_run
+from servers.explorer import CONFIG
+from surveys.small_run import BANDS, SIZE, find, write_encoded_run, write_outside, write_run
 from tidalkin import open_run
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Index, load_settings, write_config_file
+from tidalkin.config import Index, Query, load_settings, write_config_file
 from tidalkin.errors import TidalkinError
+from tidalkin.figures import mosaic
 from tidalkin.index.build import build_index
 from tidalkin.run import run_settings
 from tidalkin.search.result import write_result
@@ -56,6 +58,40 @@ def test_a_search_for_nothing_in_particular_finds_most_debris(folder):
     assert "Most debris, with no example" in [text.get_text() for text in run.mosaic(table).texts]
 
 
+def test_numbers_of_numpy_are_as_good_as_those_of_python(folder):
+    run = open_run(folder)
+    row = run.catalog[run.catalog["object_id"] == 1007][0]
+    position = np.array([row["ra"], row["dec"]])
+    found = run.search(position=position, k=np.int64(3), radius_arcsec=np.float32(2), debris_weight=np.float32(1))
+    assert found.meta["Like"] == "1007"
+    assert found["object_id"].tolist() == run.search(like=np.array([1007]), k=3)["object_id"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"k": -1}, "k is -1: input should be greater than or equal to 1"),
+        ({"k": 2.5}, "k is 2.5: input should be a valid integer"),
+        ({"debris_weight": float("nan")}, "debris_weight is nan: input should be a finite number"),
+        ({"debris_weight": float("inf")}, "debris_weight is inf: input should be a finite number"),
+        ({"debris_weight": 1e308}, r"debris_weight is 1e\+308: input should be less than or equal to 1000000"),
+        ({"debris_weight": -1}, "debris_weight is -1: input should be greater than or equal to 0"),
+        ({"radius_arcsec": 0}, "radius_arcsec is 0: input should be greater than 0"),
+        ({"position": (400, 5)}, r"position: \[400.0, 5.0\] must have a right ascension in 0..360"),
+        ({"position": (150, 2, 3)}, r"position is \(150, 2, 3\): tuple should have at most 2 items"),
+    ],
+)
+def test_a_value_that_no_search_can_use_is_refused_in_one_sentence(folder, values, sentence):
+    with pytest.raises(TidalkinError, match=f"^{sentence}") as refusal:
+        open_run(folder).search(**({"like": 1007} | values))
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("debris_weight", [1e6, 1e5])
+def test_the_largest_debris_weights_still_find_galaxies(folder, debris_weight):
+    assert len(open_run(folder).search(like=1007, k=5, debris_weight=debris_weight)) == 5
+
+
 def test_a_cutout_has_units_a_mask_and_coordinates(folder):
     run = open_run(folder)
     image = run.cutout(1042)
@@ -75,6 +111,21 @@ def test_a_mosaic_shows_a_result_or_a_list_of_galaxies(folder):
     assert len(of_result.axes) == 2 + 5
     assert "Galaxies like 1007, unlike 1003" in [text.get_text() for text in of_result.texts]
     assert len(run.mosaic([1001, 1002]).axes) == 2
+
+
+def described(panel):
+    return panel.heading, panel.caption, panel.role, panel.debris_map is None
+
+
+def test_a_mosaic_in_python_shows_what_the_written_one_shows(folder, tmp_path, monkeypatch):
+    run, drawn = open_run(folder), []
+    monkeypatch.setattr(mosaic, "draw_mosaic", lambda panels, *_, **__: drawn.extend(panels))
+    for query in ({"like": [1007], "unlike": [1003]}, {}):
+        asked = Query(**query) if query else Query(debris=True)
+        write_result(run.find(asked, k=3), tmp_path)
+        of_python = list(run._panels(run.search(**query, k=3)))
+        assert [described(panel) for panel in of_python] == [described(panel) for panel in drawn]
+        drawn.clear()
 
 
 def test_vectors_belong_to_the_objects_beside_them(folder):
@@ -116,6 +167,31 @@ def test_the_configuration_of_a_run_is_that_in_config_or_else_its_own(tmp_path, 
     assert open_run(run).settings == load_settings({"run": "mine", "seed": 5})
     moved = run.rename(tmp_path / "copy")
     assert open_run(moved).settings == made_with.model_copy(update={"run": "copy"})
+
+
+def test_a_cutout_is_embedded_as_the_run_was_even_if_the_configuration_was_edited_since(tmp_path, caplog):
+    run = tmp_path / "results" / "small"
+    run.mkdir(parents=True)
+    template = write_outside(write_encoded_run(run), tmp_path, 1042)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(CONFIG)
+    found = open_run(run).search(cutout=template, k=3)
+    write_config_file(run / "config.yaml", open_run(run).settings, "The settings.")
+    (tmp_path / "config" / "config.yaml").write_text(CONFIG.replace("symmetries: 1", "symmetries: 8, crop: 12"))
+    assert caplog.messages == []
+    again = open_run(run).search(cutout=template, k=3)
+    assert again["object_id"].tolist() == found["object_id"].tolist()
+    assert again["object_id"][0] == 1042
+    np.testing.assert_array_equal(again["similarity"], found["similarity"])
+    (warning,) = caplog.messages
+    assert warning.startswith("embedding.symmetries, embedding.crop of the configuration differ from")
+    assert open_run(run).explorer_settings.embedding.symmetries == 1
+
+
+def test_settings_that_another_release_saved_are_refused_with_their_file(tmp_path):
+    (tmp_path / "config.yaml").write_text("sede: 4\nseeed: 5\n")
+    with pytest.raises(TidalkinError, match=r"config\.yaml: unknown key `sede`; .*; correct the file or remove it"):
+        _ = open_run(tmp_path).explorer_settings
 
 
 def test_a_run_directly_below_the_root_of_the_file_system_can_be_opened(monkeypatch):

@@ -136,9 +136,10 @@ def test_a_configuration_comes_back_from_its_own_dump():
         # questions
         ("search: {queries: {a: {unlike: [1]}}}", "config: search.queries.a: a query needs `like` (object_ids)"),
         ("search: {queries: {a: {like: [1], unlike: [1]}}}", "object 1 is both in `like` and in `unlike`"),
+        ("search: {debris_weight: 1.0e+308}", "search.debris_weight is 1e+308: input should be less than or equal"),
         (
             "search: {queries: {a: {position: [400, 0]}}}",
-            "position [400.0, 0.0] must be [ra in 0..360, dec in -90..90]",
+            "position: [400.0, 0.0] must have a right ascension in 0..360",
         ),
         ("search: {queries: {a/b: {like: [1]}}}", "query name 'a/b' must be letters, digits, `_` and `-`"),
     ],

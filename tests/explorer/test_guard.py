@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from servers.explorer import TOKEN
+from tidalkin.explorer.guard import Guard
 
 
 @pytest.fixture
@@ -27,6 +28,15 @@ def test_the_token_is_exchanged_for_a_cookie_and_leaves_the_address(stranger):
     assert stranger.get("/api/meta").status_code == 200
 
 
+@pytest.mark.parametrize("odd", ['prefs={"theme":"dark"}', "a[0]=1", "foo", "x=a b", "x=ü", "=", '"', "a=1; ; b"])
+@pytest.mark.parametrize("order", ["{odd}; {ours}", "{ours}; {odd}"])
+def test_cookies_of_other_servers_on_localhost_lock_nobody_out(client, stranger, odd, order):
+    (ours,) = client.cookies.jar
+    header = order.format(odd=odd, ours=f"{ours.name}={ours.value}")
+    assert stranger.get("/api/meta", headers={"Cookie": header.encode()}).status_code == 200
+    assert stranger.get("/api/meta", headers={"Cookie": odd.encode()}).status_code == 401
+
+
 def test_other_programs_give_the_token_with_the_address(stranger):
     answer = stranger.get("/api/export.vot", params={"token": TOKEN, "k": 3})
     assert answer.status_code == 200
@@ -38,7 +48,7 @@ def test_another_host_is_refused(client, host):
     assert client.get("/api/meta", headers={"Host": host}).status_code == 403
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://[", "http://]", ""])
 def test_another_origin_is_refused(client, origin):
     answer = client.post("/api/undo", params={"uuid": "12345678"}, headers={"Origin": origin})
     assert answer.status_code == 403
@@ -47,6 +57,14 @@ def test_another_origin_is_refused(client, origin):
 def test_the_own_origin_is_accepted_behind_a_tunnel(client):
     headers = {"Host": "localhost:9999", "Origin": "http://localhost:9999"}
     assert client.get("/api/meta", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["Node01:8123", "node01:8123", "NODE01"])
+def test_a_host_is_known_in_any_case(host):
+    guard = Guard(None, TOKEN, {"Node01"})
+    headers = [(b"host", host.encode()), (b"origin", f"http://{host.lower()}".encode())]
+    scope = {"headers": headers, "path": "/api/meta", "query_string": f"token={TOKEN}".encode()}
+    assert guard._refusal(scope) is None
 
 
 def test_every_answer_forbids_foreign_content(client):

@@ -1,5 +1,7 @@
 """A survey ranked from judged galaxies."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,9 +33,29 @@ def test_without_labels_the_ranking_is_that_of_the_debris_score(files):
     assert len(table) == 59
 
 
-def test_a_judged_galaxy_that_the_catalog_lacks_is_named(files):
-    with pytest.raises(TidalkinError, match="object 77 is not in"):
+def test_judged_galaxies_that_left_the_run_are_left_out_with_one_warning(files, caplog):
+    labels = {77: True, 1000: True, 1010: False}
+    table = rank_by_labels(labels | {1059: False}, files)
+    (warning,) = caplog.messages
+    assert "2 of 4 judged galaxies are not in" in warning
+    assert "or have no embedding, such as object 77: they are left out" in warning
+    del labels[77]
+    pd.testing.assert_frame_equal(table, rank_by_labels(labels, files))
+
+
+def test_labels_of_another_run_are_refused(files):
+    with pytest.raises(TidalkinError, match=r"1 of 1 judged galaxies are not in .* such as object 77: give labels of"):
         rank_by_labels({77: True}, files)
+
+
+def test_a_long_id_is_read_exactly_or_refused(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("object_id,label\n1237648720693755927,shell\n 7.0 ,shell\n-8,none\n")
+    assert read_labels(file) == {1237648720693755927: True, 7: True, -8: False}
+    for text in ("1237648720693755927.0", "1.237648720693756e18", "7.5", "nan", "inf", "", "99999999999999999999"):
+        file.write_text(f"object_id,label\n7,shell\n{text},shell\n")
+        with pytest.raises(TidalkinError, match=rf"object_id '{re.escape(text)}' is not a whole number of at most 63"):
+            read_labels(file)
 
 
 def test_a_file_of_labels_says_what_is_wanted(tmp_path):
@@ -48,8 +70,7 @@ def test_a_file_of_labels_says_what_is_wanted(tmp_path):
     ("content", "sentence"),
     [
         (None, "labels.csv: cannot be read"),
-        ("object_id,label\nM51,shell\n", "labels.csv: cannot be read"),
-        ("object_id,label\n99999999999999999999,shell\n", "labels.csv: cannot be read"),
+        ("object_id,label\nM51,shell\n", "labels.csv: object_id 'M51' is not a whole number"),
         ("id,label\n5,shell\n", "labels.csv: has no column object_id"),
         ("object_id,kind\n5,shell\n", "labels.csv: has no column label"),
         ("object_id,label\n5,shell\n5,none\n", "object 5 is labelled both 'none' and otherwise: label it once"),

@@ -1,7 +1,9 @@
 """The tables and the mosaic of a search."""
 
 import warnings
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from astropy.table import Table
@@ -35,6 +37,21 @@ def test_tables_and_mosaic_say_the_same_and_what_made_them(files, tmp_path):
         assert "tidalkin" in text
         assert '"like":[1001,1002]' in text
         assert "Debris weight" in text
+
+
+def test_text_that_is_not_ascii_is_escaped_in_fits_and_lost_nowhere(files, tmp_path):
+    catalog = pd.read_parquet(files.catalog)
+    catalog["label"] = np.where(catalog["object_id"] % 2, "Schweif-ü", r"a\b")
+    other = RunFiles(tmp_path / "catalog.parquet", *list(vars(files).values())[1:])
+    write_catalog(catalog, other.catalog)
+    found = find(other, like=[1001])
+    found = replace(found, made_by={**found.made_by, "Query": "Größe-{band}.fits"})
+    write_result(found, tmp_path)
+    csv = pd.read_csv(tmp_path / "neighbours.csv", comment="#")
+    table = Table.read(tmp_path / "neighbours.fits")
+    assert {*csv["label"]} == {"Schweif-ü", r"a\b"}
+    assert [text.encode().decode("unicode_escape") for text in table["label"]] == csv["label"].tolist()
+    assert any(r"Query: Gr\xf6\xdfe-{band}.fits" in line for line in table.meta["HISTORY"])
 
 
 def test_a_result_written_again_is_byte_identical(files, tmp_path):

@@ -104,10 +104,10 @@ def search(
         Path | None, typer.Option(help="Write neighbours.csv, neighbours.fits and mosaic.png to this folder.")
     ] = None,
     radius_arcsec: Annotated[
-        float, typer.Option(min=0.001, help="Largest distance of the galaxy from the position, arcsec.")
+        float, typer.Option(help="Largest distance of the galaxy from the position, arcsec.")
     ] = DEFAULTS.radius_arcsec,
     debris_weight: Annotated[
-        float, typer.Option(min=0, help="Weight of the debris score; 0 for plain look-alikes.")
+        float, typer.Option(help="Weight of the debris score; 0 for plain look-alikes.")
     ] = DEFAULTS.debris_weight,
     configfile: ConfigOption = None,
 ) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from tidalkin.search.files import RunFiles, names_of
 if TYPE_CHECKING:
     import pandas as pd
     from astropy.nddata import NDData
-    from astropy.table import Row, Table
+    from astropy.table import Table
     from matplotlib.figure import Figure
 
     from tidalkin.explorer.labels import LabelBook, Verdict
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULTS = config.Search()
+RECIPE = ("images", "embedding")
+"""Sections that decide, beside the encoder, how an image becomes a vector."""
+AnySection = TypeVar("AnySection", bound=config.Section)
 
 
 def open_run(path: str | Path | Sequence[str | Path], configfile: str | Path | None = None) -> Run:
@@ -130,9 +133,13 @@ class Run:
 
     @property
     def explorer_settings(self) -> config.Settings:
-        """The configuration of the first run; its defaults where no file configures it."""
+        """The configuration of the first run, with its defaults where no file configures it.
+
+        Uploaded images are embedded as the run was, even if the configuration was edited since.
+        """
         run = self.paths[0]
-        return run_settings(run, self.configfile) or config.load_settings({"run": absolute_path(run).name})
+        settings = run_settings(run, self.configfile) or config.load_settings({"run": absolute_path(run).name})
+        return _as_made(settings, saved_settings(run))
 
     def label_book(self) -> LabelBook:
         """Open the labels that people gave to galaxies of the first run.
@@ -220,7 +227,7 @@ class Run:
         like: int | Sequence[int] = (),
         unlike: int | Sequence[int] = (),
         *,
-        position: tuple[float, float] | None = None,
+        position: Sequence[float] | None = None,
         cutout: str | None = None,
         k: int = DEFAULTS.k,
         radius_arcsec: float = DEFAULTS.radius_arcsec,
@@ -267,7 +274,7 @@ class Run:
         from tidalkin.search.result import to_table
 
         like, unlike = _as_tuple(like), _as_tuple(unlike)
-        nothing_named = not (like or unlike or position or cutout)
+        nothing_named = not (like or unlike or cutout) and position is None
         query = make_query(like, unlike, position, cutout, debris=nothing_named)
         return to_table(self.find(query, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight))
 
@@ -289,9 +296,14 @@ class Run:
         """
         from tidalkin.search.query import find_similar
 
-        cutouts = self._cutout_settings() if query.cutout else None
+        search = _checked(config.Search, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight)
         return find_similar(
-            query, self.files, k=k, radius_arcsec=radius_arcsec, debris_weight=debris_weight, cutouts=cutouts
+            query,
+            self.files,
+            k=search.k,
+            radius_arcsec=search.radius_arcsec,
+            debris_weight=search.debris_weight,
+            cutouts=self._cutout_settings() if query.cutout else None,
         )
 
     def rank(self, labels: str | Path | Mapping[int, bool] | None = None, negative_label: str = "none") -> Table:
@@ -337,11 +349,28 @@ class Run:
         return table
 
     def _cutout_settings(self) -> CutoutSettings:
-        """Return how the run reads and embeds images, so that a cutout is treated alike."""
+        """Return how the run embedded its images, so that a cutout is treated alike.
+
+        The configuration may have been edited since, and not run again.
+        """
         from tidalkin.search.outside import CutoutSettings
 
-        settings = self.settings
-        return CutoutSettings(settings.images, settings.embedding, settings.compute)
+        run, settings = self.paths[0], self.settings
+        made = _as_made(settings, saved_settings(run))
+        edited = [
+            f"{name}.{key}"
+            for name in RECIPE
+            for key, value in getattr(made, name)
+            if value != getattr(getattr(settings, name), key)
+        ]
+        if edited:
+            logger.warning(
+                "%s of the configuration differ from %s: the cutout is embedded with the latter, as the run was; run "
+                "snakemake to embed the run anew",
+                ", ".join(edited),
+                run / config.SETTINGS_FILE,
+            )
+        return CutoutSettings(made.images, made.embedding, settings.compute)
 
     def cutout(self, object_id: int) -> NDData:
         """Return the image of a galaxy as the encoder sees it.
@@ -431,28 +460,23 @@ class Run:
         """Draw the examples of a result and its rows, or the galaxies of a list."""
         from astropy.table import Table
 
-        from tidalkin.figures.mosaic import Panel
-        from tidalkin.search.result import Pictures
+        from tidalkin.search.result import CAPTION_DIGITS, MOST_EXAMPLES_DRAWN, Pictures, panel_of
 
         pictures = Pictures(self.files)
         if not isinstance(galaxies, Table):
             for object_id in galaxies:
-                row = self._row(int(object_id))
-                yield Panel(pictures.of(row), str(object_id), row.get("label") or "")
+                yield panel_of(self._row(int(object_id)), pictures)
             return
-        for role, key, word in (("example", "Like", "like"), ("counter-example", "Unlike", "unlike")):
-            for object_id in galaxies.meta.get(key, "").split():
-                row = self._row(int(object_id))
-                yield Panel(pictures.of(row), f"{word} {object_id}", row.get("label") or "", role=role)  # type: ignore[arg-type]
+        for object_id in galaxies.meta.get("Like", "").split()[:MOST_EXAMPLES_DRAWN]:
+            yield panel_of(self._row(int(object_id)), pictures, "example")
+        for object_id in galaxies.meta.get("Unlike", "").split()[:MOST_EXAMPLES_DRAWN]:
+            yield panel_of(self._row(int(object_id)), pictures, "counter-example")
         debris_counts = _by_debris(galaxies) or galaxies.meta.get("Debris weight", "0") != "0"
+        shown = [name for name in ("rank", *CAPTION_DIGITS) if name in galaxies.colnames]
         for entry in galaxies:
-            row = self._row(int(entry["object_id"]), _value(entry, "run"))
-            rank = _value(entry, "rank")
-            heading = f"{rank}   {row['object_id']}" if rank else str(row["object_id"])
-            value = _value(entry, "similarity") or _value(entry, "debris_score")
-            caption = f"{value}   {row.get('label') or ''}".strip()
-            debris_map = pictures.debris_map_of(row) if debris_counts else None
-            yield Panel(pictures.of(row), heading, caption, debris_map=debris_map)
+            run = str(entry["run"]) if "run" in galaxies.colnames else ""
+            row = self._row(int(entry["object_id"]), run) | {name: entry[name] for name in shown}
+            yield panel_of(row, pictures, with_map=debris_counts)
 
     def _row(self, object_id: int, run: str = "") -> dict[str, Any]:
         """Return an object's row of the catalog, with the name and number of its run."""
@@ -476,7 +500,7 @@ class Run:
 def make_query(
     like: Sequence[int],
     unlike: Sequence[int],
-    position: tuple[float, float] | None,
+    position: Sequence[float] | None,
     cutout: str | None,
     *,
     debris: bool = False,
@@ -493,10 +517,20 @@ def make_query(
     TidalkinError
         If the query names no example and does not ask for debris, or contradicts itself.
     """
+    return _checked(config.Query, like=like, unlike=unlike, position=position, cutout=cutout, debris=debris)
+
+
+def _checked(section: type[AnySection], **values: Any) -> AnySection:
+    """Make a section of the configuration, or say in a sentence which value it refuses."""
     try:
-        return config.Query(like=tuple(like), unlike=tuple(unlike), position=position, cutout=cutout, debris=debris)
+        return section(**values)
     except ValidationError as error:
-        raise TidalkinError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"]))
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        if fault["type"] != "value_error":
+            key, message = f"{key} is {fault['input']}", message[0].lower() + message[1:]
+        raise TidalkinError(f"{key}: {message}" if key else message) from None
 
 
 def load_run_settings(configfile: Path, run: Path) -> config.Settings:
@@ -566,8 +600,46 @@ def run_settings(run: Path, configfile: Path | None = None) -> config.Settings |
     for file in sorted((here.parent.parent / "config").glob("*.yaml")):
         if _run_of(file) == here.name:
             return load_run_settings(file, run)
-    saved = here / config.SETTINGS_FILE
-    return config.load_settings({**config.read_config_file(saved), "run": here.name}) if saved.is_file() else None
+    return saved_settings(run)
+
+
+def saved_settings(run: Path) -> config.Settings | None:
+    """Read the settings that the workflow wrote when it last started on a run.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the results.
+
+    Returns
+    -------
+    Settings or None
+        None if there are none.
+
+    Raises
+    ------
+    TidalkinError
+        If they cannot be read.
+
+    Examples
+    --------
+    >>> saved_settings(Path("/data/results/cosmos")) is None
+    True
+    """
+    saved = run / config.SETTINGS_FILE
+    if not saved.is_file():
+        return None
+    content = {**config.read_config_file(saved), "run": absolute_path(run).name}
+    try:
+        return config.load_settings(content)
+    except TidalkinError as error:
+        fault = str(error).splitlines()[0].removeprefix("config: ")
+        raise TidalkinError(f"{saved}: {fault}; correct the file or remove it") from None
+
+
+def _as_made(settings: config.Settings, saved: config.Settings | None) -> config.Settings:
+    """Return settings with the recipe of the vectors that a run was made with."""
+    return settings.model_copy(update={name: getattr(saved, name) for name in RECIPE}) if saved else settings
 
 
 def _run_of(configfile: Path) -> str | None:
@@ -617,14 +689,6 @@ def _tangent_plane(ra: float, dec: float, size: int) -> Any:
 def _by_debris(galaxies: Table | Sequence[int]) -> bool:
     """Tell whether galaxies are the result of a search with no example."""
     return "debris_score" in getattr(galaxies, "colnames", ())
-
-
-def _value(row: Row, name: str) -> str:
-    """Return a cell of a table as text, empty where there is no such column."""
-    if name not in row.colnames:
-        return ""
-    digits = {"similarity": ".3f", "debris_score": ".2f"}.get(name)
-    return format(row[name], digits) if digits else str(row[name])
 
 
 def _as_tuple(ids: int | Sequence[int]) -> tuple[int, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from tidalkin.config.base import LEAST_OBJECT_ID, MOST_OBJECT_ID, NonNegative, Positive, Section
+from tidalkin.config.base import LEAST_OBJECT_ID, MOST_OBJECT_ID, Positive, Section
 from tidalkin.constants import SHARDS_ADDED_TOGETHER
+
+MOST_DEBRIS_WEIGHT = 1e6
+"""Far above any use, and far below the weights at which vectors overflow and nothing is found."""
 
 
 class Index(Section):
@@ -27,12 +30,36 @@ class Index(Section):
     )
 
 
+def checked_position(position: tuple[float, float]) -> tuple[float, float]:
+    """Return a position with its right ascension in 0 to 360, or refuse it.
+
+    Right ascensions from -180 to 0 are common on either side of 0 hours.
+
+    Examples
+    --------
+    >>> checked_position((150.1, 2.2)), checked_position((-10.0, 2.2)), checked_position((360.0, 2.2))
+    ((150.1, 2.2), (350.0, 2.2), (0.0, 2.2))
+    >>> checked_position((2.2, 150.1))
+    Traceback (most recent call last):
+        ...
+    ValueError: [2.2, 150.1] must have a right ascension in 0..360 and a declination in -90..90 degrees: correct it
+    """
+    ra, dec = position
+    if not (-180 <= ra <= 360 and -90 <= dec <= 90):
+        raise ValueError(
+            f"{[ra, dec]} must have a right ascension in 0..360 and a declination in -90..90 degrees: correct it"
+        )
+    return ra % 360, dec
+
+
 class Query(Section):
     """A query: examples by id, position or FITS cutout, and counter-examples; or no example."""
 
     like: tuple[int, ...] = Field((), description="object_ids of the examples.")
     unlike: tuple[int, ...] = Field((), description="object_ids of the counter-examples.")
-    position: tuple[float, float] | None = Field(None, description="Right ascension and declination, degrees, ICRS.")
+    position: Annotated[tuple[float, float], AfterValidator(checked_position)] | None = Field(
+        None, description="Right ascension and declination, degrees, ICRS."
+    )
     cutout: str | None = Field(
         None, description="Your own galaxy: a multi-band FITS file, or a file name with {band} or {BAND}."
     )
@@ -54,8 +81,6 @@ class Query(Section):
         both = set(self.like) & set(self.unlike)
         if both:
             raise ValueError(f"object {min(both)} is both in `like` and in `unlike`")
-        if self.position and not (0 <= self.position[0] < 360 and -90 <= self.position[1] <= 90):
-            raise ValueError(f"position {list(self.position)} must be [ra in 0..360, dec in -90..90] degrees")
         return self
 
 
@@ -64,8 +89,10 @@ class Search(Section):
 
     k: int = Field(24, ge=1, le=10_000, description="Look-alikes per query.")
     radius_arcsec: Positive = Field(2.0, description="Largest distance of a galaxy from `position`, arcsec.")
-    debris_weight: NonNegative = Field(
+    debris_weight: float = Field(
         1.0,
+        ge=0.0,
+        le=MOST_DEBRIS_WEIGHT,
         description="Weight of one standard deviation of the debris score in a search, where the likeness to one "
         "example has weight 1; 0 gives plain look-alikes.",
     )

@@ -15,6 +15,7 @@ from astropy.table import Table
 from tidalkin.explorer.ask import Found
 from tidalkin.explorer.labels import Verdict
 from tidalkin.explorer.survey import Survey
+from tidalkin.search.fits_text import with_fits_text
 
 MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -86,6 +87,8 @@ def _judged(verdict: Verdict | None) -> str:
 def encode(table: Table, kind: str) -> bytes:
     """Write a table in one of the formats of `MEDIA_TYPES`.
 
+    In FITS, which holds ASCII only, other characters are escaped: see `tidalkin.search.fits_text`.
+
     Examples
     --------
     >>> table = Table({"object_id": [7], "ra": [150.1], "dec": [2.2]})
@@ -98,7 +101,7 @@ def encode(table: Table, kind: str) -> bytes:
         return _regions(table).encode()
     buffer = io.BytesIO()
     if kind == "fits":
-        table.write(buffer, format="fits")
+        with_fits_text(table).write(buffer, format="fits")
     else:
         table.write(buffer, format="votable")
     return buffer.getvalue()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,13 +47,14 @@ class Guard:
     token : str
         The secret of this server.
     hosts : iterable of str
-        Names by which the server may be addressed. The port is not compared, since an SSH tunnel may change it.
+        Names by which the server may be addressed, in any case. The port is not compared, since an SSH tunnel may
+        change it.
     """
 
     def __init__(self, app: ASGIApp, token: str, hosts: Iterable[str] = LOCAL_HOSTS) -> None:
         self._app = app
         self._token = token
-        self._hosts = frozenset(hosts)
+        self._hosts = frozenset(host.lower() for host in hosts)
         self.cookie = "tidalkin_" + hmac.new(token.encode(), b"cookie name", "sha256").hexdigest()[:8]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +77,7 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if _host_name(host) not in self._hosts:
             return PlainTextResponse(f"host {host!r} is not served here: use localhost\n", 403)
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _address(origin) != host.lower():
             return PlainTextResponse(f"origin {origin!r} is not this page: open the printed link\n", 403)
         if self._has_cookie(headers.get("cookie", "")):
             return self._without_token(scope)
@@ -100,12 +101,23 @@ class Guard:
         return response
 
     def _has_cookie(self, header: str) -> bool:
-        try:
-            cookies = SimpleCookie(header)
-        except CookieError:
-            return False
-        given = cookies[self.cookie].value if self.cookie in cookies else ""
+        # Other servers on localhost set cookies too. Python's SimpleCookie drops them all if one of them is odd.
+        given = cookie_parser(header).get(self.cookie, "")
         return hmac.compare_digest(given.encode(), self._token.encode())
+
+
+def _address(origin: str) -> str | None:
+    """Return an Origin header's host and port, or None if it cannot be read.
+
+    Examples
+    --------
+    >>> _address("http://localhost:8123"), _address("http://[")
+    ('localhost:8123', None)
+    """
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from tidalkin.config import LEAST_OBJECT_ID, MOST_OBJECT_ID
 from tidalkin.errors import TidalkinError, first_line
 from tidalkin.index.query import OpenIndex, open_index
 from tidalkin.index.vectors import Vectors
 from tidalkin.search.direction import has_debris_score
 from tidalkin.search.files import RunFiles
 from tidalkin.search.probe import Probe, fit_probe
-from tidalkin.search.query import locate
 from tidalkin.search.ranking import ranked_table
 
+logger = logging.getLogger(__name__)
+
 ROWS_AT_ONCE = 2**16
+EXACT_FLOAT = 2**53
+"""The largest whole number up to which a float holds each one."""
 
 
 def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, bool]:
@@ -33,7 +38,8 @@ def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, boo
     Raises
     ------
     TidalkinError
-        If the file cannot be read, lacks a column, or names a galaxy twice with different labels.
+        If the file cannot be read, lacks a column, has an id that is not a whole number, or names a galaxy twice with
+        different labels.
 
     Examples
     --------
@@ -45,15 +51,15 @@ def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, boo
     {7: True, 8: False}
     """
     try:
-        table = pd.read_csv(path, comment="#", dtype={"object_id": np.int64, "label": str}, keep_default_na=False)
-    except (OSError, ValueError, OverflowError) as error:
+        table = pd.read_csv(path, comment="#", dtype={"object_id": str, "label": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
         raise TidalkinError(
-            f"{path}: cannot be read ({first_line(error)}): give a CSV file with the columns object_id (a whole "
-            "number) and label"
+            f"{path}: cannot be read ({first_line(error)}): give a CSV file with the columns object_id and label"
         ) from None
     for name in ("object_id", "label"):
         if name not in table:
             raise TidalkinError(f"{path}: has no column {name}: give a CSV file with the columns object_id and label")
+    table["object_id"] = np.array([_object_id(text, path) for text in table["object_id"]], np.int64)
     table["label"] = table["label"].str.strip()
     table = table[table["label"] != ""]
     wanted = table.assign(wanted=table["label"] != negative_label).groupby("object_id")["wanted"]
@@ -66,13 +72,31 @@ def read_labels(path: str | Path, negative_label: str = "none") -> dict[int, boo
     return dict(zip(first.index.to_numpy(np.int64).tolist(), first.to_numpy(bool).tolist(), strict=True))
 
 
+def _object_id(text: str, path: str | Path) -> int:
+    """Read an id; a decimal, like 7.0, only where a float is exact.
+
+    Programs that take ids for decimals have changed the last digits of long ones.
+    """
+    try:
+        object_id = int(text)
+    except ValueError:
+        number = pd.to_numeric(text, errors="coerce")
+        object_id = int(number) if abs(number) <= EXACT_FLOAT and number % 1 == 0 else MOST_OBJECT_ID + 1
+    if not LEAST_OBJECT_ID <= object_id <= MOST_OBJECT_ID:
+        raise TidalkinError(
+            f"{path}: object_id {text!r} is not a whole number of at most 63 bits: write the id as the catalog has it"
+        )
+    return object_id
+
+
 def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
     """Rank every galaxy of a run by what is learned from judged ones.
 
     Parameters
     ----------
     labels : mapping of int to bool
-        Whether each judged galaxy, by object_id, is wanted; see `tidalkin.search.probe.fit_probe`.
+        Whether each judged galaxy, by object_id, is wanted; see `tidalkin.search.probe.fit_probe`. Galaxies that have
+        left the run are left out, with a warning.
     run : RunFiles
         The run.
 
@@ -85,7 +109,7 @@ def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
     Raises
     ------
     TidalkinError
-        If a judged galaxy is unknown, or nothing is judged positive and training had no injected light.
+        If no judged galaxy is in the run, or nothing is judged positive and training had no injected light.
 
     Examples
     --------
@@ -94,8 +118,18 @@ def rank_by_labels(labels: Mapping[int, bool], run: RunFiles) -> pd.DataFrame:
     (60, ['rank', 'object_id', 'ra', 'dec', 'score', 'percentile', 'judged', 'label'])
     """
     opened = open_index(run.index, run.embeddings)
-    positive = _vectors_of([object_id for object_id, wanted in labels.items() if wanted], opened, run)
-    negative = _vectors_of([object_id for object_id, wanted in labels.items() if not wanted], opened, run)
+    rows = opened.rows_of([*labels])
+    left_out = [object_id for object_id in labels if object_id not in rows]
+    if left_out:
+        sentence = (
+            f"{len(left_out)} of {len(labels)} judged galaxies are not in {run.catalog} or have no embedding, such as "
+            f"object {left_out[0]}"
+        )
+        if len(left_out) == len(labels):
+            raise TidalkinError(f"{sentence}: give labels of galaxies of this run")
+        logger.warning("%s: they are left out", sentence)
+    positive = _vectors_of([rows[object_id] for object_id in rows if labels[object_id]], opened)
+    negative = _vectors_of([rows[object_id] for object_id in rows if not labels[object_id]], opened)
     probe = fit_probe(positive, negative, has_debris_score=has_debris_score(opened, run))
     table = ranked_table(run.catalog, np.asarray(opened.ids), scores(probe, opened), "score")
     words = {True: "yes", False: "no", None: ""}
@@ -121,7 +155,6 @@ def scores(probe: Probe, opened: OpenIndex) -> Vectors:
     return np.concatenate(parts)
 
 
-def _vectors_of(object_ids: list[int], opened: OpenIndex, run: RunFiles) -> Vectors:
-    """Return the vectors of objects, (object, dimension)."""
-    rows = [place.row for place in locate(object_ids, [opened], [run]).values()]
+def _vectors_of(rows: list[int], opened: OpenIndex) -> Vectors:
+    """Return the vectors of rows of an index, (row, dimension)."""
     return np.asarray(opened.vectors[rows], np.float32)

@@ -164,10 +164,14 @@ def find_similar(
     neighbours = _ranked_table(ids, runs).append_column(
         "similarity", arrow_column(np.round(similarity, SIMILARITY_DIGITS))
     )
-    n_searched = sum(len(index.ids) for index in indexes)
-    examples_of_catalog, others_of_catalog = _catalog_table([*like], runs), _catalog_table([*unlike], runs)
     return SearchResult(
-        *(neighbours, examples_of_catalog, others_of_catalog, outside, runs, n_searched, made_by),
+        neighbours=neighbours,
+        like=_catalog_table([*like], runs),
+        unlike=_catalog_table([*unlike], runs),
+        outside=outside,
+        runs=runs,
+        n_searched=sum(len(index.ids) for index in indexes),
+        made_by=made_by,
         debris_counts=bool(weight),
     )
 
@@ -181,7 +185,16 @@ def _find_most_debris(query: config.Query, runs: tuple[RunFiles, ...], k: int) -
     )
     none = _catalog_table([], runs)
     made_by = {**_made_by(query, runs), "Encoder": load_whitening(runs[0].whitening).encoder}
-    return SearchResult(neighbours, none, none, None, runs, n_ranked, made_by, debris_counts=True)
+    return SearchResult(
+        neighbours=neighbours,
+        like=none,
+        unlike=none,
+        outside=None,
+        runs=runs,
+        n_searched=n_ranked,
+        made_by=made_by,
+        debris_counts=True,
+    )
 
 
 def _made_by(query: config.Query, runs: Sequence[RunFiles]) -> dict[str, str]:

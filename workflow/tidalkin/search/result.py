@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tidalkin.atomic import atomic_path, disk_errors
 from tidalkin.errors import TidalkinError
 from tidalkin.search.debris import maps_of
 from tidalkin.search.files import RunFiles, names_of
+from tidalkin.search.fits_text import fits_text, with_fits_text
 from tidalkin.search.query import SearchResult
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from tidalkin.figures.mosaic import Panel
 
+Role = Literal["example", "counter-example", "answer"]
 MOST_NAMED = 2
 MOST_EXAMPLES_DRAWN = 12
+CAPTION_DIGITS = {"similarity": ".3f", "debris_score": ".2f"}
 MOST_DEBRIS = "Most debris, with no example"
 
 
@@ -110,12 +112,12 @@ def _write_fits(found: SearchResult, path: Path) -> None:
     """Write a FITS table with its origin in the HISTORY."""
     from astropy.io import fits
 
-    table = to_table(found)
+    table = with_fits_text(to_table(found))
     table.meta = {}
     hdu = fits.table_to_hdu(table)
     hdu.name = "NEIGHBOURS"
     for key, value in found.made_by.items():
-        hdu.header.add_history(f"{key}: {value}")
+        hdu.header.add_history(fits_text(f"{key}: {value}"))
     with atomic_path(path) as partial:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, overwrite=True)
 
@@ -179,19 +181,47 @@ def _panels(found: SearchResult) -> Iterator[Panel]:
     if found.outside is not None:
         bands = ImageStore.open(found.runs[0].images).bands
         yield Panel(rgb(found.outside.flux, found.outside.sky_sigma, bands), "like your cutout", role="example")
-    asked: tuple[tuple[Literal["example", "counter-example"], str, pa.Table], ...] = (
-        ("example", "like", found.like),
-        ("counter-example", "unlike", found.unlike),
-    )
-    for role, word, objects in asked:
-        for row in objects.slice(0, MOST_EXAMPLES_DRAWN).to_pylist():
-            heading = f"{word} {row['object_id']}"
-            yield Panel(pictures.of(row), heading, row.get("label") or "", role=role)
+    for row in found.like.slice(0, MOST_EXAMPLES_DRAWN).to_pylist():
+        yield panel_of(row, pictures, "example")
+    for row in found.unlike.slice(0, MOST_EXAMPLES_DRAWN).to_pylist():
+        yield panel_of(row, pictures, "counter-example")
     for row in found.neighbours.to_pylist():
-        value = f"{row['debris_score']:.2f}" if found.by_debris else f"{row['similarity']:.3f}"
-        caption = f"{value}   {row.get('label') or ''}".rstrip()
-        debris_map = pictures.debris_map_of(row) if found.debris_counts else None
-        yield Panel(pictures.of(row), f"{row['rank']}   {row['object_id']}", caption, debris_map=debris_map)
+        yield panel_of(row, pictures, with_map=found.debris_counts)
+
+
+def panel_of(row: Mapping[str, Any], pictures: Pictures, role: Role = "answer", *, with_map: bool = False) -> Panel:
+    """Draw a galaxy with its rank, id, similarity or debris score, and label.
+
+    Parameters
+    ----------
+    row : mapping of str to object
+        A row of `catalog_rows`, with rank, similarity or debris_score where it is of a result.
+    pictures : Pictures
+        The images of its run.
+    role : str
+        Whether it is an example, a counter-example or an answer.
+    with_map : bool
+        Whether to outline faint light.
+
+    Examples
+    --------
+    >>> from tidalkin.search.objects import catalog_rows
+    >>> files = RunFiles.of("results/demo")
+    >>> (row,) = catalog_rows(files.catalog, [42]).to_pylist()
+    >>> pictures = Pictures([files])
+    >>> panel_of(row, pictures, "example").heading
+    'like 42'
+    >>> panel = panel_of(row | {"rank": 3, "similarity": 0.71828}, pictures)
+    >>> panel.heading, panel.caption
+    ('3   42', '0.718   shell')
+    """
+    from tidalkin.figures.mosaic import Panel
+
+    before = {"example": "like ", "counter-example": "unlike "}.get(role, f"{row['rank']}   " if "rank" in row else "")
+    below = [format(row[name], digits) for name, digits in CAPTION_DIGITS.items() if name in row]
+    caption = "   ".join([*below, row.get("label") or ""]).rstrip()
+    debris_map = pictures.debris_map_of(row) if with_map else None
+    return Panel(pictures.of(row), f"{before}{row['object_id']}", caption, role, debris_map)
 
 
 class Pictures:
@@ -210,7 +240,7 @@ class Pictures:
         self._stores = {name: ImageStore.open(run.images) for name, run in self._runs.items()}
         self._first_run = names_of(runs)[0]
 
-    def of(self, row: dict[str, object]) -> npt.NDArray[np.float64]:
+    def of(self, row: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Draw one row of a table with the columns of `catalog_rows`, (y, x, 3)."""
         from tidalkin.figures.mosaic import rgb
 
@@ -223,7 +253,7 @@ class Pictures:
             )
         return rgb(np.asarray(store.flux[place]), np.asarray(store.sky_sigma[place]), store.bands)
 
-    def debris_map_of(self, row: dict[str, object]) -> npt.NDArray[np.float32] | None:
+    def debris_map_of(self, row: Mapping[str, Any]) -> npt.NDArray[np.float32] | None:
         """Read the debris map (cell, cell) of one row; None where there is none."""
         run, object_id, place = self._place_of(row)
         shard = self._runs[run].embeddings / f"{place // self._stores[run].shard_size:05d}"
@@ -232,7 +262,7 @@ class Pictures:
             return None
         return maps_of([object_id], [debris_maps], [shard.with_suffix(".ids.npy")]).get(object_id)
 
-    def _place_of(self, row: dict[str, object]) -> tuple[str, int, int]:
+    def _place_of(self, row: Mapping[str, Any]) -> tuple[str, int, int]:
         """Return run, object_id and row in the image store of one row of a table."""
         object_id, place = row["object_id"], row["row"]
         assert isinstance(object_id, int)
