@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidalkin.config import Images, Section, Settings, config_digest, load_settings
+from tidalkin.config import Cutouts, Images, Section, Settings, config_digest, load_settings
 from tidalkin.errors import TidalkinError
 
 SIMULATED = {"catalog": {"source": "simulated"}, "cutouts": {"source": "simulated"}}
@@ -115,12 +115,22 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("cutouts: {folder: {template: x.fits}}", "config: cutouts.folder: template 'x.fits' must contain {object_id}"),
         (
             "cutouts: {folder: {template: '{object_id}{tract}'}}",
-            "template has the unknown field {tract}: use object_id, ",
+            "template '{object_id}{tract}' has the unknown field {tract}: use object_id, ",
         ),
-        ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template has the unknown field {band.x}"),
+        ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template '{band.x}' has the unknown field {band.x}"),
         ("cutouts: {folder: {template: '{object_id:g!}.fits'}}", "cannot be filled in"),
         ("cutouts: {folder: {template: '*/{object_id}.fits'}}", "wildcards in the file's name only"),
         ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
+        ("cutouts: {folder: {template: '{object_id:c}'}}", "{object_id:c}' cannot be filled in: %c arg not in"),
+        ("cutouts: {folder: {template: '{object_id:g}'}}", "43160169307177141 and 43160169307177142 the same file"),
+        (
+            "cutouts: {source: folder, bands: [g, r], folder: {path: x, template: '{object_id}.f', hdu_template: SCI}}",
+            "cutouts: folder.hdu_template 'SCI' gives the bands g, r the same image: add {band} or {BAND} to",
+        ),
+        (
+            "cutouts: {source: folder, bands: [g, r], folder: {path: x, template: '{object_id}{band:.0}.fits'}}",
+            "cutouts: folder.template '{object_id}{band:.0}.fits' gives the bands g, r the same image: add {band} or",
+        ),
         ("{augment: {crop: 96}, stretch: {bin: 5}}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
         (
             "{stretch: {bin: 8}, encoder: {stem: standard, stages: 4}}",
@@ -148,6 +158,17 @@ def test_a_fault_is_one_sentence_that_names_key_value_and_what_is_allowed(text, 
     assert sentence in found
     assert found.startswith("config: ")
     assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    "cutouts",
+    [
+        {"source": "folder", "bands": ["g"], "folder": {"path": "x", "template": "{object_id}", "hdu_template": "SCI"}},
+        {"source": "simulated", "folder": {"template": "{object_id}.fits", "hdu_template": "SCI"}},
+    ],
+)
+def test_one_band_or_another_source_needs_no_band_in_the_templates(cutouts):
+    assert Cutouts(**cutouts).folder.hdu_template == "SCI"
 
 
 def test_a_number_that_yaml_takes_for_text_is_a_number():

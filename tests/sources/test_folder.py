@@ -89,6 +89,22 @@ def test_a_missing_folder_is_refused(tmp_path):
         FolderSource(Folder(path=str(tmp_path / "nowhere")))
 
 
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{band}{foo}.fits", r"has the unknown field \{foo\}: use object_id, band or BAND"),
+        ("{band", "cannot be filled in: "),
+        ("mine}.fits", "cannot be filled in: "),
+        ("{}.fits", r"has the unknown field \{\}"),
+    ],
+)
+def test_a_file_name_that_cannot_be_filled_in_is_refused_in_a_sentence(tmp_path, template, fault):
+    # As a search does with the user's own galaxy, whose name is not in the configuration.
+    folder = Folder.model_construct(path=str(tmp_path), template=template)
+    with pytest.raises(TidalkinError, match=f"^file name '.*' {fault}"):
+        FolderSource(folder)
+
+
 def test_one_file_of_all_bands_is_repacked_band_by_band(tmp_path):
     multi_extension(tmp_path / "1.fits", {"FLUXMAG0": 10 ** (31.4 / 2.5), "PSF_FWHM": 0.6})
     source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits"))
@@ -103,6 +119,14 @@ def test_one_file_of_all_bands_is_repacked_band_by_band(tmp_path):
     np.testing.assert_allclose(first.variance, 4.0, rtol=1e-6)
     np.testing.assert_allclose(read_cutout(r.content, "r").flux, 2.0, rtol=1e-6)
     assert next(source.fetch(OBJECTS[:1], ["g"])).content == g.content
+
+
+def test_a_file_of_one_band_has_the_filter_that_its_hdu_0_names(tmp_path):
+    (tmp_path / "1.fits").write_bytes(cutout(1, band="i"))
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits", hdu_template="IMAGE"))
+    right, wrong = next(source.fetch(OBJECTS[:1], ["i"])), next(source.fetch(OBJECTS[:1], ["g"]))
+    assert right.status == "ok"
+    assert "is of band i by its key FILTER, not g" in wrong.reason
 
 
 def test_one_file_of_all_bands_in_nanojansky_needs_no_zero_point(tmp_path):

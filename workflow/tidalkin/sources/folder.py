@@ -16,13 +16,13 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Formatter
 from typing import Self
 
 import pandas as pd
 from astropy.io import fits
 
 from tidalkin.config import Cutouts, Folder
+from tidalkin.config.cutouts import check_template, fill_template, template_fields
 from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS, unzipped
 from tidalkin.cutouts.read import read_cutout, read_file
@@ -51,7 +51,7 @@ class FolderSource:
     Raises
     ------
     TidalkinError
-        If there is no such folder.
+        If there is no such folder, or a template cannot be filled in.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -62,6 +62,12 @@ class FolderSource:
             raise TidalkinError(
                 f"cutouts.folder.path {folder.path!r} is not a folder: name the one with your FITS files"
             )
+        for template in (folder.template, folder.hdu_template):
+            # A user's own file, in a search, is no part of the configuration and was not checked with it.
+            try:
+                check_template("file name", template)
+            except ValueError as error:
+                raise TidalkinError(str(error)) from None
 
     @classmethod
     def open(cls, cutouts: Cutouts, context: SourceContext) -> Self:
@@ -70,10 +76,8 @@ class FolderSource:
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Read each object in each band; a missing file is `absent`, an unreadable one `failed`."""
-        fields = {field for _, field, _, _ in Formatter().parse(self.folder.template)}
-        one_per_band = bool(fields & {"band", "BAND"})
         for object_id in objects["object_id"].tolist():
-            if one_per_band:
+            if self.folder.has_file_per_band:
                 for band in bands:
                     yield self._file_of_band(object_id, band)
             else:
@@ -89,7 +93,7 @@ class FolderSource:
         TidalkinError
             If several files fit.
         """
-        name = _filled(self.folder.template, object_id, band)
+        name = fill_template(self.folder.template, object_id, band)
         path = self.root / name
         if path.exists():
             return path
@@ -154,18 +158,23 @@ class FolderSource:
                 yield self._band_of(hdus, object_id, band, path)
 
     def _band_of(self, hdus: fits.HDUList, object_id: int, band: str, path: Path) -> Cutout:
-        name = _filled(self.folder.hdu_template, object_id, band)
+        name = fill_template(self.folder.hdu_template, object_id, band)
         if name not in hdus:
             return Cutout(object_id, band, "absent", reason=f"{path} has no HDU named {name!r}")
         try:
-            content = _repacked(hdus, name, band)
+            content = _repacked(hdus, name, self._filter_of(hdus, name, band))
         except ASTROPY_FAULTS as error:
             return Cutout(object_id, band, "failed", reason=f"{path}: HDU {name!r} cannot be read: {error}")
         return _verified(object_id, band, content, f"{path}: HDU {name!r}")
 
+    def _filter_of(self, hdus: fits.HDUList, name: str, band: str) -> str:
+        """Return the filter of an HDU, by its header or else by its name.
 
-def _filled(template: str, object_id: int, band: str) -> str:
-    return template.format(object_id=object_id, band=band, BAND=band.upper())
+        The header of HDU 0 counts too where the file has one band only.
+        """
+        names_band = {"band", "BAND"} & template_fields(self.folder.hdu_template)
+        headers = [hdus[name].header] if names_band else [hdus[name].header, hdus[0].header]
+        return next((header["FILTER"] for header in headers if "FILTER" in header), f"HSC-{band.upper()}")
 
 
 def _verified(object_id: int, band: str, content: bytes, name: str) -> Cutout:
@@ -182,13 +191,13 @@ def _verified(object_id: int, band: str, content: bytes, name: str) -> Cutout:
     return Cutout(object_id, band, "ok", content)
 
 
-def _repacked(hdus: fits.HDUList, name: str, band: str) -> bytes:
+def _repacked(hdus: fits.HDUList, name: str, filter_name: str) -> bytes:
     """Write one band of a multi-extension file in the layout of HSC's cutouts."""
     primary = fits.PrimaryHDU()
     for key in SHARED_KEYS:
         if key in hdus[0].header:
             primary.header[key] = hdus[0].header[key]
-    primary.header["FILTER"] = hdus[name].header.get("FILTER", f"HSC-{band.upper()}")
+    primary.header["FILTER"] = filter_name
     planes = [primary]
     for role, source in (("IMAGE", name), ("MASK", f"{name}_MASK"), ("VARIANCE", f"{name}_VARIANCE")):
         if source in hdus:
