@@ -176,6 +176,32 @@ def test_a_wildcard_stands_for_what_varies_where_one_file_fits(tmp_path):
     assert "2 files fit" in several.reason
 
 
+@pytest.mark.parametrize(
+    ("template", "own", "other"),
+    [
+        ("{object_id}*-{band}.fits", "1-coadd-g.fits", "10-coadd-g.fits"),
+        ("{object_id}?{band}.fits", "1-g.fits", "12g.fits"),
+        ("*{object_id}-{band}.fits", "coadd-1-g.fits", "coadd-21-g.fits"),
+        ("tile_*{object_id:04d}*{band}.fits", "tile_7_0001_g.fits", "tile_7_10001_g.fits"),
+        ("a{object_id}{BAND}*.fits", "a1G2.fits", "a11G2.fits"),
+        ("7{object_id}*[{band}].fits", "71_[g].fits", "710_[g].fits"),
+    ],
+)
+def test_a_wildcard_beside_the_id_never_takes_the_file_of_another_object(tmp_path, template, own, other):
+    (tmp_path / other).write_bytes(cutout(10))
+    source = FolderSource(Folder(path=str(tmp_path), template=template))
+    assert next(source.fetch(OBJECTS, ["g"])).status == "absent"
+    (tmp_path / own).write_bytes(cutout(1))
+    source = FolderSource(Folder(path=str(tmp_path), template=template))
+    assert next(source.fetch(OBJECTS, ["g"])).content == cutout(1)
+
+
+def test_a_file_that_is_left_for_another_object_is_named_in_the_reason(tmp_path):
+    (tmp_path / "10-g.fits").write_bytes(cutout(10))
+    found = next(FolderSource(Folder(path=str(tmp_path), template="{object_id}*-{band}.fits")).fetch(OBJECTS, ["g"]))
+    assert found.reason.endswith("1*-g.fits: 10-g.fits has more digits, the id of another object")
+
+
 def test_real_hsc_files_come_through_whole(tmp_path):
     if not HSC.is_dir():
         pytest.skip("the real HSC images are not on this machine")

@@ -16,6 +16,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Self
 
 import pandas as pd
@@ -31,9 +32,7 @@ from tidalkin.sources.base import SourceContext
 
 # Keys of HDU 0 that apply to every band.
 SHARED_KEYS = ("FLUXMAG0", "BUNIT", "PSF_FWHM")
-
-
-WILDCARD = re.compile(r"[*?]")
+WILDCARDS = ("*", "?")
 
 
 class _NoFile(Exception):
@@ -93,13 +92,15 @@ class FolderSource:
         TidalkinError
             If several files fit.
         """
-        name = fill_template(self.folder.template, object_id, band)
-        path = self.root / name
+        path = self.root / fill_template(self.folder.template, object_id, band)
         if path.exists():
             return path
-        files = self._fitting(path)
+        fitting = self._fitting(path)
+        own = re.compile(_own_names(Path(self.folder.template).name, object_id, band), re.DOTALL)
+        files = [file for file in fitting if own.fullmatch(file.name)]
         if not files:
-            raise _NoFile(f"there is no file {path}")
+            other = f": {fitting[0].name} has more digits, the id of another object" if fitting else ""
+            raise _NoFile(f"there is no file {path}{other}")
         if len(files) > 1:
             raise TidalkinError(
                 f"{len(files)} files fit {path}, among them {files[0].name} and {files[1].name}: make "
@@ -109,7 +110,7 @@ class FolderSource:
 
     def _fitting(self, path: Path) -> list[Path]:
         """Return the files whose names fit the wildcards in the last part of a path."""
-        wildcard = WILDCARD.search(path.name)
+        wildcard = re.search(r"[*?]", path.name)
         if not wildcard or not path.parent.is_dir():
             return []
         # A folder is read once, since it may hold millions of files.
@@ -119,7 +120,8 @@ class FolderSource:
         candidates = itertools.takewhile(
             lambda name: name.startswith(start), itertools.islice(names, bisect_left(names, start), None)
         )
-        return [path.with_name(name) for name in candidates if fnmatch.fnmatchcase(name, path.name)]
+        pattern = path.name.replace("[", "[[]")  # a bracket is no wildcard of a template
+        return [path.with_name(name) for name in candidates if fnmatch.fnmatchcase(name, pattern)]
 
     def _file_of_band(self, object_id: int, band: str) -> Cutout:
         try:
@@ -175,6 +177,23 @@ class FolderSource:
         names_band = {"band", "BAND"} & template_fields(self.folder.hdu_template)
         headers = [hdus[name].header] if names_band else [hdus[name].header, hdus[0].header]
         return next((header["FILTER"] for header in headers if "FILTER" in header), f"HSC-{band.upper()}")
+
+
+def _own_names(template: str, object_id: int, band: str) -> str:
+    """Return a regular expression of the names that are this object's.
+
+    A wildcard beside the id stands for no digit: 1* would fit 10-g.fits, which is another object's.
+    """
+    pattern, after_id = "", False
+    for text, field, form, conversion in Formatter().parse(template):
+        pattern += "(?![0-9])" * (after_id and text.startswith(WILDCARDS))
+        pattern += "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in text)
+        if field:
+            after_id = field == "object_id"
+            pattern += "(?<![0-9])" * (after_id and text.endswith(WILDCARDS))
+            one = "{" + field + (f"!{conversion}" if conversion else "") + f":{form}" + "}"
+            pattern += re.escape(fill_template(one, object_id, band))
+    return pattern
 
 
 def _verified(object_id: int, band: str, content: bytes, name: str) -> Cutout:
