@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidalkin.config import Cutouts, Images, Section, Settings, config_digest, load_settings
+from tidalkin.config import Augment, Cutouts, Images, Section, Settings, config_digest, load_settings
 from tidalkin.errors import TidalkinError
 
 SIMULATED = {"catalog": {"source": "simulated"}, "cutouts": {"source": "simulated"}}
@@ -36,11 +36,32 @@ def test_no_configuration_is_the_default_one():
         ("{images: {size: 128}, stretch: {bin: 2}}", 128, 128, None),
         ("{images: {size: 128}, augment: {crop: 63}}", 128, 63, 126),
         ("stretch: {bin: 5}", 96, 95, 95),
+        # numbers that YAML takes for text
+        ("cutouts: {size_arcsec: 1.2e1}", 71, 69, 69),
+        ("cutouts: {size_arcsec: '12'}", 71, 69, 69),
+        ("images: {size: '64'}", 64, 63, 63),
+        ("{images: {size: 128}, stretch: {bin: '2'}}", 128, 128, None),
     ],
 )
 def test_sizes_that_are_not_given_follow_those_that_are(text, size, view, embedded):
     settings = load_settings(yaml.safe_load(text))
     assert (settings.images.size, settings.augment.crop, settings.embedding.crop) == (size, view, embedded)
+
+
+def test_sizes_follow_sections_made_in_python_too():
+    assert Settings(images=Images(size=66)).augment.crop == 66
+    assert Settings(cutouts=Cutouts(size_arcsec=21.504)).images.size == 128
+    assert Settings(images=Images(size=66), augment=Augment(zoom=(0.9, 1.1))).augment == Augment(
+        crop=66, zoom=(0.9, 1.1)
+    )
+
+
+@pytest.mark.parametrize("size", ["x", "1_28", "0128", "", "inf", [], True])
+def test_a_size_that_is_no_number_is_the_only_fault_named(size):
+    with pytest.raises(TidalkinError, match=r"^config: images\.size") as error:
+        load_settings({"images": {"size": size}})
+    assert len(str(error.value).splitlines()) == 1
+    assert refusal("cutouts: {size_arcsec: 1.0e+308}").startswith("config: cutouts.size_arcsec is 1e+308: ")
 
 
 def test_a_configuration_comes_back_from_its_own_dump():
