@@ -72,6 +72,28 @@ def test_the_configuration_names_columns_and_what_they_shadow_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("names", "columns", "expected"),
+    [
+        ("object_id,dec,ra", {"ra": "dec", "dec": "ra"}, {"object_id": 1, "ra": 2, "dec": 3}),
+        ("ra,RAJ2000,dec", {"object_id": "ra"}, {"object_id": 1, "ra": 2, "dec": 3}),
+        (
+            "id,ra,dec,ra_in_file,best",
+            {"ra": "best"},
+            {"object_id": 1, "ra": 5, "dec": 3, "ra_in_file": 2, "ra_in_file_2": 4},
+        ),
+        (
+            "id,ra,dec,label,kind",
+            {"label": "kind"},
+            {"object_id": 1, "ra": 2, "dec": 3, "label_in_file": 4, "label": "5"},
+        ),
+    ],
+)
+def test_a_column_may_have_the_name_of_another_use(tmp_path, names, columns, expected):
+    values = ",".join(str(i + 1) for i in range(names.count(",") + 1))
+    assert read_catalog(csv(tmp_path, f"{names}\n{values}\n"), columns).iloc[0].to_dict() == expected
+
+
+@pytest.mark.parametrize(
     ("text", "columns", "sentence"),
     [
         ("object_id,ra,dec\n1,10,20\n2,11,21\n1,12,22\n", {}, r"one object_id in several rows: row 1 .*1\), row 3"),
@@ -89,6 +111,14 @@ def test_the_configuration_names_columns_and_what_they_shadow_is_kept(tmp_path):
         ("id,objid,ra,dec\n1,2,3,4\n", {}, r"several columns that could be object_id \(id, objid\)"),
         ("name,ra,dec\n1,2,3\n", {}, r"no column for object_id \(its columns: name, ra, dec\)"),
         ("object_id,ra,dec\n1,2,3\n", {"ra": "RA_X"}, "no column 'RA_X'.*object_id, ra, dec"),
+        ("object_id,ra,dec\n1,2,3\n", {"object_id": "ra"}, "column 'ra' as both object_id and ra: name another column"),
+        ("object_id,ra,dec\n1,2,3\n", {"ra": "dec", "dec": "dec"}, "column 'dec' as both ra and dec"),
+        (
+            "object_id,ra,dec,label\n1,2,3,x\n",
+            {"label": "ra"},
+            "column 'ra' as both label and ra: .* write a copy of it",
+        ),
+        ("id,ra,dec\n1,2,3\n", {"number": "id"}, "column 'id' as both number and object_id"),
         ("object_id,ra,dec,psf_fwhm_g\n1,2,3,good\n", {}, "psf_fwhm_g that is not a number"),
     ],
 )

@@ -119,6 +119,10 @@ def test_a_configuration_comes_back_from_its_own_dump():
         # contradictions
         ("catalog: {source: file}", "config: catalog: source `file` needs `path`: name your catalog file"),
         ("catalog: {source: hsc_sql}", "config: catalog: source `hsc_sql` needs `query`"),
+        (
+            "catalog: {source: file, path: a.csv, columns: {ra: dec, dec: dec}}",
+            "config: catalog: columns names 'dec' for both ra and dec, but a column has one use: name another one for",
+        ),
         ("cutouts: {source: folder}", "config: cutouts: source `folder` needs `folder.path`"),
         ("catalog: {source: file, path: a.csv}", "catalog.source 'file' and cutouts.source 'simulated' contradict"),
         ("cutouts: {bands: [g, r, g]}", "config: cutouts: bands ['g', 'r', 'g'] names a band twice"),

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 import tidalkin
 from tidalkin.atomic import atomic_path
-from tidalkin.catalog.columns import find_columns
+from tidalkin.catalog.columns import find_columns, told_apart
 from tidalkin.catalog.partition import chunk_names
 from tidalkin.catalog.table import UNREADABLE, read_table
 from tidalkin.config import BANDS
@@ -85,9 +85,10 @@ def read_catalog(path: str | Path, columns: Mapping[str, str] = MappingProxyType
     except UNREADABLE as error:
         raise TidalkinError(f"catalog {path} cannot be read: {first_line(error)}") from None
     found = find_columns(list(table.columns), columns, str(path))
-    shadowed = {name: f"{name}_in_file" for name in found if name in table.columns and found[name] != name}
-    table = table.rename(columns=shadowed).rename(columns={theirs: ours for ours, theirs in found.items()})
-    return check_catalog(table, f"catalog {path}")
+    uses = {theirs: ours for ours, theirs in found.items()}
+    # All at once, since one column may have the name of another's use.
+    names = [uses.get(name, f"{name}_in_file" if name in found else name) for name in table.columns]
+    return check_catalog(table.set_axis(told_apart(names), axis="columns"), f"catalog {path}")
 
 
 def check_catalog(catalog: pd.DataFrame, name: str) -> pd.DataFrame:
