@@ -130,6 +130,15 @@ def test_a_bad_catalog_is_refused_in_a_sentence_that_names_file_and_row(tmp_path
     assert "\n" not in str(error.value)
 
 
+def test_impossible_seeing_is_told_with_its_rows(tmp_path, caplog):
+    path = csv(tmp_path, "object_id,ra,dec,psf_fwhm_g,psf_fwhm_r\n1,2,3,0.7,9999\n4,2,3,-99,inf\n5,2,3,30,\n")
+    assert read_catalog(path)["psf_fwhm_r"].tolist()[:2] == [9999.0, np.inf]
+    assert caplog.messages == [
+        f"catalog {path} has a psf_fwhm_r above 30 arcsec, which counts as unknown: row 1 (object_id 1: 9999.0), row 2 "
+        "(object_id 4: inf)"
+    ]
+
+
 @pytest.mark.parametrize("name", ["g.fits", "g.vot", "g.parquet", "g.csv.gz", "g.txt", "g.xml"])
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name):
     path = tmp_path / name

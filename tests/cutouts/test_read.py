@@ -133,6 +133,13 @@ def test_the_band_is_that_of_the_filter(name, band):
     assert read_cutout(fits_bytes(image_hdu(), FILTER=name), "x").band == band
 
 
+@pytest.mark.parametrize(
+    ("value", "seeing"), [(0.7, 0.7), (30, 30.0), (0.0, np.nan), (-1, np.nan), (99.0, np.nan), (1e20, np.nan)]
+)
+def test_the_seeing_in_a_header_is_known_where_it_is_possible(value, seeing):
+    np.testing.assert_equal(read_cutout(fits_bytes(image_hdu(PSF_FWHM=value)), "x").psf_fwhm, seeing)
+
+
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(TidalkinError, match=r"nowhere\.fits: cannot be read"):
         read_cutout(tmp_path / "nowhere.fits", "x")

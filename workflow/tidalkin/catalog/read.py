@@ -6,6 +6,7 @@ user's own columns, among them an optional `label` (text) and `psf_fwhm_<band>` 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,10 @@ from tidalkin.catalog.columns import find_columns, told_apart
 from tidalkin.catalog.partition import chunk_names
 from tidalkin.catalog.table import UNREADABLE, read_table
 from tidalkin.config import BANDS
+from tidalkin.constants import LARGEST_PSF_FWHM_ARCSEC
 from tidalkin.errors import TidalkinError, first_line
+
+logger = logging.getLogger(__name__)
 
 ROW_GROUP_SIZE = 100_000
 """Rows read at once when a few galaxies are looked up."""
@@ -134,6 +138,8 @@ def check_catalog(catalog: pd.DataFrame, name: str) -> pd.DataFrame:
     for column in MEASURED:
         if column in others:
             others[column] = _numbers(others[column], ids, name)
+        if column in others and column.startswith("psf_fwhm_"):
+            _warn_of_seeing(others[column], ids, name)
     if "label" in others:
         others["label"] = _labels(others["label"], ids, name)
     return pd.concat([pd.DataFrame({"object_id": ids, **position}), others], axis=1)
@@ -239,6 +245,22 @@ def _numbers(column: pd.Series, ids: npt.NDArray[np.int64], name: str, expected:
     wrong = np.isnan(numbers) & column.notna().to_numpy()
     _refuse(wrong, ids, f"{name} has a {column.name} that is not a number{expected and f' ({expected})'}", column)
     return numbers
+
+
+def _warn_of_seeing(column: pd.Series, ids: npt.NDArray[np.int64], name: str) -> None:
+    """Warn of seeing that the conversion takes for unknown.
+
+    Values up to 0 need no warning, since that is how catalogs write a seeing that is not known.
+    """
+    impossible = (column > LARGEST_PSF_FWHM_ARCSEC).to_numpy()
+    if impossible.any():
+        logger.warning(
+            "%s has a %s above %g arcsec, which counts as unknown: %s",
+            name,
+            column.name,
+            LARGEST_PSF_FWHM_ARCSEC,
+            _name_rows(impossible, ids, column),
+        )
 
 
 def _labels(column: pd.Series, ids: npt.NDArray[np.int64], name: str) -> pd.Series:

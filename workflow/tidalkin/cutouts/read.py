@@ -23,7 +23,7 @@ from astropy.io import fits
 from astropy.units.function import FunctionUnitBase
 from astropy.wcs import WCS
 
-from tidalkin.constants import ZERO_POINT_AB
+from tidalkin.constants import LARGEST_PSF_FWHM_ARCSEC, ZERO_POINT_AB
 from tidalkin.cutouts.fits_fast import (
     ASTROPY_FAULTS,
     Header,
@@ -289,7 +289,7 @@ def _band(filter_name: object) -> str | None:
 
 
 def _psf_fwhm(value: object) -> float:
-    return float(value) if _is_number(value) and value > 0 else math.nan
+    return float(value) if _is_number(value) and 0 < value <= LARGEST_PSF_FWHM_ARCSEC else math.nan
 
 
 def _wcs(header: Header, name: str) -> PixelFinder | None:
