@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from fits_files import NANOJANSKY_PER_COUNT, cutout, fits_bytes, image_hdu, wcs_header
 from tidalkin.cutouts.grid import GeneralProjection
-from tidalkin.cutouts.read import read_cutout
+from tidalkin.cutouts.read import read_cutout, read_geometry
 from tidalkin.errors import TidalkinError
 
 
@@ -164,6 +164,26 @@ def test_other_projections_and_frames_go_to_astropy(header):
     assert isinstance(found, GeneralProjection)
     sky = WCS(header).pixel_to_world(12.0, 7.0).icrs
     assert found.pixel(sky.ra.deg, sky.dec.deg) == pytest.approx((12.0, 7.0), abs=1e-5)
+
+
+@pytest.mark.parametrize("projection", ["TAN", "SIN"])
+@pytest.mark.parametrize("name", ["IMAGE", ""])
+def test_coordinates_in_hdu_0_are_those_of_an_image_without_its_own(projection, name):
+    content = fits_bytes(image_hdu(name=name), **wcs_header(projection))
+    wanted = read_cutout(fits_bytes(image_hdu(**wcs_header(projection))), "x").wcs.pixel(150.001, 2.001)
+    assert read_cutout(content, "x").wcs.pixel(150.001, 2.001) == wanted
+    assert read_geometry(content, "x").wcs.pixel(150.001, 2.001) == wanted
+    own = fits_bytes(image_hdu(name=name, **{**wcs_header(), "CRPIX1": 7.0}), **wcs_header(projection))
+    assert read_cutout(own, "x").wcs.pixel(150.0, 2.0) == pytest.approx((6.0, 19.0))
+
+
+def test_coordinates_of_other_pixels_in_hdu_0_are_not_the_images():
+    primary = fits.PrimaryHDU(np.ones((9, 9), np.float32), wcs_header())
+    primary.header["EXTNAME"] = "THUMBNAIL"
+    buffer = io.BytesIO()
+    fits.HDUList([primary, image_hdu(BUNIT="nJy")]).writeto(buffer)
+    assert read_cutout(buffer.getvalue(), "x").wcs is None
+    assert read_geometry(buffer.getvalue(), "x").wcs is None
 
 
 def test_coordinates_that_are_not_on_the_sky_are_refused():

@@ -135,6 +135,23 @@ def test_one_file_of_all_bands_in_nanojansky_needs_no_zero_point(tmp_path):
     assert read_cutout(g.content, "g").flux[0, 0] == 1.0
 
 
+def test_one_file_of_all_bands_may_have_its_coordinates_in_hdu_0(tmp_path):
+    keys = {"BUNIT": "nJy", "CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 5.0}
+    keys |= {"CRPIX2": 3.5, "CDELT1": -5e-5, "CDELT2": 5e-5}
+    multi_extension(tmp_path / "1.fits", keys)
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits"))
+    g, _ = source.fetch(OBJECTS[:1], ["g", "r"])
+    assert read_cutout(g.content, "g").wcs.pixel(150.0, 2.0) == pytest.approx((2.0, 2.5))
+    with fits.open(tmp_path / "1.fits", mode="update") as hdus:
+        for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2"):
+            del hdus["R"].header[key]
+    g_again, r = source.fetch(OBJECTS[:1], ["g", "r"])
+    assert g_again.content == g.content
+    found = read_cutout(r.content, "r")
+    assert found.wcs.pixel(150.0, 2.0) == pytest.approx((4.0, 2.5))
+    assert (found.band, found.flux[0, 0]) == ("r", 2.0)
+
+
 def test_a_broken_file_of_all_bands_fails_in_every_band_or_in_those_cut_off(tmp_path):
     (tmp_path / "1.fits").write_text("hello")
     multi_extension(tmp_path / "2.fits", {"BUNIT": "nJy"})

@@ -107,7 +107,7 @@ def read_cutout(
     return CutoutImage(
         flux=flux,
         variance=None if variance is None else _variance(variance, to_nanojansky),
-        wcs=_wcs(image.header, name),
+        wcs=_wcs(_with_coordinates(image.header, primary), name),
         band=_band(_first("FILTER", image.header, primary)),
         psf_fwhm=_psf_fwhm(_first("PSF_FWHM", image.header, primary)),
         impossible_pixels=int(impossible.sum()),
@@ -154,15 +154,17 @@ def read_geometry(content: bytes, name: str) -> Geometry:
     (3, 2, (1.0, 0.5))
     """
     block, start = _card_block(content, 0, name)
-    if _cards(block).get("NAXIS") == 0:
+    primary: Header = _cards(block)
+    if primary.get("NAXIS") == 0:
         # The usual layout: the image is HDU 1. Every cutout of a download passes here.
         header = _Cards(_card_block(content, start, name)[0])
         if _plane_name(header) == "IMAGE" and header.get("NAXIS") == 2 and not header.get("ZIMAGE"):
             width, height = (_integer(header, key, name) for key in ("NAXIS1", "NAXIS2"))
-            return Geometry(width, height, _wcs(header, name))
-    image = _by_role(_planes(content, name)[1], name)[0]
+            return Geometry(width, height, _wcs(_with_coordinates(header, primary), name))
+    primary, planes = _planes(content, name)
+    image = _by_role(planes, name)[0]
     height, width = image.pixels.shape
-    return Geometry(width, height, _wcs(image.header, name))
+    return Geometry(width, height, _wcs(_with_coordinates(image.header, primary), name))
 
 
 def read_file(path: Path) -> bytes:
@@ -290,6 +292,29 @@ def _band(filter_name: object) -> str | None:
 
 def _psf_fwhm(value: object) -> float:
     return float(value) if _is_number(value) and 0 < value <= LARGEST_PSF_FWHM_ARCSEC else math.nan
+
+
+def _with_coordinates(image: Header, primary: Header) -> Header:
+    """Return the header that has the image's coordinates."""
+    return primary if lacks_coordinates(image, primary) else image
+
+
+def lacks_coordinates(image: Header, primary: Header) -> bool:
+    """Tell whether an image has its coordinates in HDU 0 only.
+
+    Those of other pixels in HDU 0 do not count.
+
+    Examples
+    --------
+    >>> lacks_coordinates({"NAXIS": 2}, {"NAXIS": 0, "CTYPE1": "RA---TAN"})
+    True
+    >>> lacks_coordinates({"NAXIS": 2, "CTYPE1": "RA---TAN"}, {"NAXIS": 0, "CTYPE1": "RA---TAN"})
+    False
+    """
+    if "CTYPE1" in image or "CTYPE1" not in primary:
+        return False
+    sizes = ("NAXIS", "NAXIS1", "NAXIS2")
+    return primary.get("NAXIS") == 0 or all(image.get(key) == primary.get(key) for key in sizes)
 
 
 def _wcs(header: Header, name: str) -> PixelFinder | None:

@@ -2,8 +2,8 @@
 
 A file of one object and band is passed on byte for byte. A multi-extension file is repacked as one file per band: the
 HDU that `hdu_template` names is the image, and the HDUs `<image>_MASK` and `<image>_VARIANCE`, if they exist, are its
-mask and variance. The calibration (FLUXMAG0 or BUNIT) may be in the image's header or in that of HDU 0. Any file may be
-compressed by gzip.
+mask and variance. The calibration (FLUXMAG0 or BUNIT) and the coordinates may be in the image's header or in that of
+HDU 0. Any file may be compressed by gzip.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tidalkin.config import Cutouts, Folder
 from tidalkin.config.cutouts import check_template, fill_template, template_fields
 from tidalkin.cutouts.base import Cutout
 from tidalkin.cutouts.fits_fast import ASTROPY_FAULTS, unzipped
-from tidalkin.cutouts.read import read_cutout, read_file
+from tidalkin.cutouts.read import lacks_coordinates, read_cutout, read_file
 from tidalkin.errors import TidalkinError
 from tidalkin.sources.base import SourceContext
 
@@ -213,6 +213,9 @@ def _verified(object_id: int, band: str, content: bytes, name: str) -> Cutout:
 def _repacked(hdus: fits.HDUList, name: str, filter_name: str) -> bytes:
     """Write one band of a multi-extension file in the layout of HSC's cutouts."""
     primary = fits.PrimaryHDU()
+    if lacks_coordinates(hdus[name].header, hdus[0].header):
+        # The keys of all projections and distortions are many, and the rest of the header does no harm.
+        primary.header.extend(hdus[0].header, strip=True)
     for key in SHARED_KEYS:
         if key in hdus[0].header:
             primary.header[key] = hdus[0].header[key]
