@@ -186,6 +186,23 @@ def test_coordinates_of_other_pixels_in_hdu_0_are_not_the_images():
     assert read_geometry(buffer.getvalue(), "x").wcs is None
 
 
+@pytest.mark.parametrize("projection", ["TAN", "SIN"])
+@pytest.mark.parametrize("unit", ["degree", "degrees", "DEG", "Degree "])
+def test_degrees_may_be_spelled_out(projection, unit):
+    expected, found = (
+        read_cutout(fits_bytes(image_hdu(**wcs_header(projection, CUNIT1=word, CUNIT2=word))), "x").wcs
+        for word in ("deg", unit)
+    )
+    assert type(found) is type(expected)
+    assert found.pixel(150.001, 2.001) == expected.pixel(150.001, 2.001)
+
+
+@pytest.mark.parametrize("unit", ["hour", "m", "xyz"])
+def test_coordinates_in_another_unit_are_refused_with_the_fix(unit):
+    with pytest.raises(TidalkinError, match=rf"^42-g.fits: has CUNIT1 = '{unit}' in its WCS, .*: write 'deg'"):
+        read_cutout(fits_bytes(image_hdu(**wcs_header(CUNIT1=unit, CUNIT2=unit))), "42-g.fits")
+
+
 def test_coordinates_that_are_not_on_the_sky_are_refused():
     with pytest.raises(TidalkinError, match=r"^42-g\.fits: .*not on the sky"):
         read_cutout(fits_bytes(image_hdu(CTYPE1="WAVE", CTYPE2="X")), "42-g.fits")

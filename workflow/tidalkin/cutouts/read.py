@@ -45,6 +45,8 @@ LARGEST_FLUX = 1e12
 """Flux beyond which a pixel counts as missing, nanojansky: magnitude 1.4 in one pixel, far above saturation."""
 DISTORTIONS = ("PV1_", "PV2_", "A_ORDER", "B_ORDER", "CPDIS", "CQDIS", "D2IM")
 """Beginnings of the keys of distorted coordinates: TPV, SIP and tables. astropy applies SIP under any CTYPE."""
+DEGREES = ("deg", "degree", "degrees", "degs", "deg.")
+"""Words for degrees in CUNIT. Only the first is FITS; the others are in use."""
 NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (ZERO_POINT_AB / 2.5)
 
 
@@ -343,7 +345,7 @@ def _is_plain_tangent(header: Header) -> bool:
     return (
         header.get("CTYPE1") == "RA---TAN"
         and header.get("CTYPE2") == "DEC--TAN"
-        and str(header.get("CUNIT1", "deg")).strip() == str(header.get("CUNIT2", "deg")).strip() == "deg"
+        and all(str(header.get(key, "deg")).strip().lower() in DEGREES for key in ("CUNIT1", "CUNIT2"))
         # FK5 of J2000 is ICRS within 0.02 arcsec, a tenth of a pixel. RADECSYS and EPOCH are the earlier names.
         and str(header.get("RADESYS", header.get("RADECSYS", "ICRS"))).strip() in ("ICRS", "FK5")
         and header.get("EQUINOX", header.get("EPOCH", 2000.0)) == 2000.0
@@ -359,10 +361,19 @@ def _general_wcs(header: Header, name: str) -> GeneralProjection:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keys that astropy corrects by itself
-            plain = fits.Header.fromstring(header.block) if isinstance(header, _Cards) else header
+            plain = fits.Header.fromstring(header.block) if isinstance(header, _Cards) else fits.Header(header)
+            for key in ("CUNIT1", "CUNIT2"):
+                if str(header.get(key)).strip().lower() in DEGREES:
+                    plain[key] = "deg"
             wcs = WCS(plain, naxis=2)
             on_sky = isinstance(wcs.pixel_to_world(0.0, 0.0), SkyCoord)
     except ASTROPY_FAULTS as error:
+        unit = re.search(r"\bIn (CUNIT\d)", str(error))
+        if unit:
+            raise TidalkinError(
+                f"{name}: has {unit[1]} = {header.get(unit[1])!r} in its WCS, which is not a unit of angle in FITS: "
+                "write 'deg' if the numbers are degrees"
+            ) from None
         raise TidalkinError(f"{name}: has coordinates that astropy cannot read ({_line(error)})") from None
     if not on_sky:
         frame = f" (RADESYS = {wcs.wcs.radesys!r})" if wcs.wcs.radesys else ""
