@@ -197,6 +197,13 @@ def test_degrees_may_be_spelled_out(projection, unit):
     assert found.pixel(150.001, 2.001) == expected.pixel(150.001, 2.001)
 
 
+def test_a_compressed_image_with_degrees_spelled_out_is_read():
+    header = wcs_header("SIN", CUNIT1="degree", CUNIT2="degree")
+    image = fits.CompImageHDU(np.ones((20, 20), np.float32), header, name="IMAGE", compression_type="GZIP_1")
+    found = read_cutout(fits_bytes(image), "x").wcs
+    assert found.pixel(150.0, 2.0) == pytest.approx((29.5, 19.0))
+
+
 @pytest.mark.parametrize("unit", ["hour", "m", "xyz"])
 def test_coordinates_in_another_unit_are_refused_with_the_fix(unit):
     with pytest.raises(TidalkinError, match=rf"^42-g.fits: has CUNIT1 = '{unit}' in its WCS, .*: write 'deg'"):

@@ -361,7 +361,9 @@ def _general_wcs(header: Header, name: str) -> GeneralProjection:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keys that astropy corrects by itself
-            plain = fits.Header.fromstring(header.block) if isinstance(header, _Cards) else fits.Header(header)
+            plain = (
+                fits.Header.fromstring(header.block) if isinstance(header, _Cards) else fits.Header(header, copy=True)
+            )
             for key in ("CUNIT1", "CUNIT2"):
                 if str(header.get(key)).strip().lower() in DEGREES:
                     plain[key] = "deg"
