@@ -209,6 +209,29 @@ def test_ids_may_be_strings_or_whole_floats_of_any_table():
             check_catalog(pd.DataFrame({"object_id": ids, "ra": [1.0, 2.0], "dec": [1.0, 2.0]}), "catalog")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "digits"), [("float16", 11), ("float32", 24), ("float64", 53), ("Float32", 24), ("Float64", 53)]
+)
+def test_ids_that_a_column_of_floats_may_have_rounded_are_refused(dtype, digits):
+    def ids(*values):
+        position = [0.0] * len(values)
+        return pd.DataFrame({"object_id": pd.Series(values, dtype=dtype), "ra": position, "dec": position})
+
+    exact = [2**digits - 1, 1 - 2**digits]
+    assert check_catalog(ids(*exact), "catalog")["object_id"].tolist() == exact
+    for large in (2**digits, -(2**digits)):
+        with pytest.raises(TidalkinError, match=rf"type {dtype} may have rounded it: store ids as whole .*: row 2 "):
+            check_catalog(ids(1, large), "catalog")
+
+
+@pytest.mark.parametrize("name", ["g.fits", "g.vot", "g.parquet"])
+def test_rounded_ids_in_a_file_are_refused(tmp_path, name):
+    table = Table({"object_id": np.array([16777217, 3], np.float32), "ra": [1.0, 2.0], "dec": [1.0, 2.0]})
+    table.write(tmp_path / name, format={"g.vot": "votable"}.get(name))
+    with pytest.raises(TidalkinError, match=rf"{name} has an object_id so large that .* float32 may have"):
+        read_catalog(tmp_path / name)
+
+
 @settings(deadline=None)
 @given(n=st.integers(1, 60), size=st.integers(1, 25))
 def test_the_chunks_together_are_the_catalog(n, size):

@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 ROW_GROUP_SIZE = 100_000
 """Rows read at once when a few galaxies are looked up."""
-EXACT_FLOAT = 2**53
-"""The largest whole number up to which a float holds each one."""
 ROWS_NAMED = 3
 MEASURED = (
     *(f"psf_fwhm_{band}" for band in BANDS),
@@ -302,7 +300,10 @@ def _whole_numbers(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
     if pd.api.types.is_integer_dtype(column):
         wrong = (column > np.iinfo(np.int64).max).to_numpy(dtype=bool)
     elif pd.api.types.is_float_dtype(column):
-        wrong = ((column % 1 != 0) | (column.abs() > EXACT_FLOAT)).to_numpy(dtype=bool)
+        wrong = (column % 1 != 0).to_numpy(dtype=bool)
+        rounded = (column.abs() >= _first_inexact(column.dtype)).to_numpy(dtype=bool) & ~wrong
+        kept = f"a column of type {column.dtype.name} may have rounded it: store ids as whole numbers or as text"
+        _refuse(rounded, column, f"{name} has an object_id so large that {kept}")
     else:
         column = column.astype(str).str.strip()
         wrong = ~column.map(_is_int64).to_numpy(dtype=bool)
@@ -310,6 +311,17 @@ def _whole_numbers(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(dtype=np.int64)
     return np.array([int(text) for text in column], dtype=np.int64)
+
+
+def _first_inexact(dtype: Any) -> int:
+    """Return the first whole number to which a type of floats rounds another one.
+
+    Examples
+    --------
+    >>> _first_inexact(np.dtype("float32")) == 2**24 == int(np.float32(2**24 + 1))
+    True
+    """
+    return 2 ** (np.finfo(getattr(dtype, "numpy_dtype", dtype)).nmant + 1)
 
 
 def _is_int64(text: str) -> bool:
