@@ -72,6 +72,28 @@ def test_the_configuration_names_columns_and_what_they_shadow_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("names", "columns", "expected"),
+    [
+        ("object_id,dec,ra", {"ra": "dec", "dec": "ra"}, {"object_id": 1, "ra": 2, "dec": 3}),
+        ("ra,RAJ2000,dec", {"object_id": "ra"}, {"object_id": 1, "ra": 2, "dec": 3}),
+        (
+            "id,ra,dec,ra_in_file,best",
+            {"ra": "best"},
+            {"object_id": 1, "ra": 5, "dec": 3, "ra_in_file": 2, "ra_in_file_2": 4},
+        ),
+        (
+            "id,ra,dec,label,kind",
+            {"label": "kind"},
+            {"object_id": 1, "ra": 2, "dec": 3, "label_in_file": 4, "label": "5"},
+        ),
+    ],
+)
+def test_a_column_may_have_the_name_of_another_use(tmp_path, names, columns, expected):
+    values = ",".join(str(i + 1) for i in range(names.count(",") + 1))
+    assert read_catalog(csv(tmp_path, f"{names}\n{values}\n"), columns).iloc[0].to_dict() == expected
+
+
+@pytest.mark.parametrize(
     ("text", "columns", "sentence"),
     [
         ("object_id,ra,dec\n1,10,20\n2,11,21\n1,12,22\n", {}, r"one object_id in several rows: row 1 .*1\), row 3"),
@@ -89,6 +111,14 @@ def test_the_configuration_names_columns_and_what_they_shadow_is_kept(tmp_path):
         ("id,objid,ra,dec\n1,2,3,4\n", {}, r"several columns that could be object_id \(id, objid\)"),
         ("name,ra,dec\n1,2,3\n", {}, r"no column for object_id \(its columns: name, ra, dec\)"),
         ("object_id,ra,dec\n1,2,3\n", {"ra": "RA_X"}, "no column 'RA_X'.*object_id, ra, dec"),
+        ("object_id,ra,dec\n1,2,3\n", {"object_id": "ra"}, "column 'ra' as both object_id and ra: name another column"),
+        ("object_id,ra,dec\n1,2,3\n", {"ra": "dec", "dec": "dec"}, "column 'dec' as both ra and dec"),
+        (
+            "object_id,ra,dec,label\n1,2,3,x\n",
+            {"label": "ra"},
+            "column 'ra' as both label and ra: .* write a copy of it",
+        ),
+        ("id,ra,dec\n1,2,3\n", {"number": "id"}, "column 'id' as both number and object_id"),
         ("object_id,ra,dec,psf_fwhm_g\n1,2,3,good\n", {}, "psf_fwhm_g that is not a number"),
     ],
 )
@@ -98,6 +128,15 @@ def test_a_bad_catalog_is_refused_in_a_sentence_that_names_file_and_row(tmp_path
         read_catalog(path, columns)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_impossible_seeing_is_told_with_its_rows(tmp_path, caplog):
+    path = csv(tmp_path, "object_id,ra,dec,psf_fwhm_g,psf_fwhm_r\n1,2,3,0.7,9999\n4,2,3,-99,inf\n5,2,3,30,\n")
+    assert read_catalog(path)["psf_fwhm_r"].tolist()[:2] == [9999.0, np.inf]
+    assert caplog.messages == [
+        f"catalog {path} has a psf_fwhm_r above 30 arcsec, which counts as unknown: row 1 (object_id 1: 9999.0), row 2 "
+        "(object_id 4: inf)"
+    ]
 
 
 @pytest.mark.parametrize("name", ["g.fits", "g.vot", "g.parquet", "g.csv.gz", "g.txt", "g.xml"])
@@ -168,6 +207,29 @@ def test_ids_may_be_strings_or_whole_floats_of_any_table():
     for ids in ([True, False], [float(ID), 2.0], np.array([2**63, 1], dtype=np.uint64)):
         with pytest.raises(TidalkinError, match="whole number"):
             check_catalog(pd.DataFrame({"object_id": ids, "ra": [1.0, 2.0], "dec": [1.0, 2.0]}), "catalog")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "digits"), [("float16", 11), ("float32", 24), ("float64", 53), ("Float32", 24), ("Float64", 53)]
+)
+def test_ids_that_a_column_of_floats_may_have_rounded_are_refused(dtype, digits):
+    def ids(*values):
+        position = [0.0] * len(values)
+        return pd.DataFrame({"object_id": pd.Series(values, dtype=dtype), "ra": position, "dec": position})
+
+    exact = [2**digits - 1, 1 - 2**digits]
+    assert check_catalog(ids(*exact), "catalog")["object_id"].tolist() == exact
+    for large in (2**digits, -(2**digits)):
+        with pytest.raises(TidalkinError, match=rf"type {dtype} may have rounded it: store ids as whole .*: row 2 "):
+            check_catalog(ids(1, large), "catalog")
+
+
+@pytest.mark.parametrize("name", ["g.fits", "g.vot", "g.parquet"])
+def test_rounded_ids_in_a_file_are_refused(tmp_path, name):
+    table = Table({"object_id": np.array([16777217, 3], np.float32), "ra": [1.0, 2.0], "dec": [1.0, 2.0]})
+    table.write(tmp_path / name, format={"g.vot": "votable"}.get(name))
+    with pytest.raises(TidalkinError, match=rf"{name} has an object_id so large that .* float32 may have"):
+        read_catalog(tmp_path / name)
 
 
 @settings(deadline=None)

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidalkin.config import Images, Section, Settings, config_digest, load_settings
+from tidalkin.config import Augment, Cutouts, Images, Section, Settings, config_digest, load_settings
 from tidalkin.errors import TidalkinError
 
 SIMULATED = {"catalog": {"source": "simulated"}, "cutouts": {"source": "simulated"}}
@@ -36,11 +36,32 @@ def test_no_configuration_is_the_default_one():
         ("{images: {size: 128}, stretch: {bin: 2}}", 128, 128, None),
         ("{images: {size: 128}, augment: {crop: 63}}", 128, 63, 126),
         ("stretch: {bin: 5}", 96, 95, 95),
+        # numbers that YAML takes for text
+        ("cutouts: {size_arcsec: 1.2e1}", 71, 69, 69),
+        ("cutouts: {size_arcsec: '12'}", 71, 69, 69),
+        ("images: {size: '64'}", 64, 63, 63),
+        ("{images: {size: 128}, stretch: {bin: '2'}}", 128, 128, None),
     ],
 )
 def test_sizes_that_are_not_given_follow_those_that_are(text, size, view, embedded):
     settings = load_settings(yaml.safe_load(text))
     assert (settings.images.size, settings.augment.crop, settings.embedding.crop) == (size, view, embedded)
+
+
+def test_sizes_follow_sections_made_in_python_too():
+    assert Settings(images=Images(size=66)).augment.crop == 66
+    assert Settings(cutouts=Cutouts(size_arcsec=21.504)).images.size == 128
+    assert Settings(images=Images(size=66), augment=Augment(zoom=(0.9, 1.1))).augment == Augment(
+        crop=66, zoom=(0.9, 1.1)
+    )
+
+
+@pytest.mark.parametrize("size", ["x", "1_28", "0128", "", "inf", [], True])
+def test_a_size_that_is_no_number_is_the_only_fault_named(size):
+    with pytest.raises(TidalkinError, match=r"^config: images\.size") as error:
+        load_settings({"images": {"size": size}})
+    assert len(str(error.value).splitlines()) == 1
+    assert refusal("cutouts: {size_arcsec: 1.0e+308}").startswith("config: cutouts.size_arcsec is 1e+308: ")
 
 
 def test_a_configuration_comes_back_from_its_own_dump():
@@ -98,6 +119,10 @@ def test_a_configuration_comes_back_from_its_own_dump():
         # contradictions
         ("catalog: {source: file}", "config: catalog: source `file` needs `path`: name your catalog file"),
         ("catalog: {source: hsc_sql}", "config: catalog: source `hsc_sql` needs `query`"),
+        (
+            "catalog: {source: file, path: a.csv, columns: {ra: dec, dec: dec}}",
+            "config: catalog: columns names 'dec' for both ra and dec, but a column has one use: name another one for",
+        ),
         ("cutouts: {source: folder}", "config: cutouts: source `folder` needs `folder.path`"),
         ("catalog: {source: file, path: a.csv}", "catalog.source 'file' and cutouts.source 'simulated' contradict"),
         ("cutouts: {bands: [g, r, g]}", "config: cutouts: bands ['g', 'r', 'g'] names a band twice"),
@@ -115,12 +140,22 @@ def test_a_configuration_comes_back_from_its_own_dump():
         ("cutouts: {folder: {template: x.fits}}", "config: cutouts.folder: template 'x.fits' must contain {object_id}"),
         (
             "cutouts: {folder: {template: '{object_id}{tract}'}}",
-            "template has the unknown field {tract}: use object_id, ",
+            "template '{object_id}{tract}' has the unknown field {tract}: use object_id, ",
         ),
-        ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template has the unknown field {band.x}"),
+        ("cutouts: {folder: {hdu_template: '{band.x}'}}", "hdu_template '{band.x}' has the unknown field {band.x}"),
         ("cutouts: {folder: {template: '{object_id:g!}.fits'}}", "cannot be filled in"),
         ("cutouts: {folder: {template: '*/{object_id}.fits'}}", "wildcards in the file's name only"),
         ("cutouts: {folder: {template: '{object_id'}}", "template '{object_id' cannot be filled in"),
+        ("cutouts: {folder: {template: '{object_id:c}'}}", "{object_id:c}' cannot be filled in: %c arg not in"),
+        ("cutouts: {folder: {template: '{object_id:g}'}}", "43160169307177141 and 43160169307177142 the same file"),
+        (
+            "cutouts: {source: folder, bands: [g, r], folder: {path: x, template: '{object_id}.f', hdu_template: SCI}}",
+            "cutouts: folder.hdu_template 'SCI' gives the bands g, r the same image: add {band} or {BAND} to",
+        ),
+        (
+            "cutouts: {source: folder, bands: [g, r], folder: {path: x, template: '{object_id}{band:.0}.fits'}}",
+            "cutouts: folder.template '{object_id}{band:.0}.fits' gives the bands g, r the same image: add {band} or",
+        ),
         ("{augment: {crop: 96}, stretch: {bin: 5}}", "config: augment.crop 96 must be a multiple of stretch.bin 5"),
         (
             "{stretch: {bin: 8}, encoder: {stem: standard, stages: 4}}",
@@ -149,6 +184,17 @@ def test_a_fault_is_one_sentence_that_names_key_value_and_what_is_allowed(text, 
     assert sentence in found
     assert found.startswith("config: ")
     assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    "cutouts",
+    [
+        {"source": "folder", "bands": ["g"], "folder": {"path": "x", "template": "{object_id}", "hdu_template": "SCI"}},
+        {"source": "simulated", "folder": {"template": "{object_id}.fits", "hdu_template": "SCI"}},
+    ],
+)
+def test_one_band_or_another_source_needs_no_band_in_the_templates(cutouts):
+    assert Cutouts(**cutouts).folder.hdu_template == "SCI"
 
 
 def test_a_number_that_yaml_takes_for_text_is_a_number():

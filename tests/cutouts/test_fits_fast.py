@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ HSC = Path(__file__).resolve().parents[3] / "shared" / "data" / "hsc" / "cutouts
 
 
 @pytest.mark.parametrize(
-    "dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64]
+    "dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float32, np.float64]
 )
 def test_images_of_every_type_are_read_as_astropy_reads_them(dtype):
     found = read_cutout(fits_bytes(image_hdu(200, dtype=dtype)), "x")
@@ -35,6 +37,54 @@ def test_scaled_and_blank_pixels_follow_the_standard():
         end = content.index(b"END" + b" " * 77, 2880)
         content[end : end + 160] = f"{f'{key:<8}= {value:>20}':<80}{'END':<80}".encode()
     np.testing.assert_allclose(read_cutout(bytes(content), "x").flux, [[10.5, 11.0], [11.5, np.nan]], rtol=1e-6)
+
+
+def stored(pixels, **keys):
+    """Return a file whose image has these stored numbers and keys."""
+    header = fits.Header()
+    header.update({"XTENSION": "IMAGE", "BITPIX": 8 * pixels.itemsize, "NAXIS": 2})
+    header.update({"NAXIS1": pixels.shape[1], "NAXIS2": pixels.shape[0], "PCOUNT": 0, "GCOUNT": 1, **keys})
+    data = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
+    return fits_bytes(FLUXMAG0=1.0) + header.tostring().encode() + data + bytes(-len(data) % 2880)
+
+
+ZEROS = (0, 1, -128, 2**7, 2**15, 2**31, 2**62, 2**63, -(2**63), 10**30, 0.5)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    data=st.data(),
+    dtype=st.sampled_from([np.uint8, np.int16, np.int32, np.int64]),
+    zero=st.sampled_from(ZEROS),
+    scale=st.sampled_from([1, 1, 2, 0.25]),
+    has_blank=st.booleans(),
+)
+def test_stored_integers_become_the_values_of_the_standard_and_of_astropy(data, dtype, zero, scale, has_blank):
+    info = np.iinfo(dtype)
+    edge = st.sampled_from([info.min, info.min + 1, info.min + 1000 % info.max, 0, 1, 99, info.max - 1, info.max])
+    numbers = data.draw(st.lists(edge | st.integers(info.min, info.max), min_size=6, max_size=6))
+    blank = {"BLANK": numbers[0]} if has_blank else {}
+    content = stored(np.array(numbers, dtype).reshape(2, 3), BSCALE=scale, BZERO=zero, **blank)
+    found = fits_fast._planes(content, "x")[1][0].pixels.astype(float).ravel()
+    exact = [float(n * Fraction(scale) + Fraction(zero)) for n in numbers]  # in rational numbers
+    largest = abs(zero) + max(map(abs, numbers)) * scale
+    is_exact = scale == 1 and zero % 1 == 0 and all(-(2**63) <= n + zero < 2**64 for n in numbers)
+    known = [not has_blank or n != numbers[0] for n in numbers]
+    np.testing.assert_allclose(
+        found, np.where(known, exact, np.nan), rtol=1e-15, atol=0 if is_exact else 2.0**-52 * largest
+    )
+    if not has_blank:  # astropy has no missing pixels among unsigned integers
+        with fits.open(io.BytesIO(content)) as hdus:
+            theirs = hdus[1].data.astype(float).ravel()
+        # It scales integers of 16 bits in single precision.
+        atol = largest * (2.0**-23 if np.dtype(dtype).itemsize <= 2 else 2.0**-52)
+        np.testing.assert_allclose(found, theirs, rtol=2.0**-22, atol=atol)
+
+
+def test_unsigned_integers_of_64_bits_keep_their_last_digit():
+    values = np.array([[0, 1, 99], [2**53 + 1, 2**63, 2**64 - 1]], np.uint64)
+    found = fits_fast._planes(fits_bytes(fits.ImageHDU(values)), "x")[1][0].pixels
+    assert found.tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("compression", ["RICE_1", "GZIP_1", "GZIP_2"])

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from fits_files import NANOJANSKY_PER_COUNT, cutout, fits_bytes, image_hdu, wcs_header
 from tidalkin.cutouts.grid import GeneralProjection
-from tidalkin.cutouts.read import read_cutout
+from tidalkin.cutouts.read import read_cutout, read_geometry
 from tidalkin.errors import TidalkinError
 
 
@@ -133,6 +133,13 @@ def test_the_band_is_that_of_the_filter(name, band):
     assert read_cutout(fits_bytes(image_hdu(), FILTER=name), "x").band == band
 
 
+@pytest.mark.parametrize(
+    ("value", "seeing"), [(0.7, 0.7), (30, 30.0), (0.0, np.nan), (-1, np.nan), (99.0, np.nan), (1e20, np.nan)]
+)
+def test_the_seeing_in_a_header_is_known_where_it_is_possible(value, seeing):
+    np.testing.assert_equal(read_cutout(fits_bytes(image_hdu(PSF_FWHM=value)), "x").psf_fwhm, seeing)
+
+
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(TidalkinError, match=r"nowhere\.fits: cannot be read"):
         read_cutout(tmp_path / "nowhere.fits", "x")
@@ -157,6 +164,50 @@ def test_other_projections_and_frames_go_to_astropy(header):
     assert isinstance(found, GeneralProjection)
     sky = WCS(header).pixel_to_world(12.0, 7.0).icrs
     assert found.pixel(sky.ra.deg, sky.dec.deg) == pytest.approx((12.0, 7.0), abs=1e-5)
+
+
+@pytest.mark.parametrize("projection", ["TAN", "SIN"])
+@pytest.mark.parametrize("name", ["IMAGE", ""])
+def test_coordinates_in_hdu_0_are_those_of_an_image_without_its_own(projection, name):
+    content = fits_bytes(image_hdu(name=name), **wcs_header(projection))
+    wanted = read_cutout(fits_bytes(image_hdu(**wcs_header(projection))), "x").wcs.pixel(150.001, 2.001)
+    assert read_cutout(content, "x").wcs.pixel(150.001, 2.001) == wanted
+    assert read_geometry(content, "x").wcs.pixel(150.001, 2.001) == wanted
+    own = fits_bytes(image_hdu(name=name, **{**wcs_header(), "CRPIX1": 7.0}), **wcs_header(projection))
+    assert read_cutout(own, "x").wcs.pixel(150.0, 2.0) == pytest.approx((6.0, 19.0))
+
+
+def test_coordinates_of_other_pixels_in_hdu_0_are_not_the_images():
+    primary = fits.PrimaryHDU(np.ones((9, 9), np.float32), wcs_header())
+    primary.header["EXTNAME"] = "THUMBNAIL"
+    buffer = io.BytesIO()
+    fits.HDUList([primary, image_hdu(BUNIT="nJy")]).writeto(buffer)
+    assert read_cutout(buffer.getvalue(), "x").wcs is None
+    assert read_geometry(buffer.getvalue(), "x").wcs is None
+
+
+@pytest.mark.parametrize("projection", ["TAN", "SIN"])
+@pytest.mark.parametrize("unit", ["degree", "degrees", "DEG", "Degree "])
+def test_degrees_may_be_spelled_out(projection, unit):
+    expected, found = (
+        read_cutout(fits_bytes(image_hdu(**wcs_header(projection, CUNIT1=word, CUNIT2=word))), "x").wcs
+        for word in ("deg", unit)
+    )
+    assert type(found) is type(expected)
+    assert found.pixel(150.001, 2.001) == expected.pixel(150.001, 2.001)
+
+
+def test_a_compressed_image_with_degrees_spelled_out_is_read():
+    header = wcs_header("SIN", CUNIT1="degree", CUNIT2="degree")
+    image = fits.CompImageHDU(np.ones((20, 20), np.float32), header, name="IMAGE", compression_type="GZIP_1")
+    found = read_cutout(fits_bytes(image), "x").wcs
+    assert found.pixel(150.0, 2.0) == pytest.approx((29.5, 19.0))
+
+
+@pytest.mark.parametrize("unit", ["hour", "m", "xyz"])
+def test_coordinates_in_another_unit_are_refused_with_the_fix(unit):
+    with pytest.raises(TidalkinError, match=rf"^42-g.fits: has CUNIT1 = '{unit}' in its WCS, .*: write 'deg'"):
+        read_cutout(fits_bytes(image_hdu(**wcs_header(CUNIT1=unit, CUNIT2=unit))), "42-g.fits")
 
 
 def test_coordinates_that_are_not_on_the_sky_are_refused():

@@ -61,6 +61,12 @@ def test_zero_points_are_taken_into_account(tmp_path, scheduler):
     assert rows["sky_sigma"][:, 0] / rows["sky_sigma"][:, 1] == pytest.approx(57.54, rel=0.01)
 
 
+def test_seeing_that_no_image_has_counts_as_unknown(tmp_path, scheduler):
+    seeing = [0.0, -99.0, 99.0, 9999.0, 1e20, 1e300, np.inf, -np.inf, 25.0]
+    rows, _ = converted(Survey(tmp_path, len(seeing), columns={"psf_fwhm_g": seeing}), scheduler)
+    np.testing.assert_allclose(rows["psf_fwhm"][:, 0], [*[np.nan] * 8, 25.0])
+
+
 def test_the_seeing_is_the_catalogs(tmp_path, scheduler):
     survey = Survey(tmp_path, 3, columns={"psf_fwhm_g": [0.79, np.nan, -1.0]})
     rows, _ = converted(survey, scheduler)

@@ -89,6 +89,22 @@ def test_a_missing_folder_is_refused(tmp_path):
         FolderSource(Folder(path=str(tmp_path / "nowhere")))
 
 
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{band}{foo}.fits", r"has the unknown field \{foo\}: use object_id, band or BAND"),
+        ("{band", "cannot be filled in: "),
+        ("mine}.fits", "cannot be filled in: "),
+        ("{}.fits", r"has the unknown field \{\}"),
+    ],
+)
+def test_a_file_name_that_cannot_be_filled_in_is_refused_in_a_sentence(tmp_path, template, fault):
+    # As a search does with the user's own galaxy, whose name is not in the configuration.
+    folder = Folder.model_construct(path=str(tmp_path), template=template)
+    with pytest.raises(TidalkinError, match=f"^file name '.*' {fault}"):
+        FolderSource(folder)
+
+
 def test_one_file_of_all_bands_is_repacked_band_by_band(tmp_path):
     multi_extension(tmp_path / "1.fits", {"FLUXMAG0": 10 ** (31.4 / 2.5), "PSF_FWHM": 0.6})
     source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits"))
@@ -105,10 +121,35 @@ def test_one_file_of_all_bands_is_repacked_band_by_band(tmp_path):
     assert next(source.fetch(OBJECTS[:1], ["g"])).content == g.content
 
 
+def test_a_file_of_one_band_has_the_filter_that_its_hdu_0_names(tmp_path):
+    (tmp_path / "1.fits").write_bytes(cutout(1, band="i"))
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits", hdu_template="IMAGE"))
+    right, wrong = next(source.fetch(OBJECTS[:1], ["i"])), next(source.fetch(OBJECTS[:1], ["g"]))
+    assert right.status == "ok"
+    assert "is of band i by its key FILTER, not g" in wrong.reason
+
+
 def test_one_file_of_all_bands_in_nanojansky_needs_no_zero_point(tmp_path):
     multi_extension(tmp_path / "1.fits", {"BUNIT": "nJy"})
     (g,) = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits")).fetch(OBJECTS[:1], ["g"])
     assert read_cutout(g.content, "g").flux[0, 0] == 1.0
+
+
+def test_one_file_of_all_bands_may_have_its_coordinates_in_hdu_0(tmp_path):
+    keys = {"BUNIT": "nJy", "CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 5.0}
+    keys |= {"CRPIX2": 3.5, "CDELT1": -5e-5, "CDELT2": 5e-5}
+    multi_extension(tmp_path / "1.fits", keys)
+    source = FolderSource(Folder(path=str(tmp_path), template="{object_id}.fits"))
+    g, _ = source.fetch(OBJECTS[:1], ["g", "r"])
+    assert read_cutout(g.content, "g").wcs.pixel(150.0, 2.0) == pytest.approx((2.0, 2.5))
+    with fits.open(tmp_path / "1.fits", mode="update") as hdus:
+        for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2"):
+            del hdus["R"].header[key]
+    g_again, r = source.fetch(OBJECTS[:1], ["g", "r"])
+    assert g_again.content == g.content
+    found = read_cutout(r.content, "r")
+    assert found.wcs.pixel(150.0, 2.0) == pytest.approx((4.0, 2.5))
+    assert (found.band, found.flux[0, 0]) == ("r", 2.0)
 
 
 def test_a_broken_file_of_all_bands_fails_in_every_band_or_in_those_cut_off(tmp_path):
@@ -150,6 +191,32 @@ def test_a_wildcard_stands_for_what_varies_where_one_file_fits(tmp_path):
     several, _ = source.fetch(OBJECTS, ["g"])
     assert several.status == "failed"
     assert "2 files fit" in several.reason
+
+
+@pytest.mark.parametrize(
+    ("template", "own", "other"),
+    [
+        ("{object_id}*-{band}.fits", "1-coadd-g.fits", "10-coadd-g.fits"),
+        ("{object_id}?{band}.fits", "1-g.fits", "12g.fits"),
+        ("*{object_id}-{band}.fits", "coadd-1-g.fits", "coadd-21-g.fits"),
+        ("tile_*{object_id:04d}*{band}.fits", "tile_7_0001_g.fits", "tile_7_10001_g.fits"),
+        ("a{object_id}{BAND}*.fits", "a1G2.fits", "a11G2.fits"),
+        ("7{object_id}*[{band}].fits", "71_[g].fits", "710_[g].fits"),
+    ],
+)
+def test_a_wildcard_beside_the_id_never_takes_the_file_of_another_object(tmp_path, template, own, other):
+    (tmp_path / other).write_bytes(cutout(10))
+    source = FolderSource(Folder(path=str(tmp_path), template=template))
+    assert next(source.fetch(OBJECTS, ["g"])).status == "absent"
+    (tmp_path / own).write_bytes(cutout(1))
+    source = FolderSource(Folder(path=str(tmp_path), template=template))
+    assert next(source.fetch(OBJECTS, ["g"])).content == cutout(1)
+
+
+def test_a_file_that_is_left_for_another_object_is_named_in_the_reason(tmp_path):
+    (tmp_path / "10-g.fits").write_bytes(cutout(10))
+    found = next(FolderSource(Folder(path=str(tmp_path), template="{object_id}*-{band}.fits")).fetch(OBJECTS, ["g"]))
+    assert found.reason.endswith("1*-g.fits: 10-g.fits has more digits, the id of another object")
 
 
 def test_real_hsc_files_come_through_whole(tmp_path):

@@ -16,6 +16,9 @@ MAD_TO_SIGMA = 1.4826022
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 """Full width at half maximum of a Gaussian over its standard deviation."""
 
+LARGEST_PSF_FWHM_ARCSEC = 30.0
+"""Seeing that is larger counts as unknown. The worst nights have a tenth of it, and placeholders begin at 99."""
+
 SHARDS_ADDED_TOGETHER = 8
 """Shards whose vectors are added to an index at once; a part of an index holds a multiple of them."""
 

@@ -43,8 +43,8 @@ def find_columns(names: Sequence[str], columns: Mapping[str, str], file: str) ->
     Raises
     ------
     TidalkinError
-        If a column is missing, there are several candidates, or two columns of the file have one name that
-        ``columns`` does not name.
+        If a column is missing or would have two uses, there are several candidates, or two columns of the file have
+        one name that ``columns`` does not name.
 
     Examples
     --------
@@ -62,10 +62,10 @@ def find_columns(names: Sequence[str], columns: Mapping[str, str], file: str) ->
                 f"catalog {file} has no column {theirs!r}, which catalog.columns names for {ours}; it has: {listed}"
             )
     found = dict(columns)
-    for ours, aliases in ALIASES.items():
+    for ours in ALIASES:
         if ours in found:
             continue
-        known = [ours] if ours in names else [theirs for theirs in names if theirs.strip().lower() in aliases]
+        known = _candidates(ours, [name for name in names if name not in chosen]) or _candidates(ours, names)
         if not known:
             raise TidalkinError(
                 f"catalog {file} has no column for {ours} (its columns: {listed}): "
@@ -77,7 +77,19 @@ def find_columns(names: Sequence[str], columns: Mapping[str, str], file: str) ->
                 f"choose one in the config, `catalog: {{columns: {{{ours}: {known[0]}}}}}`"
             )
         found[ours] = known[0]
+    for ours, theirs in found.items():
+        other = next((name for name in found if name != ours and found[name] == theirs), None)
+        if other is not None:
+            raise TidalkinError(
+                f"catalog {file} cannot have its column {theirs!r} as both {ours} and {other}: name another column for "
+                "one of them in catalog.columns, or write a copy of it to the file"
+            )
     return found
+
+
+def _candidates(ours: str, names: Sequence[str]) -> list[str]:
+    """Return our own name, if it is among the names, or else all aliases."""
+    return [ours] if ours in names else [theirs for theirs in names if theirs.strip().lower() in ALIASES[ours]]
 
 
 def told_apart(names: Sequence[str]) -> list[str]:

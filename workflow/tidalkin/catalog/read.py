@@ -6,6 +6,7 @@ user's own columns, among them an optional `label` (text) and `psf_fwhm_<band>` 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,16 +21,17 @@ import pyarrow.parquet as pq
 
 import tidalkin
 from tidalkin.atomic import atomic_path
-from tidalkin.catalog.columns import find_columns
+from tidalkin.catalog.columns import find_columns, told_apart
 from tidalkin.catalog.partition import chunk_names
 from tidalkin.catalog.table import UNREADABLE, read_table
 from tidalkin.config import BANDS
+from tidalkin.constants import LARGEST_PSF_FWHM_ARCSEC
 from tidalkin.errors import TidalkinError, first_line
+
+logger = logging.getLogger(__name__)
 
 ROW_GROUP_SIZE = 100_000
 """Rows read at once when a few galaxies are looked up."""
-EXACT_FLOAT = 2**53
-"""The largest whole number up to which a float holds each one."""
 ROWS_NAMED = 3
 MEASURED = (
     *(f"psf_fwhm_{band}" for band in BANDS),
@@ -85,9 +87,10 @@ def read_catalog(path: str | Path, columns: Mapping[str, str] = MappingProxyType
     except UNREADABLE as error:
         raise TidalkinError(f"catalog {path} cannot be read: {first_line(error)}") from None
     found = find_columns(list(table.columns), columns, str(path))
-    shadowed = {name: f"{name}_in_file" for name in found if name in table.columns and found[name] != name}
-    table = table.rename(columns=shadowed).rename(columns={theirs: ours for ours, theirs in found.items()})
-    return check_catalog(table, f"catalog {path}")
+    uses = {theirs: ours for ours, theirs in found.items()}
+    # All at once, since one column may have the name of another's use.
+    names = [uses.get(name, f"{name}_in_file" if name in found else name) for name in table.columns]
+    return check_catalog(table.set_axis(told_apart(names), axis="columns"), f"catalog {path}")
 
 
 def check_catalog(catalog: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -133,6 +136,8 @@ def check_catalog(catalog: pd.DataFrame, name: str) -> pd.DataFrame:
     for column in MEASURED:
         if column in others:
             others[column] = _numbers(others[column], ids, name)
+        if column in others and column.startswith("psf_fwhm_"):
+            _warn_of_seeing(others[column], ids, name)
     if "label" in others:
         others["label"] = _labels(others["label"], ids, name)
     return pd.concat([pd.DataFrame({"object_id": ids, **position}), others], axis=1)
@@ -240,6 +245,22 @@ def _numbers(column: pd.Series, ids: npt.NDArray[np.int64], name: str, expected:
     return numbers
 
 
+def _warn_of_seeing(column: pd.Series, ids: npt.NDArray[np.int64], name: str) -> None:
+    """Warn of seeing that the conversion takes for unknown.
+
+    Values up to 0 need no warning, since that is how catalogs write a seeing that is not known.
+    """
+    impossible = (column > LARGEST_PSF_FWHM_ARCSEC).to_numpy()
+    if impossible.any():
+        logger.warning(
+            "%s has a %s above %g arcsec, which counts as unknown: %s",
+            name,
+            column.name,
+            LARGEST_PSF_FWHM_ARCSEC,
+            _name_rows(impossible, ids, column),
+        )
+
+
 def _labels(column: pd.Series, ids: npt.NDArray[np.int64], name: str) -> pd.Series:
     """Convert labels to text; empty text is missing.
 
@@ -279,7 +300,10 @@ def _whole_numbers(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
     if pd.api.types.is_integer_dtype(column):
         wrong = (column > np.iinfo(np.int64).max).to_numpy(dtype=bool)
     elif pd.api.types.is_float_dtype(column):
-        wrong = ((column % 1 != 0) | (column.abs() > EXACT_FLOAT)).to_numpy(dtype=bool)
+        wrong = (column % 1 != 0).to_numpy(dtype=bool)
+        rounded = (column.abs() >= _first_inexact(column.dtype)).to_numpy(dtype=bool) & ~wrong
+        kept = f"a column of type {column.dtype.name} may have rounded it: store ids as whole numbers or as text"
+        _refuse(rounded, column, f"{name} has an object_id so large that {kept}")
     else:
         column = column.astype(str).str.strip()
         wrong = ~column.map(_is_int64).to_numpy(dtype=bool)
@@ -287,6 +311,17 @@ def _whole_numbers(column: pd.Series, name: str) -> npt.NDArray[np.int64]:
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(dtype=np.int64)
     return np.array([int(text) for text in column], dtype=np.int64)
+
+
+def _first_inexact(dtype: Any) -> int:
+    """Return the first whole number to which a type of floats rounds another one.
+
+    Examples
+    --------
+    >>> _first_inexact(np.dtype("float32")) == 2**24 == int(np.float32(2**24 + 1))
+    True
+    """
+    return 2 ** (np.finfo(getattr(dtype, "numpy_dtype", dtype)).nmant + 1)
 
 
 def _is_int64(text: str) -> bool:

@@ -73,4 +73,11 @@ class Catalog(Section):
             raise ValueError("source `hsc_sql` needs `query`: name the file that holds the SQL")
         if self.source == "simulated" and self.label_from:
             raise ValueError("`label_from` needs a table: the simulated survey brings its own labels")
+        for ours, theirs in self.columns.items():
+            others = [name for name in self.columns if name != ours and self.columns[name] == theirs]
+            if others:
+                raise ValueError(
+                    f"columns names {theirs!r} for both {ours} and {others[0]}, but a column has one use: name another "
+                    "one for one of them"
+                )
         return self

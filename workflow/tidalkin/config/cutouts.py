@@ -16,6 +16,58 @@ from tidalkin.constants import PIXEL_SCALE_ARCSEC
 
 BUILT_IN_SOURCES = ("simulated", "folder", "hsc_das", "hsc_patches", "hips2fits", "mmu_hsc")
 
+TWO_LONG_IDS = (43_160_169_307_177_141, 43_160_169_307_177_142)
+"""Two ids as HSC has them, to find a template that cannot tell objects apart."""
+
+
+def template_fields(template: str) -> set[str]:
+    """Return the names of the fields in a template of file names.
+
+    Examples
+    --------
+    >>> sorted(template_fields("{object_id:06d}-{BAND}.fits"))
+    ['BAND', 'object_id']
+    """
+    return {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+
+
+def fill_template(template: str, object_id: int, band: str) -> str:
+    """Fill in the fields of a template of file names.
+
+    Examples
+    --------
+    >>> fill_template("{object_id:06d}-HSC-{BAND}.fits", 42, "g")
+    '000042-HSC-G.fits'
+    """
+    return template.format(object_id=object_id, band=band, BAND=band.upper())
+
+
+def check_template(key: str, template: str) -> None:
+    """Refuse a template of file names that cannot be filled in.
+
+    Raises
+    ------
+    ValueError
+        With a sentence that begins with ``key``.
+
+    Examples
+    --------
+    >>> check_template("template", "{object_id}-{BAND}.fits")
+    >>> check_template("template", "{tract}.fits")
+    Traceback (most recent call last):
+        ...
+    ValueError: template '{tract}.fits' has the unknown field {tract}: use object_id, band or BAND
+    """
+    try:
+        unknown = sorted(template_fields(template) - {"object_id", "band", "BAND"})
+        if not unknown:
+            for object_id in (0, *TWO_LONG_IDS):
+                fill_template(template, object_id, "g")
+    except (ValueError, IndexError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{key} {template!r} cannot be filled in: {error}") from None
+    if unknown:
+        raise ValueError(f"{key} {template!r} has the unknown field {{{unknown[0]}}}: use object_id, band or BAND")
+
 
 class SimulatedSurvey(Section):
     """The offline survey: galaxies drawn by GalSim at the depth and seeing of HSC-SSP Wide."""
@@ -61,25 +113,25 @@ class Folder(Section):
     @model_validator(mode="after")
     def _template_names_the_object(self) -> Self:
         for key in ("template", "hdu_template"):
-            template = getattr(self, key)
-            try:
-                fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
-            except ValueError as error:
-                raise ValueError(f"{key} {template!r} cannot be filled in: {error}") from None
-            unknown = sorted(fields - {"object_id", "band", "BAND"})
-            if unknown:
-                raise ValueError(f"{key} has the unknown field {{{unknown[0]}}}: use object_id, band or BAND")
-            try:
-                template.format(object_id=1, band="g", BAND="G")
-            except (ValueError, IndexError, KeyError, AttributeError) as error:
-                raise ValueError(f"{key} {template!r} cannot be filled in: {error}") from None
-        if "object_id" not in {field for _, field, _, _ in Formatter().parse(self.template)}:
+            check_template(key, getattr(self, key))
+        if "object_id" not in template_fields(self.template):
             raise ValueError(f"template {self.template!r} must contain {{object_id}}")
+        one, other = (fill_template(self.template, object_id, "g") for object_id in TWO_LONG_IDS)
+        if one == other:
+            raise ValueError(
+                f"template {self.template!r} gives the objects {TWO_LONG_IDS[0]} and {TWO_LONG_IDS[1]} the same file: "
+                "write {object_id} without a format that shortens it"
+            )
         if re.search(r"[*?].*/", self.template):
             raise ValueError(
                 f"template {self.template!r} must have wildcards in the file's name only, not in a folder's"
             )
         return self
+
+    @property
+    def has_file_per_band(self) -> bool:
+        """Whether each band of an object has a file of its own."""
+        return bool({"band", "BAND"} & template_fields(self.template))
 
 
 class Transport(Section):
@@ -265,6 +317,8 @@ class Cutouts(Section):
             raise ValueError(f"bands {list(self.bands)} names a band twice")
         if self.source == "folder" and not self.folder.path:
             raise ValueError("source `folder` needs `folder.path`: name the folder with your FITS files")
+        if self.source == "folder":
+            self._check_bands_are_told_apart()
         if self.source == "mmu_hsc" and not self.mmu_hsc.path:
             raise ValueError("source `mmu_hsc` needs `mmu_hsc.path`: name the folder that holds healpix=*/*.hdf5")
         if self.source == "hips2fits" and self.hips2fits.zero_point is None:
@@ -275,6 +329,14 @@ class Cutouts(Section):
         if self.size_pixels < 8:
             raise ValueError(f"size_arcsec {self.size_arcsec} is under 8 pixels of {PIXEL_SCALE_ARCSEC} arcsec")
         return self
+
+    def _check_bands_are_told_apart(self) -> None:
+        """Refuse templates that give two bands the same image."""
+        key = "template" if self.folder.has_file_per_band else "hdu_template"
+        template = getattr(self.folder, key)
+        if len({fill_template(template, 0, band) for band in self.bands}) < len(self.bands):
+            fix = "add {band} or {BAND} to `folder.template` or to `folder.hdu_template`"
+            raise ValueError(f"folder.{key} {template!r} gives the bands {', '.join(self.bands)} the same image: {fix}")
 
     def content(self) -> dict[str, Any]:
         """Return the keys that decide the bytes of a cutout."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from tidalkin.config.base import Section
 from tidalkin.config.catalog import Catalog
@@ -23,18 +23,37 @@ from tidalkin.config.search import EvaluationSettings, Index, Query, Search
 from tidalkin.constants import PIXEL_SCALE_ARCSEC
 from tidalkin.errors import TidalkinError
 
+_NUMBER = TypeAdapter(float)
+_BEYOND_ANY_SIZE = 1e9
+"""A size this large is refused where it stands; no other is derived from it."""
+
 
 def _given(values: Mapping[str, Any], section: str, key: str) -> float | None:
-    """Return a number of the configuration; none if it is absent or of another type."""
-    part = values.get(section)
-    number = part.get(key) if isinstance(part, Mapping) else None
-    usable = isinstance(number, int | float) and not isinstance(number, bool) and 0 < number < float("inf")
-    return number if usable else None
+    """Return a number of the configuration; none if it is absent or is not one.
+
+    YAML takes 1.2e1 for text, and a number may be in quotes. The fields' own types read both as numbers, and so does
+    this.
+    """
+    part = _part(values, section)
+    value = part.get(key) if isinstance(part, Mapping) else None
+    if isinstance(value, bool):
+        return None
+    try:
+        number = _NUMBER.validate_python(value)
+    except ValidationError:
+        return None
+    return number if 0 < number < _BEYOND_ANY_SIZE else None
+
+
+def _part(values: Mapping[str, Any], section: str) -> Any:
+    """Return the keys given in a section, from YAML or made in Python."""
+    part = values.get(section, {})
+    return {name: getattr(part, name) for name in part.model_fields_set} if isinstance(part, Section) else part
 
 
 def _with_default(values: Mapping[str, Any], section: str, key: str, value: int) -> Mapping[str, Any]:
     """Fill in a key of a section that was not given."""
-    part = values.get(section, {})
+    part = _part(values, section)
     return {**values, section: {key: value, **part}} if isinstance(part, Mapping) else values
 
 

@@ -185,15 +185,40 @@ def _plane_name(header: Header) -> str:
 def _scaled(pixels: npt.NDArray[Any], cards: _Cards, name: str) -> npt.NDArray[Any]:
     """Compute physical values from stored ones (FITS standard 4.0, section 4.4.2.5)."""
     scale, zero = _number(cards, "BSCALE", name, 1), _number(cards, "BZERO", name, 0)
-    blank = cards.get("BLANK") if pixels.dtype.kind in "iu" else None
-    if scale == 1 and zero == 0 and blank is None:
-        return pixels
-    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize < 8 and scale == 1 and zero % 1 == 0 and blank is None:
-        return pixels.astype(np.int64) + int(zero)  # unsigned integers are stored so
-    physical = pixels.astype(np.float64) * scale + zero
-    if blank is not None:
+    is_integer = pixels.dtype.kind in "iu"
+    blank = cards.get("BLANK") if is_integer else None
+    if scale == 1 and zero == 0:
+        physical = pixels
+    elif is_integer and scale == 1 and zero % 1 == 0:
+        physical = _shifted(pixels, int(zero))
+    else:
+        physical = _scaled_as_doubles(pixels, scale, zero)
+    if _is_number(blank):
+        physical = physical.astype(np.float64)
         physical[pixels == blank] = np.nan
     return physical
+
+
+def _shifted(pixels: npt.NDArray[Any], zero: int) -> npt.NDArray[Any]:
+    """Add a whole number to whole numbers, exactly where the sums have 64 bits.
+
+    Unsigned integers are stored as signed ones with a BZERO of half their range. In double precision, 2**63 would
+    swallow every pixel.
+    """
+    lowest, highest = int(pixels.min(initial=0)) + zero, int(pixels.max(initial=0)) + zero
+    if lowest >= -(2**63) and highest < 2**63:
+        kind: type[np.int64 | np.uint64] = np.int64
+    elif lowest >= 0 and highest < 2**64:
+        kind = np.uint64
+    else:
+        return _scaled_as_doubles(pixels, 1, zero)
+    # Modulo 2**64, the sum is right in either type.
+    return (pixels.astype(np.int64).view(np.uint64) + np.uint64(zero % 2**64)).view(kind)
+
+
+def _scaled_as_doubles(pixels: npt.NDArray[Any], scale: float, zero: float) -> npt.NDArray[np.float64]:
+    with np.errstate(over="ignore", invalid="ignore"):  # pixels that overflow are impossible ones
+        return pixels.astype(np.float64) * scale + float(zero)
 
 
 def _line(error: BaseException) -> str:

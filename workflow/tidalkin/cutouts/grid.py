@@ -91,7 +91,7 @@ class CutoutImage:
     band: str | None
     """g, r, i, z or y, where the file says so."""
     psf_fwhm: float
-    """Arcsec, from the key PSF_FWHM; NaN where the file does not have it."""
+    """Arcsec, from the key PSF_FWHM; NaN where the file does not have it, or not as a seeing."""
     impossible_pixels: int = 0
     """Pixels beyond any flux, which count as missing."""
 

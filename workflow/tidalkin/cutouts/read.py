@@ -23,7 +23,7 @@ from astropy.io import fits
 from astropy.units.function import FunctionUnitBase
 from astropy.wcs import WCS
 
-from tidalkin.constants import ZERO_POINT_AB
+from tidalkin.constants import LARGEST_PSF_FWHM_ARCSEC, ZERO_POINT_AB
 from tidalkin.cutouts.fits_fast import (
     ASTROPY_FAULTS,
     Header,
@@ -45,6 +45,8 @@ LARGEST_FLUX = 1e12
 """Flux beyond which a pixel counts as missing, nanojansky: magnitude 1.4 in one pixel, far above saturation."""
 DISTORTIONS = ("PV1_", "PV2_", "A_ORDER", "B_ORDER", "CPDIS", "CQDIS", "D2IM")
 """Beginnings of the keys of distorted coordinates: TPV, SIP and tables. astropy applies SIP under any CTYPE."""
+DEGREES = ("deg", "degree", "degrees", "degs", "deg.")
+"""Words for degrees in CUNIT. Only the first is FITS; the others are in use."""
 NANOJANSKY_OF_MAGNITUDE_ZERO = 10 ** (ZERO_POINT_AB / 2.5)
 
 
@@ -107,7 +109,7 @@ def read_cutout(
     return CutoutImage(
         flux=flux,
         variance=None if variance is None else _variance(variance, to_nanojansky),
-        wcs=_wcs(image.header, name),
+        wcs=_wcs(_with_coordinates(image.header, primary), name),
         band=_band(_first("FILTER", image.header, primary)),
         psf_fwhm=_psf_fwhm(_first("PSF_FWHM", image.header, primary)),
         impossible_pixels=int(impossible.sum()),
@@ -154,15 +156,17 @@ def read_geometry(content: bytes, name: str) -> Geometry:
     (3, 2, (1.0, 0.5))
     """
     block, start = _card_block(content, 0, name)
-    if _cards(block).get("NAXIS") == 0:
+    primary: Header = _cards(block)
+    if primary.get("NAXIS") == 0:
         # The usual layout: the image is HDU 1. Every cutout of a download passes here.
         header = _Cards(_card_block(content, start, name)[0])
         if _plane_name(header) == "IMAGE" and header.get("NAXIS") == 2 and not header.get("ZIMAGE"):
             width, height = (_integer(header, key, name) for key in ("NAXIS1", "NAXIS2"))
-            return Geometry(width, height, _wcs(header, name))
-    image = _by_role(_planes(content, name)[1], name)[0]
+            return Geometry(width, height, _wcs(_with_coordinates(header, primary), name))
+    primary, planes = _planes(content, name)
+    image = _by_role(planes, name)[0]
     height, width = image.pixels.shape
-    return Geometry(width, height, _wcs(image.header, name))
+    return Geometry(width, height, _wcs(_with_coordinates(image.header, primary), name))
 
 
 def read_file(path: Path) -> bytes:
@@ -289,7 +293,30 @@ def _band(filter_name: object) -> str | None:
 
 
 def _psf_fwhm(value: object) -> float:
-    return float(value) if _is_number(value) and value > 0 else math.nan
+    return float(value) if _is_number(value) and 0 < value <= LARGEST_PSF_FWHM_ARCSEC else math.nan
+
+
+def _with_coordinates(image: Header, primary: Header) -> Header:
+    """Return the header that has the image's coordinates."""
+    return primary if lacks_coordinates(image, primary) else image
+
+
+def lacks_coordinates(image: Header, primary: Header) -> bool:
+    """Tell whether an image has its coordinates in HDU 0 only.
+
+    Those of other pixels in HDU 0 do not count.
+
+    Examples
+    --------
+    >>> lacks_coordinates({"NAXIS": 2}, {"NAXIS": 0, "CTYPE1": "RA---TAN"})
+    True
+    >>> lacks_coordinates({"NAXIS": 2, "CTYPE1": "RA---TAN"}, {"NAXIS": 0, "CTYPE1": "RA---TAN"})
+    False
+    """
+    if "CTYPE1" in image or "CTYPE1" not in primary:
+        return False
+    sizes = ("NAXIS", "NAXIS1", "NAXIS2")
+    return primary.get("NAXIS") == 0 or all(image.get(key) == primary.get(key) for key in sizes)
 
 
 def _wcs(header: Header, name: str) -> PixelFinder | None:
@@ -318,7 +345,7 @@ def _is_plain_tangent(header: Header) -> bool:
     return (
         header.get("CTYPE1") == "RA---TAN"
         and header.get("CTYPE2") == "DEC--TAN"
-        and str(header.get("CUNIT1", "deg")).strip() == str(header.get("CUNIT2", "deg")).strip() == "deg"
+        and all(str(header.get(key, "deg")).strip().lower() in DEGREES for key in ("CUNIT1", "CUNIT2"))
         # FK5 of J2000 is ICRS within 0.02 arcsec, a tenth of a pixel. RADECSYS and EPOCH are the earlier names.
         and str(header.get("RADESYS", header.get("RADECSYS", "ICRS"))).strip() in ("ICRS", "FK5")
         and header.get("EQUINOX", header.get("EPOCH", 2000.0)) == 2000.0
@@ -334,10 +361,21 @@ def _general_wcs(header: Header, name: str) -> GeneralProjection:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keys that astropy corrects by itself
-            plain = fits.Header.fromstring(header.block) if isinstance(header, _Cards) else header
+            plain = (
+                fits.Header.fromstring(header.block) if isinstance(header, _Cards) else fits.Header(header, copy=True)
+            )
+            for key in ("CUNIT1", "CUNIT2"):
+                if str(header.get(key)).strip().lower() in DEGREES:
+                    plain[key] = "deg"
             wcs = WCS(plain, naxis=2)
             on_sky = isinstance(wcs.pixel_to_world(0.0, 0.0), SkyCoord)
     except ASTROPY_FAULTS as error:
+        unit = re.search(r"\bIn (CUNIT\d)", str(error))
+        if unit:
+            raise TidalkinError(
+                f"{name}: has {unit[1]} = {header.get(unit[1])!r} in its WCS, which is not a unit of angle in FITS: "
+                "write 'deg' if the numbers are degrees"
+            ) from None
         raise TidalkinError(f"{name}: has coordinates that astropy cannot read ({_line(error)})") from None
     if not on_sky:
         frame = f" (RADESYS = {wcs.wcs.radesys!r})" if wcs.wcs.radesys else ""

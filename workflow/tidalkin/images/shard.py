@@ -16,7 +16,7 @@ import zarr
 
 from tidalkin.atomic import atomic_path
 from tidalkin.config import Images
-from tidalkin.constants import PIXEL_SCALE_ARCSEC
+from tidalkin.constants import LARGEST_PSF_FWHM_ARCSEC, PIXEL_SCALE_ARCSEC
 from tidalkin.cutouts.grid import pixel_axes, place_on_grid
 from tidalkin.cutouts.read import read_cutout
 from tidalkin.download.ledger import checksum
@@ -292,12 +292,13 @@ def _impossible(pixels: int, file: str) -> str:
 
 
 def _known_psf_fwhm(objects: pd.DataFrame, bands: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return the seeing in the catalog, (object, band) in arcsec; NaN if unknown."""
+    """Return the seeing in the catalog, (object, band) in arcsec; NaN if unknown or impossible."""
     known = np.full((len(objects), len(bands)), np.nan, np.float32)
     for i, band in enumerate(bands):
         if f"psf_fwhm_{band}" in objects:
-            column = objects[f"psf_fwhm_{band}"].to_numpy(np.float32)
-            known[:, i] = np.where(column > 0, column, np.nan)
+            with np.errstate(over="ignore"):  # infinite seeing is impossible as well
+                column = objects[f"psf_fwhm_{band}"].to_numpy(np.float32)
+            known[:, i] = np.where((column > 0) & (column <= LARGEST_PSF_FWHM_ARCSEC), column, np.nan)
     return known
 
 
