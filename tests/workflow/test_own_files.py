@@ -96,6 +96,8 @@ def test_what_cannot_work_is_refused_before_anything_is_fetched(folder, snakemak
     assert sentence in refused(snakemake(folder, "-n", config=RUN | config, check=False))
 
 
-def test_labels_that_are_too_few_do_not_stop_a_run_up_to_the_ranking(folder, snakemake):
+def test_what_cannot_work_does_not_stop_the_stages_before_it(folder, snakemake):
     config = RUN | {"evaluation": {"enabled": True}}
     assert "rank" in planned(snakemake(folder, "-n", "results/tiny/ranking.parquet", config=config).stdout)
+    config["training"] = RUN["training"] | {"batch_size": 64}
+    assert "convert" in planned(snakemake(folder, "-n", "--until", "convert", config=config).stdout)

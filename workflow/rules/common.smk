@@ -19,12 +19,12 @@ ENVIRONMENT = "../../envs/tidalkin.yaml"
 
 # The version of each rule's output. The profiles ignore changes of the code, so that a new comment does not train again.
 # If a change of the code changes an output, raise its version here. The version of `fetch` is
-# `tidalkin.catalog.plan.FETCH_VERSION`, because it is part of the chunks' names.
+# `tidalkin.catalog.plan.FETCH_VERSIONS`, because it is part of the chunks' names.
 VERSIONS = {
     "query": 1,
     "catalog": 1,
     "chunks": 1,
-    "convert": 1,
+    "convert": 2,
     "images_digest": 1,
     "reuse_whitening": 1,
     "whiten": 3,
@@ -118,8 +118,11 @@ def chunk_files_digest(wildcards):
 
 @cache
 def check(test, *arguments):
-    """Refuse a run before any job starts, where its plan includes what cannot work."""
-    if workflow.is_main_process:
+    """Refuse a run before any job starts, where its plan includes what cannot work.
+
+    A run of some stages alone (`--until`) may leave out just that.
+    """
+    if workflow.is_main_process and not (workflow.dag_settings.until or workflow.dag_settings.omit_from):
         try:
             test(settings, *arguments)
         except TidalkinError as error:

@@ -89,7 +89,8 @@ def check_labels(settings: Settings, table: str | Path, catalog: str | Path) -> 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     table = Path(folder) / "galaxies.csv"
     ...     _ = table.write_text("object_id,ra,dec\n7,150.1,2.2\n")
-    ...     check_labels(Settings(catalog={"source": "file", "path": str(table)}), table, "catalog.parquet")
+    ...     one = {"catalog": {"source": "file", "path": str(table)}, "cutouts": {"source": "hsc_das"}}
+    ...     check_labels(Settings(**one), table, "catalog.parquet")
     Traceback (most recent call last):
         ...
     tidalkin.errors.TidalkinError: the catalog has no column `label`, which the evaluation needs: add it, or set

@@ -23,8 +23,10 @@ DIGESTS = b"tidalkin_chunk_digests"
 MADE_FROM = b"tidalkin_made_from"
 """Keys of the checked catalog's metadata."""
 
-FETCH_VERSION = 1
-"""Raise this number when a change of the code changes the cutouts of a source. They are then fetched again."""
+FETCH_VERSIONS = {"folder": 2}
+"""By source, 1 if it is not here. If a change of the code changes the cutouts of a source, raise its number.
+
+They are then fetched again."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def plan_chunks(settings: Settings, digests: CatalogDigests) -> Plan:
     >>> plan.galaxies, [name.split("-")[0] for name in plan.chunks]
     (700, ['00000', '00001', '00002'])
     """
-    asked = [FETCH_VERSION, settings.cutouts.content()]
+    version = FETCH_VERSIONS.get(settings.cutouts.source, 1)
+    asked = [version, settings.cutouts.content()]
     if settings.cutouts.source == "simulated":
         asked.append(settings.seed)
     numbers = chunk_names(len(digests.chunks), 1)

@@ -50,7 +50,7 @@ def cutout_requests(objects: pd.DataFrame, bands: Sequence[str], das: HscDas, si
     >>> objects = pd.DataFrame({"object_id": [7], "ra": [150.1], "dec": [2.2], "tract": [9813]})
     >>> requests = cutout_requests(objects, ["g", "i"], HscDas(), size_pixels=96)
     >>> requests[1].text
-    'pdr3_wide coadd HSC-I 9813 150.1000000000 2.2000000000 0.00228667 0.00228667 true true true'
+    'pdr3_wide coadd/bg HSC-I 9813 150.1000000000 2.2000000000 0.00228667 0.00228667 true true true'
     """
     # One pixel more than half the size, because the service cuts at the pixel edges around the exact position.
     half = (size_pixels / 2 + 1) * PIXEL_SCALE_ARCSEC / 3600
@@ -92,7 +92,7 @@ def request_list(requests: Sequence[CutoutRequest]) -> bytes:
     >>> objects = pd.DataFrame({"object_id": [7], "ra": [150.1], "dec": [2.2]})
     >>> print(request_list(cutout_requests(objects, ["i"], HscDas(), size_pixels=96)).decode().rstrip())
     #? rerun type filter tract ra dec sw sh image mask variance
-    pdr3_wide coadd HSC-I any 150.1000000000 2.2000000000 0.00228667 0.00228667 true true true
+    pdr3_wide coadd/bg HSC-I any 150.1000000000 2.2000000000 0.00228667 0.00228667 true true true
     """
     return "\n".join([f"#? {' '.join(COLUMNS)}", *(request.text for request in requests), ""]).encode()
 
