@@ -2,7 +2,7 @@
 
 A mark is one line of JSON in ``labels/<process>.jsonl`` below the folder of the run. Each process appends to a file of
 its own, because two processes cannot safely append to one file on a network file system. The state is the union of all
-files: of each person and object, the last mark counts. To undo is to write a line that names the mark undone.
+files: of each person and object, the last mark by time counts. To undo is to write a line that names the mark undone.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import socket
 import threading
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from tidalkin import config
 from tidalkin.atomic import disk_errors
 from tidalkin.errors import TidalkinError
+from tidalkin.explorer.times import now, utc_time
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,12 @@ class Mark:
     """One judgement of one galaxy by one person."""
 
     uuid: str
-    object_id: int
+    object_id: Annotated[int, Field(ge=config.LEAST_OBJECT_ID, le=config.MOST_OBJECT_ID)]
     label: str
     """Empty in a line that undoes a mark."""
     who: str
-    when: str
-    """UTC, ISO 8601."""
+    when: Annotated[str, AfterValidator(utc_time)]
+    """UTC as `tidalkin.explorer.times.utc_time` spells it; empty until the mark is kept."""
     run: str = ""
     encoder: str = ""
     """Digest of the run's encoder."""
@@ -41,7 +45,7 @@ class Mark:
     """How the galaxy was chosen: likely, uncertain, random, search, or empty where unknown."""
     rank: int | None = None
     """Rank in the list that offered it, from 1."""
-    probability: float | None = None
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability of the positive label when it was offered."""
     milliseconds: int | None = None
     """Time from the first sight of the image to the mark."""
@@ -49,19 +53,18 @@ class Mark:
     """The uuid of the mark that this line undoes."""
 
 
-FIELDS = tuple(field.name for field in fields(Mark))
+_LINE = TypeAdapter(Mark)
 
 
 def new_mark(object_id: int, label: str, who: str, **details: Any) -> Mark:
-    """Make a mark of this moment.
+    """Make a mark, which gets its time when a book keeps it.
 
     Examples
     --------
     >>> new_mark(42, "tidal", "ada").label
     'tidal'
     """
-    details.setdefault("uuid", str(uuid.uuid4()))
-    return Mark(object_id=object_id, label=label, who=who, when=datetime.now(UTC).isoformat(), **details)
+    return Mark(**{"uuid": str(uuid.uuid4()), "when": "", **details}, object_id=object_id, label=label, who=who)
 
 
 class LabelBook:
@@ -77,6 +80,8 @@ class LabelBook:
         self.folder = Path(folder)
         self._lock = threading.RLock()
         self._marks: dict[str, Mark] = {}
+        self._last: dict[str, str] = {}
+        """The time of the last line of each person."""
         self._read_bytes: dict[Path, int] = {}
         self._own: Path | None = None
         self._current: tuple[int, dict[int, dict[str, Mark]]] = (0, {})
@@ -112,6 +117,7 @@ class LabelBook:
     def _add(self, mark: Mark) -> None:
         if mark.uuid not in self._marks:
             self._marks[mark.uuid] = mark
+            self._last[mark.who] = max(mark.when, self._last.get(mark.who, ""))
             self.version += 1
 
     def append(self, mark: Mark) -> Mark:
@@ -121,7 +127,9 @@ class LabelBook:
     def extend(self, marks: Sequence[Mark]) -> list[Mark]:
         """Write marks to the disk, and return when they are safe there.
 
-        A mark whose uuid is known is not written again, so that a request can be repeated.
+        A mark whose uuid is known is not written again, so that a request can be repeated. A mark without a time gets
+        the present one. Where the person's last line is later, since another machine's clock is ahead, it gets the time
+        just after that line: it is newer, whatever the clocks say.
 
         Returns
         -------
@@ -131,21 +139,34 @@ class LabelBook:
         Raises
         ------
         TidalkinError
-            If the file cannot be written.
+            If the file cannot be written, or a mark could not be read again.
         """
         with self._lock:
-            new = list({mark.uuid: mark for mark in marks if mark.uuid not in self._marks}.values())
+            with suppress(TidalkinError):  # a fault in another file, which `refresh` names, does not stop this mark
+                self.refresh()
+            new = {mark.uuid: mark for mark in marks if mark.uuid not in self._marks}
             if new:
-                self._append(new)
+                self._append(self._timed(list(new.values())))
             return [self._marks[mark.uuid] for mark in marks]
+
+    def _timed(self, marks: Sequence[Mark]) -> list[Mark]:
+        """Give a time to the marks that have none."""
+        last, timed = dict(self._last), []
+        for mark in marks:
+            before = last.get(mark.who, "")
+            kept = replace(mark, when=utc_time(mark.when) if mark.when else now(after=before))
+            last[mark.who] = max(kept.when, before)
+            timed.append(kept)
+        return timed
 
     def _append(self, marks: Sequence[Mark]) -> None:
         """Append marks to this process's file in one piece, and sync it once."""
+        lines = b"".join(map(_line, marks))
         if self._own is None:
             self._own = self._new_file()
         try:
             with disk_errors(self._own):
-                written = _append_lines(self._own, [json.dumps(asdict(mark), ensure_ascii=False) for mark in marks])
+                written = _append_lines(self._own, lines)
         except TidalkinError:
             self._own = None  # its last line may be torn: the next mark goes to a new file
             raise
@@ -244,14 +265,13 @@ def _verdict(object_id: int, marks: tuple[Mark, ...], labels: config.Explorer) -
     return Verdict(object_id, label, positive.pop(), False, marks)
 
 
-def _append_lines(file: Path, lines: Sequence[str]) -> int:
+def _append_lines(file: Path, lines: bytes) -> int:
     """Append lines, sync them to the disk, and return the file's size."""
     is_new = not file.exists()
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        content = "".join(f"{line}\n" for line in lines).encode()
-        written = os.write(descriptor, content)
-        if written < len(content):
+        written = os.write(descriptor, lines)
+        if written < len(lines):
             raise OSError(28, "No space left on device")
         os.fsync(descriptor)
         size = os.fstat(descriptor).st_size
@@ -270,11 +290,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _line(mark: Mark) -> bytes:
+    """Write a mark as a line, which `_parse` can read."""
+    line = json.dumps(asdict(mark), ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
+    if _parse(line) is None:
+        raise TidalkinError(f"the mark of object {mark.object_id} by {mark.who!r} cannot be kept: correct its values")
+    return line
+
+
 def _parse(line: bytes) -> Mark | None:
     """Read a mark from a line, or return None."""
     try:
-        content = json.loads(line)
-        known = {name: content[name] for name in FIELDS if name in content}
-        return Mark(**{**known, "object_id": int(known["object_id"])})
-    except (ValueError, KeyError, TypeError):
+        return _LINE.validate_json(line, strict=True)
+    except ValueError:
         return None
