@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import threading
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -112,6 +114,43 @@ def test_after_a_failed_write_the_next_mark_goes_to_a_new_file(tmp_path, monkeyp
     monkeypatch.undo()
     book.append(new_mark(3, "not", "ada"))
     assert labels_of(LabelBook(tmp_path)) == labels_of(book) == {1: {"ada": "tidal"}, 3: {"ada": "not"}}
+
+
+@contextmanager
+def disk_that_is_full_after(n_bytes):
+    """Let no file of this process grow beyond a size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("n_before", [0, 5])
+def test_a_batch_that_the_disk_refuses_leaves_no_mark(tmp_path, n_before):
+    book, other = LabelBook(tmp_path), LabelBook(tmp_path)
+    book.extend([new_mark(object_id, "tidal", "ada") for object_id in range(n_before)])
+    before = labels_of(other)
+    batch = [new_mark(object_id, "not", "ada") for object_id in range(60)]
+    with disk_that_is_full_after(4000), pytest.raises(TidalkinError, match="cannot be written"):
+        book.extend(batch)
+    assert labels_of(book) == labels_of(other) == labels_of(LabelBook(tmp_path)) == before
+    assert len(lines(tmp_path)) == n_before
+    book.extend(batch)
+    assert labels_of(book) == labels_of(other) == {object_id: {"ada": "not"} for object_id in range(60)}
+
+
+def test_a_reader_forgets_the_part_of_a_batch_that_was_cut_off(tmp_path):
+    book, reader = LabelBook(tmp_path), LabelBook(tmp_path)
+    book.append(new_mark(1, "tidal", "ada"))
+    (file,) = tmp_path.glob("*.jsonl")
+    size = file.stat().st_size
+    book.append(new_mark(2, "tidal", "ada"))
+    version = reader.refresh()
+    os.truncate(file, size)
+    assert labels_of(reader) == {1: {"ada": "tidal"}}
+    assert reader.version > version
 
 
 def test_many_threads_lose_no_mark(tmp_path):

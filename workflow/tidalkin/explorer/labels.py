@@ -7,6 +7,7 @@ files: of each person and object, the last mark by time counts. To undo is to wr
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -96,8 +97,10 @@ class LabelBook:
             return self.version
 
     def _read_new_lines(self, file: Path) -> None:
-        start = self._read_bytes.get(file, 0)
-        if file.stat().st_size <= start:
+        start, size = self._read_bytes.get(file, 0), file.stat().st_size
+        if size < start:
+            self._read_again()
+        if size <= start:
             return
         with file.open("rb") as lines:
             lines.seek(start)
@@ -114,6 +117,12 @@ class LabelBook:
             self._read_bytes[file] = start
             self._add(mark)
 
+    def _read_again(self) -> None:
+        """Read all files anew, since one was cut back when the disk refused a batch."""
+        self._marks, self._last, self._read_bytes = {}, {}, {}
+        self.version += 1
+        self.refresh()
+
     def _add(self, mark: Mark) -> None:
         if mark.uuid not in self._marks:
             self._marks[mark.uuid] = mark
@@ -127,9 +136,9 @@ class LabelBook:
     def extend(self, marks: Sequence[Mark]) -> list[Mark]:
         """Write marks to the disk, and return when they are safe there.
 
-        A mark whose uuid is known is not written again, so that a request can be repeated. A mark without a time gets
-        the present one. Where the person's last line is later, since another machine's clock is ahead, it gets the time
-        just after that line: it is newer, whatever the clocks say.
+        If the disk refuses, none of them is kept. A mark whose uuid is known is not written again, so that a request
+        can be repeated. A mark without a time gets the present one. Where the person's last line is later, since
+        another machine's clock is ahead, it gets the time just after that line: it is newer, whatever the clocks say.
 
         Returns
         -------
@@ -168,7 +177,8 @@ class LabelBook:
             with disk_errors(self._own):
                 written = _append_lines(self._own, lines)
         except TidalkinError:
-            self._own = None  # its last line may be torn: the next mark goes to a new file
+            # Other processes may have read what was cut off. They notice, unless the file grows again.
+            self._own = None
             raise
         self._read_bytes[self._own] = written
         for mark in marks:
@@ -266,20 +276,27 @@ def _verdict(object_id: int, marks: tuple[Mark, ...], labels: config.Explorer) -
 
 
 def _append_lines(file: Path, lines: bytes) -> int:
-    """Append lines, sync them to the disk, and return the file's size."""
+    """Append lines, sync them to the disk, and return the file's size.
+
+    If the disk refuses, the file is cut back to what it was.
+    """
     is_new = not file.exists()
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    before = os.fstat(descriptor).st_size
     try:
         written = os.write(descriptor, lines)
         if written < len(lines):
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
-        size = os.fstat(descriptor).st_size
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, before)
+        raise
     finally:
         os.close(descriptor)
     if is_new:
         _sync_folder(file.parent)
-    return size
+    return before + len(lines)
 
 
 def _sync_folder(folder: Path) -> None:
