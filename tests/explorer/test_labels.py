@@ -1,5 +1,6 @@
 """Marks of several people and processes become one state."""
 
+import errno
 import json
 import os
 import resource
@@ -7,6 +8,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -151,6 +153,51 @@ def test_a_reader_forgets_the_part_of_a_batch_that_was_cut_off(tmp_path):
     os.truncate(file, size)
     assert labels_of(reader) == {1: {"ada": "tidal"}}
     assert reader.version > version
+
+
+@contextmanager
+def another_user():
+    """Act as a user without privileges, where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_private_file_or_folder_is_left_out_with_one_warning(tmp_path, caplog, monkeypatch, is_folder):
+    monkeypatch.chdir(tmp_path)  # the other user cannot enter the folders above
+    tmp_path.chmod(0o777)
+    labels = Path("labels")
+    LabelBook(labels).append(new_mark(1, "tidal", "ada"))
+    (private,) = labels.glob("*.jsonl")
+    LabelBook(labels).append(new_mark(2, "not", "bob"))
+    private = labels if is_folder else private
+    private.chmod(0)
+    reader = LabelBook(labels)
+    with another_user():
+        assert labels_of(reader) == ({} if is_folder else {2: {"bob": "not"}})
+        reader.refresh()
+    (warning,) = caplog.messages
+    assert warning == f"{private} cannot be read, so its labels are left out: ask its owner for the permission"
+    private.chmod(0o755)
+    assert labels_of(reader) == {1: {"ada": "tidal"}, 2: {"bob": "not"}}
+
+
+def test_a_file_on_a_failing_disk_is_named(tmp_path, monkeypatch):
+    LabelBook(tmp_path).append(new_mark(1, "tidal", "ada"))
+    (file,) = tmp_path.glob("*.jsonl")
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(TidalkinError, match=rf"{file} cannot be read \(Input/output error\): check the disk"):
+        LabelBook(tmp_path).refresh()
 
 
 def test_many_threads_lose_no_mark(tmp_path):

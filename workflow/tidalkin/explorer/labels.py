@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import socket
 import threading
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,10 @@ from pydantic import AfterValidator, Field, TypeAdapter
 
 from tidalkin import config
 from tidalkin.atomic import disk_errors
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
 from tidalkin.explorer.times import now, utc_time
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class LabelBook:
         self._last: dict[str, str] = {}
         """The time of the last line of each person."""
         self._read_bytes: dict[Path, int] = {}
+        self._private: set[Path] = set()
+        """Files and folders of other users that cannot be read."""
         self._own: Path | None = None
         self._current: tuple[int, dict[int, dict[str, Mark]]] = (0, {})
         self.version = 0
@@ -92,9 +97,27 @@ class LabelBook:
     def refresh(self) -> int:
         """Read the lines that any process has added, and return the version."""
         with self._lock:
-            for file in sorted(self.folder.glob("*.jsonl")):
-                self._read_new_lines(file)
+            files: list[Path] = []
+            with self._reading(self.folder):
+                files = sorted(file for file in self.folder.iterdir() if file.suffix == ".jsonl")
+            for file in files:
+                with self._reading(file):
+                    self._read_new_lines(file)
             return self.version
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Go on without a file or folder that is private, and warn of it once."""
+        try:
+            yield
+        except FileNotFoundError:
+            return  # nobody judged yet, or the file was just removed
+        except PermissionError:
+            if path not in self._private:
+                logger.warning("%s cannot be read, so its labels are left out: ask its owner for the permission", path)
+                self._private.add(path)
+        except OSError as error:
+            raise TidalkinError(f"{path} cannot be read ({first_line(error)}): check the disk") from error
 
     def _read_new_lines(self, file: Path) -> None:
         start, size = self._read_bytes.get(file, 0), file.stat().st_size
