@@ -225,6 +225,10 @@ def test_many_threads_lose_no_mark(tmp_path):
         (["tidal", "not"], "", None, True),
         (["tidal", "unsure"], "tidal", True, False),
         (["unsure"], "unsure", None, False),
+        (["ring"], "ring", None, False),
+        (["ring", "unsure"], "ring", None, False),
+        (["ring", "arm"], "unsure", None, False),
+        (["ring", "not"], "not", False, False),
         (["not"], "not", False, False),
     ],
 )

@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -226,11 +226,41 @@ class LabelBook:
                 self._current = (self.version, current_marks(self.all_marks()))
             return self._current[1]
 
-    def last_of(self, who: str) -> Mark | None:
-        """Return the last mark of a person that is not undone."""
-        undone = {mark.undoes for mark in self._marks.values() if mark.undoes}
-        own = [mark for mark in self.all_marks() if mark.who == who and not mark.undoes and mark.uuid not in undone]
-        return own[-1] if own else None
+    def last_of(self, who: str, is_known: Callable[[int], bool] | None = None) -> Mark | None:
+        """Return the last mark of a person on a known object, unless it is undone."""
+        with self._lock:
+            undone = {mark.undoes for mark in self._marks.values() if mark.undoes}
+            own = [mark for mark in self.all_marks() if mark.who == who and not mark.undoes and mark.uuid not in undone]
+            return next((mark for mark in reversed(own) if is_known is None or is_known(mark.object_id)), None)
+
+    def undo_last(self, who: str, is_known: Callable[[int], bool] | None = None, **details: Any) -> Mark | None:
+        """Undo the last mark of a person, and return that mark.
+
+        No other thread can undo the same mark. A request whose uuid is known is answered as before.
+
+        Parameters
+        ----------
+        who : str
+            The person.
+        is_known : callable, optional
+            Whether an object can be judged. Marks of other objects stay.
+        **details
+            Other fields of the new line.
+
+        Returns
+        -------
+        Mark or None
+            None where there is no mark to undo.
+        """
+        with self._lock:
+            self.refresh()
+            before = self._marks.get(details.get("uuid", ""))
+            if before is not None:
+                return self._marks.get(before.undoes)
+            last = self.last_of(who, is_known)
+            if last is not None:
+                self.append(new_mark(last.object_id, "", who, undoes=last.uuid, **details))
+            return last
 
 
 def current_marks(marks: Sequence[Mark]) -> dict[int, dict[str, Mark]]:
@@ -264,7 +294,7 @@ class Verdict:
 
     object_id: int
     label: str
-    """The label of all, the positive label where kinds differ, or empty where people disagree."""
+    """The label of all who are sure, the positive label where kinds differ, or empty where people disagree."""
     is_positive: bool | None
     """None where people disagree or nobody is sure: no ranking learns from it."""
     disagreement: bool
@@ -274,7 +304,8 @@ class Verdict:
 def verdicts(current: dict[int, dict[str, Mark]], labels: config.Explorer) -> list[Verdict]:
     """Join the marks of all persons into one verdict per galaxy, by object_id.
 
-    An unsure person does not outvote one who is sure.
+    An unsure person does not outvote one who is sure. A label that was removed from the configuration keeps its
+    name, and no ranking learns from it.
 
     Examples
     --------
@@ -293,7 +324,8 @@ def _verdict(object_id: int, marks: tuple[Mark, ...], labels: config.Explorer) -
     if len(positive) > 1:
         return Verdict(object_id, "", None, True, marks)
     if not positive:
-        return Verdict(object_id, given.pop() if len(given) == 1 else "", None, False, marks)
+        former = given - {labels.unsure}
+        return Verdict(object_id, former.pop() if len(former) == 1 else labels.unsure, None, False, marks)
     label = next(iter(sure)) if len(sure) == 1 else labels.positive
     return Verdict(object_id, label, positive.pop(), False, marks)
 
