@@ -330,7 +330,7 @@ def run_with_lost_objects(run_to_judge):
 def test_labels_of_objects_that_left_the_catalog_are_kept_and_not_used(run_with_lost_objects, caplog):
     with served(run_with_lost_objects) as client:
         (warning,) = caplog.messages
-        assert "2 labelled objects, such as 77, are not in" in warning
+        assert "2 of 4 labelled objects, such as 77, are not in" in warning
         assert get(client, "progress").json()["counts"] == {"not": 1, "shell": 1}
         assert ids_of(client, start="labels") == [1007, 1008]
         assert 1007 in ids_of(client, start="rank", k=60)

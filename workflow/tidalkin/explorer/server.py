@@ -119,8 +119,9 @@ class Explorer:
         lost = judged[~self.survey.has(judged)]
         if len(lost):
             logger.warning(
-                "%d labelled objects, such as %d, are not in %s: their labels are kept, but not used",
+                "%d of %d labelled objects, such as %d, are not in %s: their labels are kept, but not used",
                 len(lost),
+                len(judged),
                 lost[0],
                 self.survey.files.catalog,
             )
