@@ -381,6 +381,27 @@ def test_a_label_that_is_no_longer_configured_keeps_its_name(judging, run_to_jud
     assert exported["judged"].tolist() == ["ring", "ring", "shell"]
 
 
+def test_a_bad_line_of_another_program_stops_no_mark_and_is_named_without_a_traceback(judging, run_to_judge, caplog):
+    judge(judging, 1000, "not")
+    (run_to_judge / "labels" / "other.jsonl").write_text('{"object_id": 1000, "when": 7}\n')
+    judge(judging, 1001, "tidal")
+    answer = judging.get("/api/progress")
+    assert answer.status_code == 400
+    assert "other.jsonl: the line at byte 0 is not a mark" in answer.json()["error"]
+    with judging.stream("GET", "/api/events") as stream:
+        assert next(stream.iter_lines()) == ": still here"
+    (run_to_judge / "labels" / "other.jsonl").unlink()
+    assert get(judging, "progress").json()["counts"] == {"tidal": 1, "not": 1}
+    assert "Exception" not in caplog.text
+
+
+def test_a_name_that_no_file_can_hold_is_refused_in_a_sentence(judging):
+    mark = {"uuid": str(uuid.uuid4()), "object_id": "1000", "label": "not", "who": "\ud800"}
+    answer = judging.post("/api/marks", content=json.dumps([mark]), headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert "who" in answer.json()["error"]
+
+
 def until(condition):
     deadline = time.monotonic() + 30
     while not condition():

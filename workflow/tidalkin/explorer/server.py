@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -143,6 +144,12 @@ class Explorer:
 
         It is made from the marks and can be made again, so that a failure is no more than a warning.
         """
+        try:
+            self._write_table()
+        except TidalkinError as error:
+            logger.warning("%s", error)
+
+    def _write_table(self) -> None:
         with self._table_lock:
             version = self.book.refresh()
             if version == self._table_version:
@@ -151,13 +158,8 @@ class Explorer:
             rows = survey.rows_of([verdict.object_id for verdict in judged])
             catalog = pd.DataFrame({"object_id": survey.ids[rows], "ra": survey.ra[rows], "dec": survey.dec[rows]})
             table = label_table(judged, catalog, self.settings.evaluation.negative_label, self.labels)
-            file = self.book.folder / "labels.csv"
-            try:
-                with atomic_path(file) as partial:
-                    table.to_csv(partial, index=False)
-            except TidalkinError as error:
-                logger.warning("%s", error)
-                return
+            with atomic_path(self.book.folder / "labels.csv") as partial:
+                table.to_csv(partial, index=False)
             self._table_version = version
 
     def find(self, ask: Ask) -> Found:
@@ -502,7 +504,9 @@ async def _changes(request: Request, book: LabelBook) -> AsyncIterator[str]:
     """Yield an event for each change of the labels, and a heartbeat now and then."""
     told, polls = -1, 0
     while not await request.is_disconnected():
-        version = await asyncio.to_thread(book.refresh)
+        version = told
+        with suppress(TidalkinError):  # the page hears of a bad line with its next request
+            version = await asyncio.to_thread(book.refresh)
         if version != told:
             told = version
             yield f"data: {json.dumps({'version': version})}\n\n"
