@@ -1,7 +1,9 @@
 """Labels go to other programs and come back."""
 
+import errno
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -47,6 +49,23 @@ def test_exported_labels_are_a_catalog_of_the_pipeline(judged_run, tmp_path):
     export_labels(tmp_path / "labels.csv", "csv", judged_run)
     catalog = read_catalog(tmp_path / "labels.csv").set_index("object_id")
     assert catalog["label"].dropna().to_dict() == {1000: "shell", 1001: "none"}
+
+
+def test_an_export_without_a_private_file_warns_once(judged_run, tmp_path, caplog, monkeypatch):
+    open_run(judged_run).label_book().append(new_mark(1005, "tidal", "eve"))
+    *_, private = sorted((judged_run / "labels").glob("*.jsonl"), key=lambda file: "eve" in file.read_text())
+    open_file = Path.open
+
+    def refuse(path, *options, **more):
+        if path == private:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_file(path, *options, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    export_labels(tmp_path / "labels.csv", "csv", judged_run)
+    assert pd.read_csv(tmp_path / "labels.csv")["object_id"].tolist() == [1000, 1001, 1002, 1003]
+    (warning,) = caplog.messages
+    assert str(private) in warning
 
 
 @pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"zooniverse"}))
