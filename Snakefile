@@ -33,7 +33,7 @@ if " " in sys.executable:
         "make the environment in a path without spaces"
     )
 
-from tidalkin.config import load_settings, read_config_file
+from tidalkin.config import SETTINGS_FILE, load_settings, read_config_file, write_config_file
 from tidalkin.errors import TidalkinError
 from tidalkin.slurm import check_accounting
 from tidalkin.stage import lend_package
@@ -67,6 +67,8 @@ RESULTS = f"results/{settings.run}"
 onstart:
     try:
         check_accounting(getattr(workflow.executor_settings, "status_command", None))
+        heading = f"The settings of this run at its latest start, with all defaults (tidalkin {tidalkin.__version__})."
+        write_config_file(f"{RESULTS}/{SETTINGS_FILE}", settings, heading)
     except TidalkinError as error:
         raise WorkflowError(str(error)) from None
 

@@ -146,7 +146,7 @@ def test_the_version_is_printed(folder):
         (["--like", 1, "--run", "results/no"], "run results/no: is not a folder"),
         (["--like", 1, "--run", "results"], "no index is here"),
         (["--debris", "--like", 1], "a query with `debris` has no examples"),
-        (["--cutout", "mine-{band}.fits"], "config: config/config.yaml cannot be read (No such file or directory)"),
+        (["--cutout", "mine-{band}.fits"], "run results/small: has no config.yaml: name the configuration"),
     ],
 )
 def test_a_query_that_cannot_be_run_is_refused_in_one_sentence(folder, arguments, sentence):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -12,9 +13,10 @@ from astropy.table import Table
 from surveys.small_run import BANDS, SIZE, find, write_encoded_run, write_run
 from tidalkin import open_run
 from tidalkin.catalog.read import write_catalog
-from tidalkin.config import Index
+from tidalkin.config import Index, load_settings, write_config_file
 from tidalkin.errors import TidalkinError
 from tidalkin.index.build import build_index
+from tidalkin.run import run_settings
 from tidalkin.search.result import write_result
 
 
@@ -93,8 +95,32 @@ def test_unknown_objects_folders_and_configurations_are_refused(folder):
         open_run(folder / "no")
     with pytest.raises(TidalkinError, match="no run is named"):
         open_run([])
-    with pytest.raises(TidalkinError, match=r"config/config\.yaml cannot be read"):
+    with pytest.raises(TidalkinError, match=r"small: has no config\.yaml: name the configuration .* by --configfile"):
         _ = run.settings
+
+
+def test_the_configuration_of_a_run_is_that_in_config_or_else_its_own(tmp_path, caplog):
+    (tmp_path / "config").mkdir()
+    run = tmp_path / "results" / "mine"
+    run.mkdir(parents=True)
+    assert open_run(run).explorer_settings == load_settings({"run": "mine"})
+    made_with = load_settings({"run": "mine", "seed": 4, "stretch": {"bin": 2}})
+    write_config_file(run / "config.yaml", made_with, "The settings.")
+    assert open_run(run).settings == open_run(run).explorer_settings == made_with
+    (tmp_path / "config" / "other.yaml").write_text("run: other\n")
+    assert open_run(run).settings == made_with
+    (tmp_path / "config" / "broken.yaml").write_text("run: [mine\n")
+    assert open_run(run).settings == made_with
+    assert "broken.yaml" in caplog.text
+    (tmp_path / "config" / "any_name.yaml").write_text("run: mine\nseed: 5\n")
+    assert open_run(run).settings == load_settings({"run": "mine", "seed": 5})
+    moved = run.rename(tmp_path / "copy")
+    assert open_run(moved).settings == made_with.model_copy(update={"run": "copy"})
+
+
+def test_a_run_directly_below_the_root_of_the_file_system_can_be_opened(monkeypatch):
+    monkeypatch.chdir("/")
+    assert run_settings(Path("/tmp")) is None
 
 
 @pytest.fixture(scope="module")

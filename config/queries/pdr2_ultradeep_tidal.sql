@@ -1,12 +1,14 @@
 -- About the sample in which tidal features were found with self-supervised learning (Desmons et al. 2024, MNRAS 531, 4070;
 -- code: LSSTISSC/Tidalsaurus), for `catalog.rerun: pdr2`.
 --
--- Theirs, from that repository's files: HSC-SSP PDR2, UltraDeep layer, about 45,000 galaxies, images of 128 pixels in five
--- bands, and the columns of the catalog. The repository does not hold their query, so the selection is ours, after the query
--- the same group published for its photometric redshifts (ml4astro/galaxy2galaxy, hsc_pdr2_wide_photoz.sql): primary,
--- extended in i, at least 3 exposures in each band, the flags below. The limits 15 < i < 20 are ours too: PDR2 processes Deep
--- and UltraDeep together (pdr2_dud, about 30 square degrees), where they give the published number at the usual galaxy
--- counts; check them against section 2 of the paper, and the count that is logged before the query is sent.
+-- From the paper's repository: HSC-SSP PDR2, UltraDeep layer, about 44,000 galaxies, images of 128 pixels in five bands, and
+-- the columns of the catalog. The repository does not hold the query. The cuts here follow the query that the same group
+-- published for its photometric redshifts (ml4astro/galaxy2galaxy, hsc_pdr2_wide_photoz.sql): primary, extended in i, at
+-- least 3 exposures in each band, the flags below.
+--
+-- Our choice: 15 < i < 20 (not corrected for Galactic extinction). PDR2 processes Deep and UltraDeep together (pdr2_dud,
+-- about 30 square degrees), where these limits give about the published number at the usual galaxy counts. Check them
+-- against section 2 of the paper, and against the number of rows that tidalkin logs first.
 SELECT
     object_id, forced.ra, forced.dec, forced.tract, forced.patch,
     forced.a_g, forced.a_r, forced.a_i, forced.a_z, forced.a_y,

@@ -1,8 +1,8 @@
 -- A clean sample of galaxies in HSC-SSP PDR3 Wide (Aihara et al. 2022, PASJ 74, 247), for `catalog.rerun: pdr3`.
 --
--- Extended in i and brighter than i = 19.5 (corrected for Galactic extinction), seen in all five bands, no flag that spoils
--- the light of the galaxy itself, no bright star's halo, ghost or blooming over it. The limit is yours to move: galaxy
--- counts grow by a factor of about 2.5 with each magnitude; the count before the query tells what you get.
+-- Extended in i and brighter than i = 19.5 (corrected for Galactic extinction), seen in all five bands. No flags on the
+-- galaxy, and no halo, ghost or blooming of a bright star over it. Change the limit as you like: galaxy counts grow by a
+-- factor of about 2.5 with each magnitude, and tidalkin logs the number of rows first.
 --
 -- Names of tables and columns as in published queries to this release: MultimodalUniverse, scripts/hsc/pdr3_wide_22.5.sql
 -- (the flags, at least 3 exposures in each band), and those of several groups that use pdr3_wide.masks.
@@ -50,5 +50,5 @@ WHERE
         AND NOT masks.z_mask_brightstar_ghost AND NOT masks.y_mask_brightstar_ghost
     AND NOT masks.g_mask_brightstar_blooming AND NOT masks.r_mask_brightstar_blooming AND NOT masks.i_mask_brightstar_blooming
         AND NOT masks.z_mask_brightstar_blooming AND NOT masks.y_mask_brightstar_blooming
--- An object_id begins with tract and patch: neighbours on the sky come together, which the archive's cache likes.
+-- Sorted by object_id, so that neighbours on the sky are requested together.
 ORDER BY object_id

@@ -44,6 +44,8 @@ class Change:
     """Keys that must change with it."""
     note: str = ""
     """A remark for the page."""
+    alone: set[str] | None = None
+    """The stages for the page, where the keys in ``beside`` run more than the key itself."""
 
 
 def unused(value: Any, **beside: Any) -> Change:
@@ -63,7 +65,7 @@ CHANGES: dict[str, Change] = {
         {"none": "dec < 90"},
         CATALOG,
         {"catalog.source": "file", "catalog.path": "catalog.csv", "cutouts.source": "folder"},
-        note="as a new table; with the same table, `catalog` and what reads the labels",
+        alone={"catalog"} | AFTER_CATALOG,
     ),
     "catalog.chunk_size": Change(18, CATALOG),
     "catalog.server.url": Change("https://example.org/api", set()),
@@ -283,10 +285,20 @@ The content of the table decides. Its path and its time do not.
 | a label or another column of your own is changed or added | `catalog`, `rank`, `search`, the baselines, `evaluate` |
 | rows are appended | `catalog`, `chunks`, `fetch` (last and new chunks), `convert`, and all rules after it |
 | rows are appended, with `reuse.encoder` and `reuse.whitening` | `catalog`, `chunks`, `fetch` (last and new chunks), \
-`convert`, `embed` (last and new shards), `index`, `rank`, `search`, the baselines, `evaluate` |
+`convert`, `embed` (last and new shards), `index`, `rank`, `map`, `search`, `completeness`, the baselines, `evaluate` |
 | rows are removed, moved or reordered | as for appended rows, for the chunks whose rows changed |
 
-A chunk that a run has fetched once is never fetched again: its name holds a digest of all that decides its cutouts.
+A chunk that a run has fetched once is not fetched again: its name holds a digest of all that decides its cutouts.
+
+## After a change of your own files
+
+| change | rules that run again |
+| --- | --- |
+| an image file of the source `folder` or `mmu_hsc` gets another size or time, arrives or is removed | \
+`fetch` (its chunk), and all rules after it |
+| another content of the files in `reuse`, or of a query's `cutout` | \
+`reuse_encoder`, `reuse_whitening` or `search`, and all rules after it |
+| another content of a file in `injection.stamps.folder` | `train`, the baselines, and all rules after it |
 """
 
 
@@ -295,7 +307,8 @@ def page() -> str:
     names: dict[tuple[str, str], list[str]] = {}
     for key in keys():
         change = change_of(key)
-        stages = ", ".join(f"`{stage}`" for stage in STAGES if stage in change.stages) or "nothing"
+        shown = change.stages if change.alone is None else change.alone
+        stages = ", ".join(f"`{stage}`" for stage in STAGES if stage in shown) or "nothing"
         if change.note == OTHER_SOURCE:
             stages = "with this source in use: " + ", ".join(f"`{stage}`" for stage in STAGES if stage in FETCH)
         names.setdefault((stages, "" if change.note == OTHER_SOURCE else change.note), []).append(f"`{key}`")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from surveys.tiny import TINY, changed, planned
+from tidalkin.config import load_settings, read_config_file
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,14 @@ def test_the_run_leaves_what_the_readme_promises(finished_run):
     neighbours = pd.read_csv(results / "search" / "several" / "neighbours.csv", comment="#")
     assert len(neighbours) == 8
     assert not set(neighbours.object_id) & {2, 3, 4}
+
+
+def test_a_run_keeps_its_settings(finished_run, snakemake):
+    saved = finished_run / "results" / "tiny" / "config.yaml"
+    made_with = saved.read_text()
+    assert load_settings(read_config_file(saved)) == load_settings(TINY)
+    snakemake(finished_run, "-n", config=changed(TINY, search={"k": 3}))
+    assert saved.read_text() == made_with
 
 
 def test_the_workflow_passes_snakemakes_lint(root, snakemake, tmp_path):

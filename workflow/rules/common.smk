@@ -7,9 +7,12 @@ from snakemake.logging import logger
 from tidalkin.catalog.partition import parts_of, shard_names
 from tidalkin.catalog.plan import chunks_of_shard, made_from, shard_digests
 from tidalkin.config import declare
+from tidalkin.digest import content_digest
 from tidalkin.embedding.record import VectorRecord
 from tidalkin.injection.stamp_files import stamps_digest
+from tidalkin.run_check import check_index, check_labels, check_paths, check_training
 from tidalkin.search.check import check_queries, cutout_files
+from tidalkin.sources.local_files import LOCAL_SOURCES, LocalFiles
 from tidalkin.sources.plan import plan_run, planned_objects
 
 ENVIRONMENT = "../../envs/tidalkin.yaml"
@@ -49,6 +52,9 @@ TABLE = {"simulated": None, "file": settings.catalog.path, "hsc_sql": f"{RESULTS
 QUERY_TABLE = {"table": TABLE} if settings.catalog.source == "hsc_sql" else {}
 
 try:
+    if workflow.is_main_process:
+        check_paths(settings, RESULTS)
+        check_index(settings.index.kind, settings.embedding.dimensions + settings.injection.enabled)
     PLAN = plan_run(settings, TABLE, f"{RESULTS}/catalog.parquet")
     # The content of the user's stamps, so that training runs again when they change.
     STAMPS = stamps_digest(settings.injection.stamps) if settings.injection.enabled else ""
@@ -91,6 +97,44 @@ def plan_after_query(table):
 def plan(wildcards):
     """Return the plan of the run. It exists from the start, unless the catalog server must be queried first."""
     return PLAN or plan_after_query(checkpoints.query.get().output.table)
+
+
+@cache
+def object_ids():
+    """Return the object_id of each galaxy, in the order of the catalog."""
+    return planned_objects(settings, TABLE, f"{RESULTS}/catalog.parquet", ["object_id"])["object_id"].to_pylist()
+
+
+@cache
+def local_files():
+    return LocalFiles(settings.cutouts)
+
+
+def chunk_files_digest(wildcards):
+    """Digest the user's own files that hold the images of a chunk."""
+    size, number = settings.catalog.chunk_size, int(wildcards.chunk.partition("-")[0])
+    return local_files().digest(object_ids()[number * size : (number + 1) * size])
+
+
+@cache
+def check(test, *arguments):
+    """Refuse a run before any job starts, where its plan includes what cannot work."""
+    if workflow.is_main_process:
+        try:
+            test(settings, *arguments)
+        except TidalkinError as error:
+            raise WorkflowError(str(error)) from None
+
+
+def images_to_train_on(wildcards):
+    check(check_training, plan(wildcards).galaxies)
+    return f"{RESULTS}/images.json"
+
+
+def labelled_catalog(wildcards):
+    if TABLE is not None:
+        check(check_labels, TABLE, f"{RESULTS}/catalog.parquet")
+    return f"{RESULTS}/catalog.parquet"
 
 
 def table_digest(wildcards):

@@ -3,7 +3,7 @@
 
 rule baseline_random:
     input:
-        catalog=f"{RESULTS}/catalog.parquet",
+        catalog=labelled_catalog,
         images=f"{RESULTS}/images.json",
     output:
         f"{RESULTS}/baselines/random.npz",
@@ -36,7 +36,7 @@ rule baseline_random:
 
 rule baseline_pca:
     input:
-        catalog=f"{RESULTS}/catalog.parquet",
+        catalog=labelled_catalog,
         images=f"{RESULTS}/images.json",
     output:
         f"{RESULTS}/baselines/pca.npz",
@@ -60,7 +60,7 @@ rule baseline_pca:
 
 rule baseline_morphology:
     input:
-        catalog=f"{RESULTS}/catalog.parquet",
+        catalog=labelled_catalog,
         images=f"{RESULTS}/images.json",
     output:
         f"{RESULTS}/baselines/morphology.npz",
@@ -84,7 +84,7 @@ rule baseline_morphology:
 
 rule evaluate:
     input:
-        catalog=f"{RESULTS}/catalog.parquet",
+        catalog=labelled_catalog,
         vectors=vectors,
         vector_ids=vector_ids,
         whitening=f"{RESULTS}/whitening.npz",

@@ -3,7 +3,7 @@
 
 
 # A chunk's name holds a digest of everything that determines its cutouts, so it is fetched if, and only if, its file is
-# missing. A change of another chunk has no effect on it.
+# missing, or if the user's own files that it reads have changed. A change of another chunk has no effect on it.
 rule fetch:
     input:
         ancient(f"{RESULTS}/chunks"),
@@ -21,6 +21,8 @@ rule fetch:
         runtime=24 * 60,
         hsc_connections=int(settings.cutouts.source in ("hsc_das", "hsc_patches", "hips2fits")),
     params:
+        # Only with files of the user's: this value is new, and a download must not start again for it.
+        **({"files": chunk_files_digest} if settings.cutouts.source in LOCAL_SOURCES else {}),
         settings=uses("cutouts", simulated=["seed"]),
     script:
         "../scripts/fetch.py"

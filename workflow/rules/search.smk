@@ -37,6 +37,7 @@ rule search:
         runtime=30,
     params:
         version=VERSIONS["search"],
+        content=lambda wildcards: content_digest(query_files(wildcards)),
         settings=lambda wildcards: uses(
             f"search.queries.{wildcards.query}",
             "search.k",

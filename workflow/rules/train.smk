@@ -41,6 +41,7 @@ if settings.reuse.encoder:
             runtime=10,
         params:
             version=VERSIONS["reuse_encoder"],
+            content=content_digest([settings.reuse.encoder]),
             settings=uses("cutouts.bands", "stretch", "encoder"),
         script:
             "../scripts/reuse_encoder.py"
@@ -49,7 +50,7 @@ else:
 
     rule train:
         input:
-            images=f"{RESULTS}/images.json",
+            images=images_to_train_on,
         output:
             encoder=f"{RESULTS}/encoder/encoder.pt",
             history=report(

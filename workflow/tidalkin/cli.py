@@ -109,9 +109,7 @@ def search(
     debris_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the debris score; 0 for plain look-alikes.")
     ] = DEFAULTS.debris_weight,
-    configfile: Annotated[Path, typer.Option(help="Configuration of the run, for --cutout only.")] = Path(
-        "config/config.yaml"
-    ),
+    configfile: ConfigOption = None,
 ) -> None:
     """List the galaxies most similar to examples, or those with most debris.
 
@@ -205,7 +203,7 @@ def import_labels(
 ) -> None:
     """Add the labels of a file to a run.
 
-    To import a file twice adds nothing.
+    Importing a file twice adds nothing.
 
     Examples
     --------

@@ -10,6 +10,7 @@ Examples
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from tidalkin.search.outside import CutoutSettings
     from tidalkin.search.query import SearchResult
 
+logger = logging.getLogger(__name__)
+
 DEFAULTS = config.Search()
 
 
@@ -47,8 +50,8 @@ def open_run(path: str | Path | Sequence[str | Path], configfile: str | Path | N
     path : path or sequence of path
         Results of a run, like ``results/demo``; or of several that share encoder and whitening.
     configfile : path, optional
-        Configuration of the (first) run. It is read for `Run.settings` and for searches with a cutout. By default
-        ``config/config.yaml`` in the working directory of the workflow.
+        Configuration of the (first) run. It is read for `Run.settings`, for searches with a cutout and for labels. By
+        default, `run_settings` finds it.
 
     Returns
     -------
@@ -110,14 +113,26 @@ class Run:
 
     @property
     def settings(self) -> config.Settings:
-        """The configuration of the first run."""
-        configfile = self.configfile or absolute_path(self.paths[0]).parents[1] / "config" / "config.yaml"
-        return load_run_settings(configfile, self.paths[0])
+        """The configuration of the first run.
+
+        Raises
+        ------
+        TidalkinError
+            If there is none, or it cannot be read.
+        """
+        settings = run_settings(self.paths[0], self.configfile)
+        if settings is None:
+            raise TidalkinError(
+                f"run {self.paths[0]}: has no {config.SETTINGS_FILE}: name the configuration that it was made with by "
+                "--configfile"
+            )
+        return settings
 
     @property
     def explorer_settings(self) -> config.Settings:
         """The configuration of the first run; its defaults where no file configures it."""
-        return explorer_settings(self.paths[0], self.configfile)
+        run = self.paths[0]
+        return run_settings(run, self.configfile) or config.load_settings({"run": absolute_path(run).name})
 
     def label_book(self) -> LabelBook:
         """Open the labels that people gave to galaxies of the first run.
@@ -515,33 +530,52 @@ def load_run_settings(configfile: Path, run: Path) -> config.Settings:
     return settings
 
 
-def explorer_settings(run: Path, configfile: Path | None) -> config.Settings:
-    """Read the configuration of a run for its explorer.
+def run_settings(run: Path, configfile: Path | None = None) -> config.Settings | None:
+    """Find and read the configuration of a run.
 
-    By default that file in ``config/`` beside ``results/`` that names the run, or the defaults where there is none.
+    By default, this is the file in ``config/`` beside ``results/`` that names the run, or else the run's own
+    ``config.yaml``, which the workflow writes at its start.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of the results.
+    configfile : Path, optional
+        The file to read.
+
+    Returns
+    -------
+    Settings or None
+        None if there is no such file.
 
     Raises
     ------
     TidalkinError
-        If a configuration is named that cannot be read or is of another run.
+        If the file cannot be read, has a bad value, or is of another run.
 
     Examples
     --------
-    >>> explorer_settings(Path("/data/results/cosmos"), configfile=None).run  # no file names this run: the defaults
-    'cosmos'
+    >>> run_settings(Path("results/demo")).embedding.dimensions
+    8
+    >>> run_settings(Path("/data/results/cosmos")) is None
+    True
     """
-    name = absolute_path(run).name
-    if configfile is None:
-        folder = absolute_path(run).parents[1] / "config"
-        configfile = next((file for file in sorted(folder.glob("*.yaml")) if _run_of(file) == name), None)
-    return config.Settings(run=name) if configfile is None else load_run_settings(configfile, run)
+    if configfile is not None:
+        return load_run_settings(configfile, run)
+    here = absolute_path(run)
+    for file in sorted((here.parent.parent / "config").glob("*.yaml")):
+        if _run_of(file) == here.name:
+            return load_run_settings(file, run)
+    saved = here / config.SETTINGS_FILE
+    return config.load_settings({**config.read_config_file(saved), "run": here.name}) if saved.is_file() else None
 
 
 def _run_of(configfile: Path) -> str | None:
-    """Return the name of the run that a file configures, if it does."""
+    """Return the name of the run that a file configures, if it can be read."""
     try:
         content = config.read_config_file(configfile)
-    except TidalkinError:
+    except TidalkinError as error:
+        logger.warning("%s; it is left out", error)
         return None
     return str(content.get("run", config.Settings().run))
 

@@ -35,7 +35,7 @@ from tidalkin.config.cutouts import (
 )
 from tidalkin.config.declared import DeclaredSettings, declare
 from tidalkin.config.explorer import Explorer
-from tidalkin.config.file import read_config_file
+from tidalkin.config.file import SETTINGS_FILE, read_config_file, write_config_file
 from tidalkin.config.images import Images, Stretch
 from tidalkin.config.injection import Injection, Nuisances, StampFolder
 from tidalkin.config.model import Augment, Embedding, Network, Reuse, Training
@@ -46,6 +46,7 @@ __all__ = [
     "BANDS",
     "LEAST_OBJECT_ID",
     "MOST_OBJECT_ID",
+    "SETTINGS_FILE",
     "Augment",
     "Band",
     "Catalog",
@@ -89,4 +90,5 @@ __all__ = [
     "declare",
     "load_settings",
     "read_config_file",
+    "write_config_file",
 ]

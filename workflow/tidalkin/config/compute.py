@@ -1,7 +1,7 @@
 """Configuration of devices, workers and memory.
 
-These keys control how results are computed, not what they are. They are never a rule's ``params``, so changing them
-re-runs nothing.
+These keys decide how a result is computed. Some of them, such as precision and device, change it slightly, by rounding.
+They are never a rule's ``params``, so changing them re-runs nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Device; `auto` uses the best available one."
     )
-    gpus: int = Field(0, ge=0, le=64, description="GPUs of the training job. If not 0, each embed job uses one GPU.")
+    gpus: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="GPUs of the training job. If not 0, `whiten`, `embed` and `completeness` ask for one per job.",
+    )
     processes: int = Field(1, ge=1, le=64, description="CPU processes of a training job without GPUs.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

@@ -1,4 +1,4 @@
-"""Read a configuration file and check how it is written.
+"""Read and write configuration files, and check how they are written.
 
 A YAML reader keeps the last of two equal keys, and reads `010` as 8, `1_000` as 1000 and `1:30` as 90. Such keys and
 numbers are refused here.
@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
+from tidalkin.atomic import atomic_path
 from tidalkin.errors import TidalkinError, first_line
+
+SETTINGS_FILE = "config.yaml"
+"""Name of the file in the results of a run that holds its settings."""
 
 _NUMBERS = {
     "tag:yaml.org,2002:int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
@@ -76,6 +81,39 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         raise TidalkinError("\n".join(f"config: {path}, {fault}" for fault in faults))
     assert isinstance(content, dict)
     return content
+
+
+def write_config_file(path: str | Path, settings: BaseModel, heading: str) -> None:
+    r"""Write settings, with all defaults, as a configuration file.
+
+    A file that holds the same already keeps its time.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, YAML.
+    settings : Settings
+        The configuration.
+    heading : str
+        Its first line, a comment.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tidalkin.config import load_settings
+    >>> settings = load_settings({"run": "mine", "images": {"size": 64}})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "config.yaml"
+    ...     write_config_file(file, settings, "The settings of this run.")
+    ...     file.read_text().splitlines()[:2], load_settings(read_config_file(file)) == settings
+    (['# The settings of this run.', 'run: mine'], True)
+    """
+    path = Path(path)
+    content = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    text = f"# {heading}\n{content}"
+    if not (path.is_file() and path.read_text() == text):
+        with atomic_path(path) as partial:
+            partial.write_text(text)
 
 
 def _read_text(path: str | Path) -> str:

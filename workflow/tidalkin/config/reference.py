@@ -16,7 +16,8 @@ from tidalkin.config import Query, Section, Settings
 INTRODUCTION = """# Configuration
 
 A configuration file needs only the keys that differ from the defaults. All keys are checked before anything runs. Keys
-under `compute` never change results, and changing them re-runs nothing.
+under `compute` decide how a result is computed. Some of them, such as precision and device, change it slightly, by
+rounding. Changing these keys re-runs nothing.
 
 To use your own file, add `--configfile my_run.yaml`. It replaces `config/config.yaml` and does not mix with it. To
 change a single value, add it to the command, as in `snakemake --cores all --config 'search={k: 50}'`.

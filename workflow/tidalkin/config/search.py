@@ -96,8 +96,8 @@ class EvaluationSettings(Section):
     precision_at: int = Field(20, ge=1, description="k of precision@k.")
     prevalence: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.06,
-        description="Share of galaxies with a feature for which precision is also given; about 5 % in "
-        "HSC-SSP (1,646 of 34,331: Desmons et al. 2025).",
+        description="Share of galaxies with a feature for which precision is also given. Desmons et al. 2025 find 0.06 "
+        "(+0.05, -0.01) in HSC-SSP.",
     )
     sample: int = Field(
         1000,

@@ -261,8 +261,7 @@ def _from_marks(object_id: int, row: Row, labels: config.Explorer) -> Iterator[G
     (joint,) = verdicts({object_id: marks}, labels)
     if row.get("judged", joint.label).strip() != joint.label:
         raise RowError(
-            f"judged {row['judged']!r} is not the joint label {joint.label!r} of the column marks: correct the labels "
-            "there"
+            f"judged {row['judged']!r} is not the joint label {joint.label!r} of the column marks: make the two agree"
         )
     for one in given:
         yield Given(object_id, one.label, one.who, _time(one.when))

@@ -24,7 +24,7 @@ from tidalkin.constants import MAD_TO_SIGMA
 RGB_BANDS = ("i", "r", "g")
 WAVELENGTH_ORDER = "grizy"
 
-# In units of the sky noise, root mean square over the three bands. One sigma of HSC Wide's i band is near 26
+# In units of the sky noise, root mean square over the three bands. One sigma of HSC Wide's i band is near 25.8
 # mag/arcsec^2: tidal light is at the softening, cores of luminous galaxies are near white.
 SOFTENING_SIGMA = 0.8
 WHITE_SIGMA = 300.0

@@ -40,7 +40,7 @@ def sky_sigma(flux: npt.NDArray[np.floating[Any]], variance: npt.NDArray[np.floa
     Returns
     -------
     float
-        In the unit of ``flux``; NaN where nothing tells.
+        In the unit of ``flux``; NaN if it cannot be measured.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def _median(pixels: npt.NDArray[np.floating[Any]]) -> float:
 def _is_plausible(expected: float, scatter: float) -> bool:
     if not 0 < expected < math.inf:
         return False
-    # Pixels without any scatter (a drawing without noise) contradict no variance.
+    # Pixels without any scatter (a drawing without noise) are consistent with any variance.
     return scatter == 0 or 1 / LARGEST_SIGMA_RATIO <= expected / scatter <= LARGEST_SIGMA_RATIO
 
 

@@ -8,6 +8,7 @@ index, the joined lists are packed. FAISS searches the file as its own `OnDiskIn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -171,8 +172,14 @@ def faiss_reason(error: BaseException) -> str:
     --------
     >>> faiss_reason(RuntimeError("Error in read at io.cpp:67: Error: 'f' failed: could not open a.faiss"))
     "'f' failed: could not open a.faiss"
+    >>> faiss_reason(RuntimeError("Error in index_factory_sub(int) at index_factory.cpp:9: could not parse Flt"))
+    'could not parse Flt'
     """
-    return first_line(error) if not str(error).strip() else str(error).strip().splitlines()[-1].split("Error: ")[-1]
+    text = str(error).strip()
+    if not text:
+        return first_line(error)
+    # FAISS names the function, file and line of its source before the reason.
+    return re.split(r"Error: |\.cpp:\d+: ", text.splitlines()[-1])[-1]
 
 
 def _inverted_lists(index: faiss.Index) -> faiss.InvertedLists | None:

@@ -5,10 +5,10 @@ The Snakefile imports this module in every job, so nothing heavy is imported her
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from tidalkin.config.injection import StampFolder
+from tidalkin.digest import content_digest
 from tidalkin.errors import TidalkinError
 
 SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz")
@@ -50,10 +50,4 @@ def stamps_digest(settings: StampFolder) -> str:
     >>> stamps_digest(StampFolder())  # no folder is configured
     ''
     """
-    files = stamp_files(settings)
-    if not files:
-        return ""
-    content = hashlib.sha256()
-    for path in files:
-        content.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return content.hexdigest()[:16]
+    return content_digest(stamp_files(settings))

@@ -25,7 +25,7 @@ PRIOR_SLOPE = 1.0
 PENALTY, PENALTY_OF_SLOPE = 3.0, 30.0
 """Inverse variances of the weights of the likeness and of the slope. With 20, 50, 100, 300 and 1000 random labels, the
 probe's average precision was above the prior's by 0.007, 0.014, 0.022, 0.040 and 0.060 in the demo, and by -0.001,
--0.002, 0.000, 0.003 and 0.007 in a survey of another maker, where labels add little. With a penalty of 1.3
+-0.002, 0.000, 0.003 and 0.007 in an independent simulated survey, where labels add little. With a penalty of 1.3
 it was as good in the demo, and up to 0.009 below the prior in the other survey."""
 
 SHORTEST_LIKENESS = 1e-3  # below it, rounding errors are larger

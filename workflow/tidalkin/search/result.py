@@ -158,10 +158,10 @@ def describe_result(n_found: int, n_searched: int, *, by_debris: bool) -> str:
     Examples
     --------
     >>> describe_result(24, 2400, by_debris=False)
-    'the 24 nearest of 2,400 galaxies: rank, object_id, similarity'
+    'Nearest 24 of 2,400 galaxies (rank, object_id, similarity)'
     """
-    which, measure = ("first", "debris score") if by_debris else ("nearest", "similarity")
-    return f"the {n_found} {which} of {n_searched:,} galaxies: rank, object_id, {measure}"
+    which, measure = ("First", "debris score") if by_debris else ("Nearest", "similarity")
+    return f"{which} {n_found} of {n_searched:,} galaxies (rank, object_id, {measure})"
 
 
 def _listed(names: Sequence[object]) -> str:

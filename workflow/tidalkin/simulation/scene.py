@@ -31,7 +31,7 @@ GRAIN_ARCSEC = 0.2  # Particles are smoothed by this sigma, well under the seein
 FEATURE_REACH_ARCSEC = 8.0  # 70 % of a feature's particles lie within, so that it is on the cutout.
 HOST_RADII = 1.5  # A feature's surface brightness is measured outside this many half-light radii.
 ARM_PARTICLES = 3000
-CLEAR_ARCSEC = 1.5  # No star or field galaxy is put so near to the galaxy.
+CLEAR_ARCSEC = 1.5  # Smallest distance of stars and field galaxies from the galaxy.
 FIELD_MAGNITUDE = (19.0, 25.0)
 STAR_MAGNITUDE = (17.0, 24.0)
 
@@ -165,7 +165,7 @@ def _psf_spectra(galaxy: Galaxy, bands: Sequence[Band], seed: int, on: Grid) -> 
 
 @dataclass(frozen=True)
 class _Component:
-    """Something that shines: its shape, the same in all bands, and its flux in each."""
+    """One light component: its shape, the same in all bands, and its flux in each."""
 
     spectrum: Spectrum
     """(ky, kx), of unit flux."""

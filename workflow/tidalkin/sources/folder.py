@@ -14,7 +14,8 @@ import itertools
 import re
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from string import Formatter
 from typing import Self
@@ -57,6 +58,8 @@ class FolderSource:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.root = Path(folder.path).expanduser()
+        fields = {field for _, field, _, _ in Formatter().parse(folder.template)}
+        self._one_per_band = bool(fields & {"band", "BAND"})
         self._names: dict[Path, list[str]] = {}
         if not self.root.is_dir():
             raise TidalkinError(
@@ -70,14 +73,19 @@ class FolderSource:
 
     def fetch(self, objects: pd.DataFrame, bands: Sequence[str]) -> Iterator[Cutout]:
         """Read each object in each band; a missing file is `absent`, an unreadable one `failed`."""
-        fields = {field for _, field, _, _ in Formatter().parse(self.folder.template)}
-        one_per_band = bool(fields & {"band", "BAND"})
         for object_id in objects["object_id"].tolist():
-            if one_per_band:
+            if self._one_per_band:
                 for band in bands:
                     yield self._file_of_band(object_id, band)
             else:
                 yield from self._file_of_all_bands(object_id, bands)
+
+    def files(self, object_ids: Iterable[int], bands: Sequence[str]) -> Iterator[Path]:
+        """Name the files of galaxies that exist, in the order in which they are read."""
+        for object_id in object_ids:
+            for band in bands if self._one_per_band else ("",):
+                with suppress(_NoFile, TidalkinError):  # told for each cutout when it is read
+                    yield self._find(object_id, band)
 
     def _find(self, object_id: int, band: str) -> Path:
         """Return the file of an object, the only one that fits a template with wildcards.

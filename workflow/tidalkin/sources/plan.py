@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +73,20 @@ def is_known(settings: Settings, table: str | Path) -> bool:
     return is_answered(settings.catalog, Path(table))
 
 
-def planned_objects(settings: Settings, table: str | Path | None, catalog: str | Path) -> pa.Table:
-    r"""Read object_id, ra and dec of a run's galaxies, even before its catalog exists.
+def planned_objects(
+    settings: Settings,
+    table: str | Path | None,
+    catalog: str | Path,
+    columns: Sequence[str] = ("object_id", "ra", "dec"),
+) -> pa.Table:
+    r"""Read columns of a run's galaxies, even before its catalog exists.
 
     Parameters
     ----------
     settings, table, catalog
         As for `plan_run`.
+    columns : sequence of str
+        Names of the columns. One that the catalog lacks is left out.
 
     Examples
     --------
@@ -92,12 +100,13 @@ def planned_objects(settings: Settings, table: str | Path | None, catalog: str |
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = ["object_id", "ra", "dec"]
     if table is not None and _current_metadata(settings, table, catalog) is not None:
-        return pq.read_table(catalog, columns=columns)
+        known = pq.read_schema(catalog).names
+        return pq.read_table(catalog, columns=[name for name in columns if name in known])
     from tidalkin.sources.catalog import obtain_catalog
 
-    return pa.Table.from_pandas(obtain_catalog(settings, table)[columns], preserve_index=False)
+    objects = obtain_catalog(settings, table)
+    return pa.Table.from_pandas(objects[[name for name in columns if name in objects]], preserve_index=False)
 
 
 def _current_metadata(settings: Settings, table: str | Path, catalog: str | Path) -> dict[bytes, bytes] | None:

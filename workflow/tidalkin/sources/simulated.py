@@ -29,7 +29,7 @@ from tidalkin.simulation.sky import correlated_noise, over_subtracted
 from tidalkin.sources.base import SourceContext
 
 FLUXMAG0 = 10 ** (0.4 * 27.0)  # HSC's coadds have the zero point 27: Aihara et al. 2022, PASJ 74, 247
-# 5 sigma limits for point sources, Wide layer: Aihara et al. 2018, PASJ 70, S4.
+# Planned 5 sigma limits for point sources, Wide layer: Aihara et al. 2018, PASJ 70, S4.
 DEPTH = {"g": 26.5, "r": 26.1, "i": 25.9, "z": 25.1, "y": 24.4}
 DEPTH_SCATTER = 0.05  # natural logarithm of the noise, object to object
 # Dark sky on Mauna Kea, mag/arcsec²: with the depth it tells how many electrons a count is, for the noise of sources.
