@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from PIL import Image
 
 from servers.explorer import explorer_process, lose_images, one_file, served
 from surveys.small_run import SIZE, find
+from tidalkin import open_run
 from tidalkin.catalog.read import read_catalog
 from tidalkin.errors import TidalkinError
 from tidalkin.explorer.labels import LabelBook, new_mark
@@ -314,6 +316,90 @@ def test_a_bad_mark_among_good_ones_writes_none(judging):
     marks = [{"uuid": str(uuid.uuid4()), "object_id": one, "label": label} for one, label in ((1, "x"), (1007, "not"))]
     assert judging.post("/api/marks", json=marks[::-1]).status_code == 400
     assert get(judging, "progress").json()["counts"] == {}
+
+
+@pytest.fixture
+def run_with_lost_objects(run_to_judge):
+    """A run to judge, where people labelled two objects that have left the catalog."""
+    book = LabelBook(run_to_judge / "labels")
+    book.extend([new_mark(one, label, "ada") for one, label in ((1007, "shell"), (1008, "not"), (77, "tidal"))])
+    book.append(new_mark(78, "not", "bob"))
+    return run_to_judge
+
+
+def test_labels_of_objects_that_left_the_catalog_are_kept_and_not_used(run_with_lost_objects, caplog):
+    with served(run_with_lost_objects) as client:
+        (warning,) = caplog.messages
+        assert "2 of 4 labelled objects, such as 77, are not in" in warning
+        assert get(client, "progress").json()["counts"] == {"not": 1, "shell": 1}
+        assert ids_of(client, start="labels") == [1007, 1008]
+        assert 1007 in ids_of(client, start="rank", k=60)
+        assert len(get(client, "offers", k=5).json()["galaxies"]) == 5
+        assert get(client, "export.csv", start="labels").status_code == 200
+        table = read_catalog(run_with_lost_objects / "labels" / "labels.csv")
+        assert table["object_id"].tolist() == [1007, 1008]
+        assert client.post("/api/undo", params={"uuid": str(uuid.uuid4())}).json()["undone"]["id"] == "1008"
+    assert sorted(open_run(run_with_lost_objects).label_book().current()) == [77, 78, 1007]
+
+
+def test_requests_at_the_same_time_undo_different_marks(judging):
+    for object_id in range(1000, 1012):
+        judge(judging, object_id, "not")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: judging.post("/api/undo", params={"uuid": str(uuid.uuid4())}).json(), range(12))
+        )
+    assert sorted(answer["undone"]["id"] for answer in answers) == [str(one) for one in range(1000, 1012)]
+    assert get(judging, "progress").json()["counts"] == {}
+
+
+def test_an_undo_sent_twice_undoes_one_mark(judging):
+    for object_id in (1000, 1001):
+        judge(judging, object_id, "not")
+    answers = [judging.post("/api/undo", params={"uuid": "sent twice"}).json()["undone"]["id"] for _ in range(2)]
+    assert answers == ["1001", "1001"]
+    assert get(judging, "progress").json()["counts"] == {"not": 1}
+
+
+def test_an_undo_with_a_bad_uuid_is_refused_in_a_sentence(judging):
+    judge(judging, 1000, "not")
+    answer = judging.post("/api/undo", params={"uuid": "short"})
+    assert answer.status_code == 422
+    assert "uuid" in answer.json()["error"]
+
+
+def test_a_label_that_is_no_longer_configured_keeps_its_name(judging, run_to_judge):
+    book = LabelBook(run_to_judge / "labels")
+    book.extend([new_mark(1000, "ring", "bob"), new_mark(1001, "ring", "bob"), new_mark(1002, "ring", "bob")])
+    judge(judging, 1001, "unsure")
+    judge(judging, 1002, "shell")
+    progress = get(judging, "progress").json()
+    assert (progress["counts"], progress["positives"]) == ({"ring": 2, "shell": 1}, 1)
+    assert ids_of(judging, start="labels", label="ring") == [1000, 1001]
+    assert ids_of(judging, start="labels", label="disagreement") == []
+    exported = pd.read_csv(io.BytesIO(get(judging, "export.csv", start="labels").content))
+    assert exported["judged"].tolist() == ["ring", "ring", "shell"]
+
+
+def test_a_bad_line_of_another_program_stops_no_mark_and_is_named_without_a_traceback(judging, run_to_judge, caplog):
+    judge(judging, 1000, "not")
+    (run_to_judge / "labels" / "other.jsonl").write_text('{"object_id": 1000, "when": 7}\n')
+    judge(judging, 1001, "tidal")
+    answer = judging.get("/api/progress")
+    assert answer.status_code == 400
+    assert "other.jsonl: the line at byte 0 is not a mark" in answer.json()["error"]
+    with judging.stream("GET", "/api/events") as stream:
+        assert next(stream.iter_lines()) == ": still here"
+    (run_to_judge / "labels" / "other.jsonl").unlink()
+    assert get(judging, "progress").json()["counts"] == {"tidal": 1, "not": 1}
+    assert "Exception" not in caplog.text
+
+
+def test_a_name_that_no_file_can_hold_is_refused_in_a_sentence(judging):
+    mark = {"uuid": str(uuid.uuid4()), "object_id": "1000", "label": "not", "who": "\ud800"}
+    answer = judging.post("/api/marks", content=json.dumps([mark]), headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert "who" in answer.json()["error"]
 
 
 def until(condition):

@@ -179,13 +179,16 @@ def export_labels(
       tidalkin labels export labels.xml --format votable
     """
     from tidalkin.atomic import atomic_path
-    from tidalkin.explorer.exchange import export_labels
+    from tidalkin.explorer.exchange import export_labels, label_table
 
     opened = open_run(run or newest_run(RESULTS), configfile)
-    content = export_labels(opened.labels, opened.verdicts(), kind, opened.explorer_settings.explorer)
+    settings, catalog = opened.explorer_settings, opened.catalog["object_id", "ra", "dec"].to_pandas()
+    judged = opened.verdicts()  # read once: somebody may be judging
+    table = label_table(judged, catalog, settings.evaluation.negative_label, settings.explorer)
+    content = export_labels(table, judged, kind, settings.explorer)
     with atomic_path(output) as partial:
         partial.write_bytes(content)
-    print(f"written: {output}, {len(opened.labels)} labelled galaxies")
+    print(f"written: {output}, {len(table)} labelled galaxies")
 
 
 @labels_app.command("import")

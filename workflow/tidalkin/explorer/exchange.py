@@ -1,6 +1,7 @@
 """Read and write labels in the formats of other programs.
 
-- ``csv`` has object_id, ra, dec, label and more. It is a catalog that the pipeline reads.
+- ``csv`` has one row per object with object_id, ra, dec, label and more. It is a catalog that the pipeline reads. Where
+  several people judged an object, the column marks has the label of each.
 - ``votable`` is the same table for the Virtual Observatory.
 - ``zooniverse`` is an export of classifications to import, or a manifest of subjects to export.
 - ``labelstudio`` is a list of tasks with annotations, as JSON.
@@ -9,33 +10,28 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from tidalkin import config
-from tidalkin.errors import TidalkinError, first_line
-from tidalkin.explorer.labels import LabelBook, Mark, Verdict
+from tidalkin.errors import TidalkinError
+from tidalkin.explorer.label_files import DISAGREEMENT, Given, GivenByOne, read_labels
+from tidalkin.explorer.labels import LabelBook, Mark, Verdict, new_mark
 
-FORMATS = ("csv", "votable", "zooniverse", "labelstudio", "astronomaly")
-LEAST_POSITIVE_SCORE = 3
-"""Of Astronomaly's human labels from 0, boring, to 5, interesting."""
+logger = logging.getLogger(__name__)
 
-
-class Given(NamedTuple):
-    """One label in a file."""
-
-    object_id: int
-    label: str
-    who: str
-    when: str
+LATEST = timedelta(days=1)
+"""How far a time may lie in the future, since clocks differ."""
+NOW = "9999"
+"""Stands for the time of a label without one. It is later than all others."""
 
 
 def label_table(
@@ -58,7 +54,8 @@ def label_table(
     -------
     pandas.DataFrame
         Columns object_id, ra, dec, label (empty where nobody is sure or people disagree), judged (the label in the
-        explorer's words), disagreement, people, who and when (of the last mark).
+        explorer's words), disagreement, people, who and when (of the last mark). An object that is not in the catalog
+        has no ra and dec.
 
     Examples
     --------
@@ -72,7 +69,7 @@ def label_table(
     positions = catalog.set_index("object_id")[["ra", "dec"]]
     rows = []
     for verdict in judged:
-        last = max(verdict.marks, key=lambda mark: mark.when)
+        last = max(verdict.marks, key=lambda mark: mark.when)  # the texts are in the order of the times
         is_sure = verdict.is_positive is not None
         label = verdict.label if verdict.is_positive else negative_label
         rows.append(
@@ -89,11 +86,11 @@ def label_table(
             }
         )
     names = ["object_id", "ra", "dec", "label", "judged", "disagreement", "people", "who", "when"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=names).astype({"ra": float, "dec": float})
 
 
 def export_labels(table: pd.DataFrame, judged: Sequence[Verdict], kind: str, labels: config.Explorer) -> bytes:
-    """Write labels in one of the `FORMATS`.
+    """Write labels in one of the `tidalkin.explorer.label_files.FORMATS`.
 
     Parameters
     ----------
@@ -112,10 +109,17 @@ def export_labels(table: pd.DataFrame, judged: Sequence[Verdict], kind: str, lab
     >>> export_labels(table, [], "zooniverse", config.Explorer()).decode().splitlines()
     ['object_id,#ra,#dec,#judged', '7,150.1,2.2,tidal']
     """
-    if kind == "csv":
-        return table.to_csv(index=False).encode()
-    if kind == "votable":
-        return _votable(table)
+    lost = table["object_id"][table["ra"].isna()]
+    if len(lost):
+        logger.warning(
+            "%d of %d labelled objects, such as %d, are not in the catalog: they have no position in the file",
+            len(lost),
+            len(table),
+            lost.iloc[0],
+        )
+    if kind in ("csv", "votable"):
+        table = _with_marks(table, judged)
+        return table.to_csv(index=False).encode() if kind == "csv" else _votable(table)
     if kind == "zooniverse":
         # A hash hides a column from the volunteers.
         shown = table[["object_id", "ra", "dec", "judged"]].rename(
@@ -128,6 +132,17 @@ def export_labels(table: pd.DataFrame, judged: Sequence[Verdict], kind: str, lab
         ).encode()
     scores = [{True: 5, False: 0}.get(verdict.is_positive, -1) for verdict in judged]  # type: ignore[arg-type]
     return pd.DataFrame({"id": table["object_id"], "human_label": scores}).to_csv(index=False).encode()
+
+
+def _with_marks(table: pd.DataFrame, judged: Sequence[Verdict]) -> pd.DataFrame:
+    """Add a column with the label of each person, where there are several."""
+    if all(len(verdict.marks) == 1 for verdict in judged):
+        return table
+    marks = [
+        [GivenByOne(who=mark.who, label=mark.label, when=mark.when).model_dump() for mark in verdict.marks]
+        for verdict in judged
+    ]
+    return table.assign(marks=[json.dumps(one, ensure_ascii=False) if len(one) > 1 else "" for one in marks])
 
 
 def _votable(table: pd.DataFrame) -> bytes:
@@ -143,7 +158,7 @@ def _votable(table: pd.DataFrame) -> bytes:
 def _task(row: Mapping[Any, Any], verdict: Verdict) -> dict[str, Any]:
     """Make a task of Label Studio with the annotations of all people."""
     return {
-        "data": {"object_id": str(row["object_id"]), "ra": row["ra"], "dec": row["dec"]},
+        "data": {"object_id": str(row["object_id"])} | {name: _number(row[name]) for name in ("ra", "dec")},
         "annotations": [
             {
                 "completed_by": mark.who,
@@ -157,10 +172,18 @@ def _task(row: Mapping[Any, Any], verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _number(value: float) -> float | None:
+    """Return a number that JSON can hold."""
+    return None if math.isnan(value) else value
+
+
 def import_labels(
     path: Path, kind: str, book: LabelBook, known: Iterable[int], labels: config.Explorer, negative_label: str, who: str
 ) -> int:
     r"""Add the labels of a file to a run, and return how many are new.
+
+    Of each person and object, the last label counts. It is added if it differs from what the person says at present,
+    and is not older. A label without a time is given now.
 
     Parameters
     ----------
@@ -182,7 +205,8 @@ def import_labels(
     Raises
     ------
     TidalkinError
-        If the file cannot be read, or names an unknown object or label. Then nothing is added.
+        If the file cannot be read, or a label that is to be added is unknown, or its object, or its time is not a
+        time. Then nothing is added.
 
     Examples
     --------
@@ -193,88 +217,56 @@ def import_labels(
     ...     import_labels(file, "csv", LabelBook(f"{folder}/labels"), [7, 8], config.Explorer(), "none", who="ada")
     2
     """
-    given = list(_given(path, kind, labels))
-    ids = set(known)
-    marks = []
-    for one in given:
+    book.refresh()
+    ids, current, n_disputed = set(known), book.current(), 0
+    last: dict[tuple[int, str], Given] = {}
+    for place, one in read_labels(path, kind, labels):
+        if one.label == DISAGREEMENT and DISAGREEMENT not in labels.labels:
+            n_disputed += 1
+            continue
         label = labels.negative if one.label == negative_label else one.label
-        if one.object_id not in ids:
-            raise TidalkinError(f"{path}: object {one.object_id} is not in the catalog of the run: remove its row")
-        if label not in labels.labels:
-            raise TidalkinError(
-                f"{path}: label {label!r} of object {one.object_id} is not one of {', '.join(labels.labels)}: add it "
-                "to explorer.kinds or change it"
-            )
-        marks.append(_mark(one, label, one.who or who))
-    before = len(book.all_marks())
+        given = one._replace(label=label, who=one.who or who)
+        key = given.object_id, given.who
+        if not _agrees(current.get(key[0], {}).get(key[1]), given, labels):
+            _check(f"{path}: {place}", given, ids, labels)
+        if key not in last or (given.when or NOW) >= (last[key].when or NOW):
+            last[key] = given
+    marks, n_older = [], 0
+    for given in last.values():
+        before = current.get(given.object_id, {}).get(given.who)
+        if _agrees(before, given, labels):
+            continue
+        if before is not None and given.when and given.when < before.when:
+            n_older += 1
+            continue
+        # A label that was corrected in an exported file has the time of the one that it corrects. It is given now.
+        when = "" if before is not None and given.when == before.when else given.when
+        marks.append(new_mark(given.object_id, given.label, given.who, when=when, strategy="import"))
     book.extend(marks)
-    return len(book.all_marks()) - before
+    if n_disputed:
+        logger.warning("%s: left out %d of its rows, which tell of a disagreement only", path, n_disputed)
+    if n_older:
+        logger.warning("%s: left out %d of its labels, since the same person gave a later one", path, n_older)
+    return len(marks)
 
 
-def _mark(given: Given, label: str, who: str) -> Mark:
-    """Make a mark whose uuid depends on its content, so that importing twice adds nothing."""
-    name = json.dumps([given.object_id, label, who, given.when])
-    when = given.when or datetime.now(UTC).isoformat()
-    return Mark(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), given.object_id, label, who, when, strategy="import")
+def _agrees(mark: Mark | None, given: Given, labels: config.Explorer) -> bool:
+    """Tell whether a label is what its person says at present."""
+    if mark is None:
+        return False
+    if given.is_score and mark.label in labels.positives:
+        return given.label in labels.positives
+    return mark.label == given.label
 
 
-def _given(path: Path, kind: str, labels: config.Explorer) -> Iterator[Given]:
-    """Read the labels of a file."""
-    readers: dict[str, Callable[[], Iterator[Given]]] = {
-        "csv": lambda: _from_rows(_rows(path)),
-        "votable": lambda: _from_rows(_votable_rows(path)),
-        "zooniverse": lambda: _from_zooniverse(_rows(path)),
-        "labelstudio": lambda: _from_label_studio(json.loads(path.read_text())),
-        "astronomaly": lambda: _from_astronomaly(_rows(path), labels),
-    }
-    try:
-        yield from readers[kind]()
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+def _check(place: str, given: Given, ids: set[int], labels: config.Explorer) -> None:
+    """Refuse a label with an unknown object or name, or a time in the future."""
+    if given.object_id not in ids:
+        raise TidalkinError(f"{place}: object {given.object_id} is not in the catalog of the run: remove its row")
+    if given.label not in labels.labels:
         raise TidalkinError(
-            f"{path}: cannot be read as {kind} ({type(error).__name__}: {first_line(error)}): name the format with "
-            "--format"
-        ) from None
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        yield from csv.DictReader(line for line in lines if not line.startswith("# "))
-
-
-def _votable_rows(path: Path) -> Iterator[dict[str, str]]:
-    from astropy.table import Table
-
-    for row in Table.read(path, format="votable"):
-        yield {name: str(row[name]) for name in row.colnames}
-
-
-def _from_rows(rows: Iterable[dict[str, str]]) -> Iterator[Given]:
-    for row in rows:
-        label = (row.get("judged") or row["label"]).strip()
-        if label:
-            yield Given(int(row["object_id"]), label, row.get("who") or "", row.get("when") or "")
-
-
-def _from_zooniverse(rows: Iterable[dict[str, str]]) -> Iterator[Given]:
-    """Read the first answer of each classification."""
-    for row in rows:
-        (subject,) = json.loads(row["subject_data"]).values()
-        answer = str(json.loads(row["annotations"])[0]["value"]).strip()
-        yield Given(int(subject["object_id"]), answer.lower(), row["user_name"], row["created_at"])
-
-
-def _from_label_studio(tasks: Sequence[dict[str, Any]]) -> Iterator[Given]:
-    for task in tasks:
-        for annotation in task["annotations"]:
-            person = annotation.get("completed_by") or ""
-            who = str(person["email"] if isinstance(person, dict) else person)
-            choice = annotation["result"][0]["value"]["choices"][0]
-            yield Given(int(task["data"]["object_id"]), choice, who, annotation.get("created_at") or "")
-
-
-def _from_astronomaly(rows: Iterable[dict[str, str]], labels: config.Explorer) -> Iterator[Given]:
-    for row in rows:
-        score = float(row["human_label"])
-        if score >= 0:
-            label = labels.positive if score >= LEAST_POSITIVE_SCORE else labels.negative
-            yield Given(int(next(iter(row.values()))), label, "", "")
+            f"{place}: label {given.label!r} of object {given.object_id} is not one of {', '.join(labels.labels)}: add "
+            "it to explorer.kinds or change it"
+        )
+    if given.when and datetime.fromisoformat(given.when) > datetime.now(UTC) + LATEST:
+        raise TidalkinError(f"{place}: time {given.when!r} is in the future: correct it")

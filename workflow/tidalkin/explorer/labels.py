@@ -2,25 +2,33 @@
 
 A mark is one line of JSON in ``labels/<process>.jsonl`` below the folder of the run. Each process appends to a file of
 its own, because two processes cannot safely append to one file on a network file system. The state is the union of all
-files: of each person and object, the last mark counts. To undo is to write a line that names the mark undone.
+files: of each person and object, the last mark by time counts. To undo is to write a line that names the mark undone.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import socket
 import threading
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from tidalkin import config
 from tidalkin.atomic import disk_errors
-from tidalkin.errors import TidalkinError
+from tidalkin.errors import TidalkinError, first_line
+from tidalkin.explorer.times import now, utc_time
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,12 @@ class Mark:
     """One judgement of one galaxy by one person."""
 
     uuid: str
-    object_id: int
+    object_id: Annotated[int, Field(ge=config.LEAST_OBJECT_ID, le=config.MOST_OBJECT_ID)]
     label: str
     """Empty in a line that undoes a mark."""
     who: str
-    when: str
-    """UTC, ISO 8601."""
+    when: Annotated[str, AfterValidator(utc_time)]
+    """UTC as `tidalkin.explorer.times.utc_time` spells it; empty until the mark is kept."""
     run: str = ""
     encoder: str = ""
     """Digest of the run's encoder."""
@@ -41,7 +49,7 @@ class Mark:
     """How the galaxy was chosen: likely, uncertain, random, search, or empty where unknown."""
     rank: int | None = None
     """Rank in the list that offered it, from 1."""
-    probability: float | None = None
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability of the positive label when it was offered."""
     milliseconds: int | None = None
     """Time from the first sight of the image to the mark."""
@@ -49,19 +57,18 @@ class Mark:
     """The uuid of the mark that this line undoes."""
 
 
-FIELDS = tuple(field.name for field in fields(Mark))
+_LINE = TypeAdapter(Mark)
 
 
 def new_mark(object_id: int, label: str, who: str, **details: Any) -> Mark:
-    """Make a mark of this moment.
+    """Make a mark, which gets its time when a book keeps it.
 
     Examples
     --------
     >>> new_mark(42, "tidal", "ada").label
     'tidal'
     """
-    details.setdefault("uuid", str(uuid.uuid4()))
-    return Mark(object_id=object_id, label=label, who=who, when=datetime.now(UTC).isoformat(), **details)
+    return Mark(**{"uuid": str(uuid.uuid4()), "when": "", **details}, object_id=object_id, label=label, who=who)
 
 
 class LabelBook:
@@ -77,7 +84,11 @@ class LabelBook:
         self.folder = Path(folder)
         self._lock = threading.RLock()
         self._marks: dict[str, Mark] = {}
+        self._last: dict[str, str] = {}
+        """The time of the last line of each person."""
         self._read_bytes: dict[Path, int] = {}
+        self._private: set[Path] = set()
+        """Files and folders of other users that cannot be read."""
         self._own: Path | None = None
         self._current: tuple[int, dict[int, dict[str, Mark]]] = (0, {})
         self.version = 0
@@ -86,13 +97,33 @@ class LabelBook:
     def refresh(self) -> int:
         """Read the lines that any process has added, and return the version."""
         with self._lock:
-            for file in sorted(self.folder.glob("*.jsonl")):
-                self._read_new_lines(file)
+            files: list[Path] = []
+            with self._reading(self.folder):
+                files = sorted(file for file in self.folder.iterdir() if file.suffix == ".jsonl")
+            for file in files:
+                with self._reading(file):
+                    self._read_new_lines(file)
             return self.version
 
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Go on without a file or folder that is private, and warn of it once."""
+        try:
+            yield
+        except FileNotFoundError:
+            return  # nobody judged yet, or the file was just removed
+        except PermissionError:
+            if path not in self._private:
+                logger.warning("%s cannot be read, so its labels are left out: ask its owner for the permission", path)
+                self._private.add(path)
+        except OSError as error:
+            raise TidalkinError(f"{path} cannot be read ({first_line(error)}): check the disk") from error
+
     def _read_new_lines(self, file: Path) -> None:
-        start = self._read_bytes.get(file, 0)
-        if file.stat().st_size <= start:
+        start, size = self._read_bytes.get(file, 0), file.stat().st_size
+        if size < start:
+            self._read_again()
+        if size <= start:
             return
         with file.open("rb") as lines:
             lines.seek(start)
@@ -109,9 +140,16 @@ class LabelBook:
             self._read_bytes[file] = start
             self._add(mark)
 
+    def _read_again(self) -> None:
+        """Read all files anew, since one was cut back when the disk refused a batch."""
+        self._marks, self._last, self._read_bytes = {}, {}, {}
+        self.version += 1
+        self.refresh()
+
     def _add(self, mark: Mark) -> None:
         if mark.uuid not in self._marks:
             self._marks[mark.uuid] = mark
+            self._last[mark.who] = max(mark.when, self._last.get(mark.who, ""))
             self.version += 1
 
     def append(self, mark: Mark) -> Mark:
@@ -121,7 +159,9 @@ class LabelBook:
     def extend(self, marks: Sequence[Mark]) -> list[Mark]:
         """Write marks to the disk, and return when they are safe there.
 
-        A mark whose uuid is known is not written again, so that a request can be repeated.
+        If the disk refuses, none of them is kept. A mark whose uuid is known is not written again, so that a request
+        can be repeated. A mark without a time gets the present one. Where the person's last line is later, since
+        another machine's clock is ahead, it gets the time just after that line: it is newer, whatever the clocks say.
 
         Returns
         -------
@@ -131,23 +171,37 @@ class LabelBook:
         Raises
         ------
         TidalkinError
-            If the file cannot be written.
+            If the file cannot be written, or a mark could not be read again.
         """
         with self._lock:
-            new = list({mark.uuid: mark for mark in marks if mark.uuid not in self._marks}.values())
+            with suppress(TidalkinError):  # a fault in another file, which `refresh` names, does not stop this mark
+                self.refresh()
+            new = {mark.uuid: mark for mark in marks if mark.uuid not in self._marks}
             if new:
-                self._append(new)
+                self._append(self._timed(list(new.values())))
             return [self._marks[mark.uuid] for mark in marks]
+
+    def _timed(self, marks: Sequence[Mark]) -> list[Mark]:
+        """Give a time to the marks that have none."""
+        last, timed = dict(self._last), []
+        for mark in marks:
+            before = last.get(mark.who, "")
+            kept = replace(mark, when=utc_time(mark.when) if mark.when else now(after=before))
+            last[mark.who] = max(kept.when, before)
+            timed.append(kept)
+        return timed
 
     def _append(self, marks: Sequence[Mark]) -> None:
         """Append marks to this process's file in one piece, and sync it once."""
+        lines = b"".join(map(_line, marks))
         if self._own is None:
             self._own = self._new_file()
         try:
             with disk_errors(self._own):
-                written = _append_lines(self._own, [json.dumps(asdict(mark), ensure_ascii=False) for mark in marks])
+                written = _append_lines(self._own, lines)
         except TidalkinError:
-            self._own = None  # its last line may be torn: the next mark goes to a new file
+            # Other processes may have read what was cut off. They notice, unless the file grows again.
+            self._own = None
             raise
         self._read_bytes[self._own] = written
         for mark in marks:
@@ -172,11 +226,41 @@ class LabelBook:
                 self._current = (self.version, current_marks(self.all_marks()))
             return self._current[1]
 
-    def last_of(self, who: str) -> Mark | None:
-        """Return the last mark of a person that is not undone."""
-        undone = {mark.undoes for mark in self._marks.values() if mark.undoes}
-        own = [mark for mark in self.all_marks() if mark.who == who and not mark.undoes and mark.uuid not in undone]
-        return own[-1] if own else None
+    def last_of(self, who: str, is_known: Callable[[int], bool] | None = None) -> Mark | None:
+        """Return the last mark of a person on a known object, unless it is undone."""
+        with self._lock:
+            undone = {mark.undoes for mark in self._marks.values() if mark.undoes}
+            own = [mark for mark in self.all_marks() if mark.who == who and not mark.undoes and mark.uuid not in undone]
+            return next((mark for mark in reversed(own) if is_known is None or is_known(mark.object_id)), None)
+
+    def undo_last(self, who: str, is_known: Callable[[int], bool] | None = None, **details: Any) -> Mark | None:
+        """Undo the last mark of a person, and return that mark.
+
+        No other thread can undo the same mark. A request whose uuid is known is answered as before.
+
+        Parameters
+        ----------
+        who : str
+            The person.
+        is_known : callable, optional
+            Whether an object can be judged. Marks of other objects stay.
+        **details
+            Other fields of the new line.
+
+        Returns
+        -------
+        Mark or None
+            None where there is no mark to undo.
+        """
+        with self._lock:
+            self.refresh()
+            before = self._marks.get(details.get("uuid", ""))
+            if before is not None:
+                return self._marks.get(before.undoes)
+            last = self.last_of(who, is_known)
+            if last is not None:
+                self.append(new_mark(last.object_id, "", who, undoes=last.uuid, **details))
+            return last
 
 
 def current_marks(marks: Sequence[Mark]) -> dict[int, dict[str, Mark]]:
@@ -210,7 +294,7 @@ class Verdict:
 
     object_id: int
     label: str
-    """The label of all, the positive label where kinds differ, or empty where people disagree."""
+    """The label of all who are sure, the positive label where kinds differ, or empty where people disagree."""
     is_positive: bool | None
     """None where people disagree or nobody is sure: no ranking learns from it."""
     disagreement: bool
@@ -220,7 +304,8 @@ class Verdict:
 def verdicts(current: dict[int, dict[str, Mark]], labels: config.Explorer) -> list[Verdict]:
     """Join the marks of all persons into one verdict per galaxy, by object_id.
 
-    An unsure person does not outvote one who is sure.
+    An unsure person does not outvote one who is sure. A label that was removed from the configuration keeps its
+    name, and no ranking learns from it.
 
     Examples
     --------
@@ -239,27 +324,34 @@ def _verdict(object_id: int, marks: tuple[Mark, ...], labels: config.Explorer) -
     if len(positive) > 1:
         return Verdict(object_id, "", None, True, marks)
     if not positive:
-        return Verdict(object_id, given.pop() if len(given) == 1 else "", None, False, marks)
+        former = given - {labels.unsure}
+        return Verdict(object_id, former.pop() if len(former) == 1 else labels.unsure, None, False, marks)
     label = next(iter(sure)) if len(sure) == 1 else labels.positive
     return Verdict(object_id, label, positive.pop(), False, marks)
 
 
-def _append_lines(file: Path, lines: Sequence[str]) -> int:
-    """Append lines, sync them to the disk, and return the file's size."""
+def _append_lines(file: Path, lines: bytes) -> int:
+    """Append lines, sync them to the disk, and return the file's size.
+
+    If the disk refuses, the file is cut back to what it was.
+    """
     is_new = not file.exists()
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    before = os.fstat(descriptor).st_size
     try:
-        content = "".join(f"{line}\n" for line in lines).encode()
-        written = os.write(descriptor, content)
-        if written < len(content):
-            raise OSError(28, "No space left on device")
+        written = os.write(descriptor, lines)
+        if written < len(lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
-        size = os.fstat(descriptor).st_size
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, before)
+        raise
     finally:
         os.close(descriptor)
     if is_new:
         _sync_folder(file.parent)
-    return size
+    return before + len(lines)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -270,11 +362,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _line(mark: Mark) -> bytes:
+    """Write a mark as a line, which `_parse` can read."""
+    line = json.dumps(asdict(mark), ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
+    if _parse(line) is None:
+        raise TidalkinError(f"the mark of object {mark.object_id} by {mark.who!r} cannot be kept: correct its values")
+    return line
+
+
 def _parse(line: bytes) -> Mark | None:
     """Read a mark from a line, or return None."""
     try:
-        content = json.loads(line)
-        known = {name: content[name] for name in FIELDS if name in content}
-        return Mark(**{**known, "object_id": int(known["object_id"])})
-    except (ValueError, KeyError, TypeError):
+        return _LINE.validate_json(line, strict=True)
+    except ValueError:
         return None

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -95,6 +96,7 @@ class Explorer:
         self.labels = settings.explorer
         self.book = LabelBook(survey.path / "labels")
         self.book.refresh()
+        self._warn_of_lost_objects()
         self.pictures = Pictures(survey)
         self.ranker = Ranker(survey)
         self.chart = Chart(survey)
@@ -112,11 +114,29 @@ class Explorer:
         changed = (self.survey.files.images / "zarr.json").stat().st_mtime_ns
         return hashlib.sha256(f"{__version__} {report} {changed}".encode()).hexdigest()[:12]
 
+    def _warn_of_lost_objects(self) -> None:
+        """Tell of marks whose objects have left the catalog."""
+        judged = np.array(sorted(self.book.current()), np.int64)
+        lost = judged[~self.survey.has(judged)]
+        if len(lost):
+            logger.warning(
+                "%d of %d labelled objects, such as %d, are not in %s: their labels are kept, but not used",
+                len(lost),
+                len(judged),
+                lost[0],
+                self.survey.files.catalog,
+            )
+
     def verdicts(self) -> list[Verdict]:
-        """Return the verdict on every judged galaxy, with the marks that other processes just wrote."""
+        """Return the verdict on every judged galaxy of the catalog.
+
+        It knows the marks that other processes just wrote.
+        """
         version = self.book.refresh()
         if self._verdicts[0] != version:
-            self._verdicts = (version, verdicts(self.book.current(), self.labels))
+            judged = verdicts(self.book.current(), self.labels)
+            is_known = self.survey.has([verdict.object_id for verdict in judged])
+            self._verdicts = (version, [verdict for verdict, known in zip(judged, is_known, strict=True) if known])
         return self._verdicts[1]
 
     def write_table(self) -> None:
@@ -124,6 +144,12 @@ class Explorer:
 
         It is made from the marks and can be made again, so that a failure is no more than a warning.
         """
+        try:
+            self._write_table()
+        except TidalkinError as error:
+            logger.warning("%s", error)
+
+    def _write_table(self) -> None:
         with self._table_lock:
             version = self.book.refresh()
             if version == self._table_version:
@@ -132,13 +158,8 @@ class Explorer:
             rows = survey.rows_of([verdict.object_id for verdict in judged])
             catalog = pd.DataFrame({"object_id": survey.ids[rows], "ra": survey.ra[rows], "dec": survey.dec[rows]})
             table = label_table(judged, catalog, self.settings.evaluation.negative_label, self.labels)
-            file = self.book.folder / "labels.csv"
-            try:
-                with atomic_path(file) as partial:
-                    table.to_csv(partial, index=False)
-            except TidalkinError as error:
-                logger.warning("%s", error)
-                return
+            with atomic_path(self.book.folder / "labels.csv") as partial:
+                table.to_csv(partial, index=False)
             self._table_version = version
 
     def find(self, ask: Ask) -> Found:
@@ -148,8 +169,9 @@ class Explorer:
 
     def offers(self, k: int) -> list[Offer]:
         """Choose the galaxies that this person judges next."""
-        ranking = self.ranker.rank(self.verdicts())
-        own = [object_id for object_id, marks in self.book.current().items() if self.who in marks]
+        judged = self.verdicts()
+        ranking = self.ranker.rank(judged)
+        own = [verdict.object_id for verdict in judged if any(mark.who == self.who for mark in verdict.marks)]
         return offers(ranking, self.survey.rows_of(own), self.survey, k, seed=self.book.version)
 
     def upload(self, content: bytes) -> str:
@@ -182,8 +204,21 @@ class Explorer:
     def _mark(self, given: GivenMark) -> Mark:
         """Make a mark of this moment."""
         details = given.model_dump(exclude={"object_id", "label", "who"})
-        who, encoder = given.who or self.who, self.survey.whitening.encoder
-        return new_mark(given.object_id, given.label, who, run=self.survey.name, encoder=encoder, **details)
+        return new_mark(given.object_id, given.label, given.who or self.who, **self._origin, **details)
+
+    def undo(self, uuid: str, who: str) -> Mark | None:
+        """Undo the last mark of a person, and return that mark, if any.
+
+        Marks of objects that have left the catalog stay, since no page shows them.
+        """
+        return self.book.undo_last(
+            who or self.who, lambda object_id: bool(self.survey.has([object_id])[0]), uuid=uuid, **self._origin
+        )
+
+    @property
+    def _origin(self) -> dict[str, str]:
+        """The run and the encoder that judged galaxies are from."""
+        return {"run": self.survey.name, "encoder": self.survey.whitening.encoder}
 
     def galaxies(self, found: Found) -> list[dict[str, Any]]:
         """Describe galaxies for the page."""
@@ -417,14 +452,15 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
         return {"marks": [mark.uuid for mark in written], "version": book.version}
 
     @app.post("/api/undo")
-    def undo(uuid: str, background: BackgroundTasks, who: str = "") -> dict[str, Any]:
+    def undo(
+        uuid: Annotated[str, Query(min_length=8, max_length=64)],
+        background: BackgroundTasks,
+        who: Annotated[str, Query(max_length=100)] = "",
+    ) -> dict[str, Any]:
         """Undo the last mark of a person; ``uuid`` is that of the new line."""
-        person = who or explorer.who
-        book.refresh()
-        last = book.last_of(person)
+        last = explorer.undo(uuid, who)
         if last is None:
             return {"undone": None, "version": book.version}
-        explorer.mark([GivenMark(uuid=uuid, object_id=last.object_id, who=person, undoes=last.uuid)])
         background.add_task(explorer.write_table)
         return {"undone": {"id": str(last.object_id), "label": last.label}, "version": book.version}
 
@@ -468,7 +504,9 @@ async def _changes(request: Request, book: LabelBook) -> AsyncIterator[str]:
     """Yield an event for each change of the labels, and a heartbeat now and then."""
     told, polls = -1, 0
     while not await request.is_disconnected():
-        version = await asyncio.to_thread(book.refresh)
+        version = told
+        with suppress(TidalkinError):  # the page hears of a bad line with its next request
+            version = await asyncio.to_thread(book.refresh)
         if version != told:
             told = version
             yield f"data: {json.dumps({'version': version})}\n\n"
