@@ -70,13 +70,16 @@ export function useProgress(fail: (error: unknown) => void): { progress: Progres
   return { progress, refresh };
 }
 
+// A key that is held steps through a list, but labels or undoes once.
+const isHeld = (event: KeyboardEvent) => event.repeat && event.key !== " " && !event.key.startsWith("Arrow");
+
 export function useKey(handle: (key: string, event: KeyboardEvent) => void): void {
   const latest = useRef(handle);
   latest.current = handle;
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || isHeld(event)) return;
       if (/^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName)) return;
       latest.current(event.key.length === 1 ? event.key.toLowerCase() : event.key, event);
     };

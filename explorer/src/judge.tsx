@@ -69,7 +69,7 @@ export function Judge({ params }: Place) {
     <div class="view">
       <div class="columns-of-view judging">
         <Details id={at?.id ?? null} look={look} blind>
-          <div class="answers">
+          <div class="answers" onKeyDown={(event) => event.repeat && event.preventDefault()}>
             {meta.labels.map((label, place) => (
               <button key={label} class={kindOf(label, meta)} disabled={!at} onClick={() => void mark(label)}>
                 {label} <kbd>{letterOf(keys, label) ?? place + 1}</kbd>

@@ -168,6 +168,38 @@ def test_undo_takes_the_last_mark_back(page, link, run_to_judge):
     assert book.current() == {}
 
 
+def judging_a_list(page, link, k=24):
+    """Open the first galaxies of the ranking for judging."""
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k={k}")
+    judged(page, 0, k)
+
+
+def judged(page, number, k=24):
+    """Wait until this many galaxies of the list are judged."""
+    start = f"{number} of {k}"
+    page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{start}')")
+
+
+def marks_of(run):
+    book = LabelBook(run / "labels")
+    book.refresh()
+    return book.all_marks()
+
+
+@pytest.mark.parametrize("key", ["n", "Enter"])
+def test_a_key_that_is_held_labels_one_galaxy(page, link, run_to_judge, key):
+    judging_a_list(page, link)
+    if key == "Enter":
+        page.focus(".answers button.no")
+    for _ in range(12):  # after the first, Chromium tells the page that the key is held
+        page.keyboard.down(key)
+        page.wait_for_timeout(80)
+    page.keyboard.up(key)
+    judged(page, 1)
+    assert len(marks_of(run_to_judge)) == 1
+
+
 def test_after_the_last_galaxy_no_galaxy_is_shown(page, link):
     page.goto(link)
     page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=1")
