@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { faultOf, type Galaxy } from "./api";
 import { useKey, useShared } from "./hooks";
 
@@ -53,8 +53,11 @@ export function Grid({ galaxies, look, roles, onPick, onHover, judging = false }
 function Sheet({ galaxies, look, roles, judging, onPick, onHover }: GridProps) {
   const { meta, fail } = useShared();
   const ids = galaxies.map((galaxy) => `id=${galaxy.id}`).join("&");
-  const { picture, fault } = useLoaded(`api/sheet.jpg?v=${meta.digest}&${drawn(look)}&${ids}`);
-  const { picture: map, fault: faultOfMap } = useLoaded(look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&${ids}` : null);
+  const { picture, fault } = useLoaded(`api/sheet.jpg?v=${meta.digest}&${drawn(look)}&${ids}`, ids);
+  const { picture: map, fault: faultOfMap } = useLoaded(
+    look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&${ids}` : null,
+    ids,
+  );
   useEffect(() => {
     if (fault || faultOfMap) fail(fault || faultOfMap);
   }, [fault, faultOfMap]);
@@ -121,26 +124,34 @@ export function Marks({ galaxy }: { galaxy: Galaxy }) {
 }
 
 interface Loaded {
-  picture: string | null; // the address of the last picture that is whole
+  picture: string | null; // the address of the last picture of the subject that is whole
   fault: string | null; // why there is none
 }
 
-// A picture is shown when it is whole, so that nothing flickers.
-export function useLoaded(url: string | null): Loaded {
-  const [loaded, setLoaded] = useState<Loaded>({ picture: null, fault: null });
-  useEffect(() => {
+const NOTHING: Loaded = { picture: null, fault: null };
+
+/**
+ * Load a picture, and return it when it is whole, so that nothing flickers. The one before stays only while another
+ * drawing of the same galaxies is on its way.
+ */
+export function useLoaded(url: string | null, subject: string | null): Loaded {
+  const [loaded, setLoaded] = useState<Loaded & { subject: string | null }>({ ...NOTHING, subject: null });
+  // Before the screen is painted, so that a picture in the browser's memory is shown at once.
+  useLayoutEffect(() => {
     if (url === null) {
-      setLoaded({ picture: null, fault: null });
+      setLoaded({ ...NOTHING, subject });
       return;
     }
     const image = new Image();
     let wanted = true;
-    image.onload = () => wanted && setLoaded({ picture: url, fault: null });
-    image.onerror = () => void faultOf(url).then((fault) => wanted && setLoaded({ picture: null, fault }));
+    const isWhole = () => wanted && setLoaded({ picture: url, fault: null, subject });
+    image.onerror = () => void faultOf(url).then((fault) => wanted && setLoaded({ picture: null, fault, subject }));
     image.src = url;
+    if (image.complete && image.naturalWidth > 0) isWhole();
+    else image.onload = isWhole;
     return () => {
       wanted = false;
     };
-  }, [url]);
-  return loaded;
+  }, [url, subject]);
+  return loaded.subject === subject ? loaded : NOTHING;
 }

@@ -88,29 +88,29 @@ export function useKey(handle: (key: string, event: KeyboardEvent) => void): voi
   }, []);
 }
 
+/** Marks and undos, each sent when the one before is answered, so that an undo finds the mark it is meant for. */
 export function useJudging(fail: (error: unknown) => void, refresh: () => Promise<void>): Pick<Shared, "judge" | "undo"> {
+  const last = useRef<Promise<unknown>>(Promise.resolve());
+  const inTurn = <T>(send: () => Promise<T>): Promise<T | null> => {
+    const answer = last.current.then(send).catch((error) => {
+      fail(error);
+      return null;
+    });
+    last.current = answer;
+    return answer;
+  };
   return {
     judge: async (galaxy, label, milliseconds) => {
       const { strategy = "search", rank, probability } = galaxy;
-      try {
-        await sendMark({ uuid: uuid(), object_id: galaxy.id, label, strategy, rank, probability, milliseconds });
-        await refresh();
-        return true;
-      } catch (error) {
-        fail(error);
-        return false;
-      }
+      const mark = { uuid: uuid(), object_id: galaxy.id, label, strategy, rank, probability, milliseconds };
+      return (await inTurn(() => sendMark(mark).then(refresh).then(() => true))) ?? false;
     },
-    undo: async () => {
-      try {
+    undo: () =>
+      inTurn(async () => {
         const { undone } = await post<{ undone: { id: string } | null }>(`api/undo?uuid=${uuid()}`);
         await refresh();
         return undone?.id ?? null;
-      } catch (error) {
-        fail(error);
-        return null;
-      }
-    },
+      }),
   };
 }
 

@@ -64,6 +64,31 @@ def find(page, text):
     page.wait_for_selector(".example.like")
 
 
+def judging_a_list(page, link, k=24):
+    """Open the first galaxies of the ranking for judging."""
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k={k}")
+    judged(page, 0, k)
+
+
+def judged(page, number, k=24):
+    """Wait until this many galaxies of the list are judged, and the image of the next one is shown."""
+    counted(page, number, k)
+    if number < k:
+        page.wait_for_selector(".large span, .large .fault")
+
+
+def counted(page, number, k=24):
+    start = f"{number} of {k}"
+    page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{start}')")
+
+
+def marks_of(run):
+    book = LabelBook(run / "labels")
+    book.refresh()
+    return book.all_marks()
+
+
 def test_a_search_by_id_goes_on_by_clicks_and_back_and_its_address_shows_the_same(page, link):
     page.goto(link)
     assert "token" not in page.url
@@ -134,21 +159,19 @@ def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
         page.goto(link)
         page.goto(f"{base}/#judge?start=ranking&k=24")
         for number in range(20):
-            page.wait_for_function(
-                f"() => document.querySelector('.heading')?.textContent?.startsWith('{number} of 24')"
-            )
+            judged(page, number)
             page.keyboard.press("tn"[number % 2])
             if number == 9:
-                page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('10 of 24')")
+                judged(page, 10)
                 page.reload()
-        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('20 of 24')")
+        judged(page, 20)
         process.kill()
         process.wait()
     port = base.rsplit(":", 1)[1]
     with explorer_process(run_to_judge, "--port", port) as (_, link):
         page.goto(link)
         page.goto(f"{base}/#judge?start=ranking&k=24")
-        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('20 of 24')")
+        judged(page, 20)
     book = LabelBook(run_to_judge / "labels")
     book.refresh()
     assert len(book.all_marks()) == len(book.current()) == 20
@@ -156,35 +179,14 @@ def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
 
 
 def test_undo_takes_the_last_mark_back(page, link, run_to_judge):
-    page.goto(link)
-    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=24")
-    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 24')")
+    judging_a_list(page, link)
     page.keyboard.press("s")
-    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('1 of 24')")
+    judged(page, 1)
     page.keyboard.press("z")
-    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 24')")
+    judged(page, 0)
     book = LabelBook(run_to_judge / "labels")
     book.refresh()
     assert book.current() == {}
-
-
-def judging_a_list(page, link, k=24):
-    """Open the first galaxies of the ranking for judging."""
-    page.goto(link)
-    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k={k}")
-    judged(page, 0, k)
-
-
-def judged(page, number, k=24):
-    """Wait until this many galaxies of the list are judged."""
-    start = f"{number} of {k}"
-    page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{start}')")
-
-
-def marks_of(run):
-    book = LabelBook(run / "labels")
-    book.refresh()
-    return book.all_marks()
 
 
 @pytest.mark.parametrize("key", ["n", "Enter"])
@@ -200,10 +202,67 @@ def test_a_key_that_is_held_labels_one_galaxy(page, link, run_to_judge, key):
     assert len(marks_of(run_to_judge)) == 1
 
 
+def test_a_label_is_taken_once_the_image_of_its_galaxy_is_on_the_screen(page, link, run_to_judge):
+    held = []
+    judging_a_list(page, link)
+    first, second, third = tiles(page)[:3]
+    shown = "id => document.querySelector(`.large[data-id='${id}'] span`)?.style.backgroundImage.includes(`id=${id}`)"
+    page.wait_for_function(shown, arg=first)
+    page.route(re.compile(f"api/image.png.*id={third}"), lambda route: held.append(route))
+    page.keyboard.press("n")
+    judged(page, 1)
+    page.wait_for_function(shown, arg=second)
+    page.keyboard.press("n")
+    counted(page, 2)
+    page.wait_for_selector(f".large[data-id='{third}'] >> text=loading")
+    assert page.query_selector(".large span") is None  # not the image of the galaxy before
+    page.keyboard.press("t")
+    page.click(".answers button.yes >> nth=0")
+    page.wait_for_timeout(1000)
+    for route in held:
+        route.continue_()
+    page.wait_for_function(shown, arg=third)
+    page.keyboard.press("t")
+    judged(page, 3)
+    marks = marks_of(run_to_judge)
+    assert [(str(mark.object_id), mark.label) for mark in marks] == [(first, "not"), (second, "not"), (third, "tidal")]
+    assert marks[-1].milliseconds < 1000
+
+
+def test_a_galaxy_without_an_image_can_be_judged(page, run_to_judge):
+    lose_images(run_to_judge)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=48&at=1040")
+        page.wait_for_selector(".large[data-id='1040'] >> text=is lost or damaged")
+        page.keyboard.press("u")
+        judged(page, 1, 48)
+
+
+def test_undo_takes_back_the_mark_that_is_on_its_way(page, link, run_to_judge):
+    held = []
+    judging_a_list(page, link)
+    first, second = tiles(page)[:2]
+    page.keyboard.press("t")
+    judged(page, 1)
+    page.route("**/api/marks", lambda route: held.append(route))
+    page.keyboard.press("n")
+    page.wait_for_timeout(200)
+    page.keyboard.press("z")
+    page.wait_for_timeout(500)
+    (route,) = held
+    with page.expect_response(re.compile("api/undo")):
+        route.continue_()
+    page.wait_for_selector(f".large[data-id='{second}']")
+    judged(page, 1)
+    book = LabelBook(run_to_judge / "labels")
+    book.refresh()
+    assert [str(one) for one in book.current()] == [first]
+    assert len(book.all_marks()) == 3
+
+
 def test_after_the_last_galaxy_no_galaxy_is_shown(page, link):
-    page.goto(link)
-    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=1")
-    page.wait_for_selector(".facts")
+    judging_a_list(page, link, k=1)
     page.keyboard.press("n")
     page.wait_for_selector("text=All 1 are judged")
     page.wait_for_selector(".facts", state="detached")
@@ -406,10 +465,9 @@ def test_offers_are_judged_and_change_the_ranking(page, link, run_to_judge):
     page.goto(f"{base}/#judge?k=12")
     for is_last in (False, False, True):  # from twenty marks on, some offers are drawn at random
         for number in range(12):
-            start = f"{number} of 12"
-            page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{start}')")
+            judged(page, number, 12)
             page.keyboard.press("tn"[number % 2])
-        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('12 of 12')")
+        judged(page, 12, 12)
         if not is_last:
             page.click("text=Offer more")
     page.click("text=See the ranking")
