@@ -49,7 +49,7 @@ export function Large({ id, look, hint, onShown }: Pick<DetailsProps, "id" | "lo
       {layers[1] && layers[0] && <span style={layers[0]} />}
       {!id && hint && <p class="hint">{hint}</p>}
       {id && !isShown && <p class="hint late">loading …</p>}
-      {fault && <p class="fault">{fault}</p>}
+      {fault && <p class="fault">{fault.message}</p>}
     </div>
   );
 }

@@ -1,6 +1,6 @@
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { faultOf, type Galaxy } from "./api";
-import { useKey, useShared } from "./hooks";
+import { useAttempts, useKey, useShared } from "./hooks";
 
 const PER_SHEET = 48;
 
@@ -125,7 +125,7 @@ export function Marks({ galaxy }: { galaxy: Galaxy }) {
 
 interface Loaded {
   picture: string | null; // the address of the last picture of the subject that is whole
-  fault: string | null; // why there is none
+  fault: Error | null; // why there is none
 }
 
 const NOTHING: Loaded = { picture: null, fault: null };
@@ -136,6 +136,7 @@ const NOTHING: Loaded = { picture: null, fault: null };
  */
 export function useLoaded(url: string | null, subject: string | null): Loaded {
   const [loaded, setLoaded] = useState<Loaded & { subject: string | null }>({ ...NOTHING, subject: null });
+  const attempt = useAttempts(loaded.fault !== null);
   // Before the screen is painted, so that a picture in the browser's memory is shown at once.
   useLayoutEffect(() => {
     if (url === null) {
@@ -152,6 +153,6 @@ export function useLoaded(url: string | null, subject: string | null): Loaded {
     return () => {
       wanted = false;
     };
-  }, [url, subject]);
+  }, [url, subject, attempt]);
   return loaded.subject === subject ? loaded : NOTHING;
 }

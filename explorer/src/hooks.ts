@@ -1,10 +1,11 @@
 import { createContext } from "preact";
 import { useContext, useEffect, useRef, useState } from "preact/hooks";
-import { get, post, sendMark, uuid, type Galaxy, type Meta, type Progress } from "./api";
+import { get, Outage, post, sendMark, uuid, type Galaxy, type Meta, type Progress } from "./api";
 
 export interface Shared {
   meta: Meta;
   progress: Progress | null;
+  outages: number; // how often the server was away and came back
   keys: Map<string, string>; // the label of each key
   fail: (error: unknown) => void;
   tell: (news: string) => void;
@@ -42,8 +43,19 @@ interface Fetched<T> {
   of: string | null; // the path that value or error answers; the one before while a new one is on its way
 }
 
+/** Count the outages that ended a failure, so that what failed is tried again. */
+export function useAttempts(hasFailed: boolean): number {
+  const { outages } = useShared();
+  const [attempts, setAttempts] = useState(0);
+  useEffect(() => {
+    if (hasFailed) setAttempts((before) => before + 1);
+  }, [outages]);
+  return attempts;
+}
+
 export function useFetched<T>(path: string | null, version = 0): Fetched<T> {
   const [state, setState] = useState<Fetched<T>>({ value: null, error: null, busy: path !== null, of: null });
+  const attempt = useAttempts(state.error !== null);
   useEffect(() => {
     if (path === null) return;
     const stop = new AbortController();
@@ -54,20 +66,62 @@ export function useFetched<T>(path: string | null, version = 0): Fetched<T> {
         if (!stop.signal.aborted) setState({ value: null, error, busy: false, of: path });
       });
     return () => stop.abort();
-  }, [path, version]);
+  }, [path, version, attempt]);
   return state;
 }
 
-export function useProgress(fail: (error: unknown) => void): { progress: Progress | null; refresh: () => Promise<void> } {
+const MILLISECONDS_BETWEEN_POLLS = 1000;
+
+interface Watched {
+  progress: Progress | null;
+  outages: number;
+  refresh: () => Promise<void>;
+}
+
+/**
+ * Watch the labels, and whether the server answers.
+ *
+ * The page asks now and then. A stream of events would hold a connection for each window, and browsers open only six
+ * to one host.
+ */
+export function useProgress(fail: (error: unknown) => void, recover: () => void): Watched {
   const [progress, setProgress] = useState<Progress | null>(null);
-  const refresh = () => get<Progress>("api/progress").then(setProgress).catch(fail);
+  const [outages, setOutages] = useState(0);
+  const told = useRef(-1);
+  const refresh = async () => {
+    const now = await get<Progress>("api/progress");
+    told.current = now.version;
+    setProgress(now);
+  };
   useEffect(() => {
-    // The browser opens the stream again by itself, after a laptop slept as after a restart of the server.
-    const events = new EventSource("api/events");
-    events.onmessage = refresh;
-    return () => events.close();
+    let timer = 0;
+    let isAway = false;
+    let isAsking = false;
+    const ask = async () => {
+      clearTimeout(timer);
+      if (document.hidden || isAsking) return; // a hidden page asks once it is seen again
+      isAsking = true;
+      try {
+        const { version } = await get<{ version: number }>("api/version");
+        recover();
+        if (isAway) setOutages((before) => before + 1);
+        isAway = false;
+        if (version !== told.current) await refresh();
+      } catch (error) {
+        isAway ||= error instanceof Outage;
+        fail(error);
+      }
+      isAsking = false;
+      timer = setTimeout(ask, MILLISECONDS_BETWEEN_POLLS);
+    };
+    void ask();
+    document.addEventListener("visibilitychange", ask);
+    return () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", ask);
+    };
   }, []);
-  return { progress, refresh };
+  return { progress, outages, refresh: () => refresh().catch(fail) };
 }
 
 // A key that is held steps through a list, but labels or undoes once.

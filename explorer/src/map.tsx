@@ -13,7 +13,7 @@ const SMALLEST_STEP = 0.004; // of the map's side, between two corners of a sele
 
 /** All galaxies on a plane, look-alikes near each other; a line drawn around some selects them. */
 export function MapView({ params }: Place) {
-  const { meta, progress } = useShared();
+  const { meta, progress, fail } = useShared();
   const by = params.get("by") ?? meta.map_colours[0] ?? "";
   const look = lookFrom(params);
   const polygon = params.getAll("polygon").map(Number);
@@ -23,7 +23,10 @@ export function MapView({ params }: Place) {
   const [shown, setShown] = useState<string | null>(null);
   const select = (corners: Point[]) =>
     go("map", changed(params, { start: "lasso", polygon: corners.flat().map((one) => one.toFixed(4)) }));
-  const point = async ([x, y]: Point) => setShown((await get<{ id: string }>(`api/map/nearest?x=${x}&y=${y}`)).id);
+  const point = ([x, y]: Point) =>
+    get<{ id: string }>(`api/map/nearest?x=${x}&y=${y}`)
+      .then(({ id }) => setShown(id))
+      .catch(fail);
   useKey((key) => {
     if (key === "m" && meta.has_maps) go("map", changed(params, { map: params.has("map") ? null : "1" }), true);
   });

@@ -307,6 +307,38 @@ def test_two_pages_see_each_others_marks(page, link):
     assert second.text_content(f".tile[data-id='{first}'] .mark") == "shell"
 
 
+def test_eight_windows_work_at_once(page, link):
+    """Browsers open six connections to one host."""
+    page.goto(link)
+    first = tiles(page)[0]
+    windows = [page, *(page.context.new_page() for _ in range(7))]
+    for window in windows[1:]:
+        window.goto(page.url)
+        tiles(window)
+    page.hover(f".tile[data-id='{first}']")
+    page.keyboard.press("h")
+    for window in windows:
+        window.wait_for_selector(f".tile[data-id='{first}'] .mark.yes")
+
+
+def test_a_page_goes_on_after_the_server_was_started_again(page, run_to_judge):
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        first, second = tiles(page)[:2]
+    page.wait_for_selector(".banner >> text=the server does not answer")
+    page.click(f".tile[data-id='{second}']")
+    page.wait_for_selector(".heading >> text=the server does not answer")
+    port = link.split("/?")[0].rsplit(":", 1)[1]
+    with explorer_process(run_to_judge, "--port", port) as (_, link):
+        page.wait_for_selector(".banner >> text=open the link that tidalkin explore printed")
+        page.context.new_page().goto(link)
+        page.wait_for_selector(".banner", state="detached")
+        page.wait_for_selector(".heading >> text=most similar")
+        LabelBook(run_to_judge / "labels").append(new_mark(int(first), "shell", "bob"))
+        page.wait_for_selector(f".tile[data-id='{first}'] .mark >> text=shell")
+        page.wait_for_selector(".counts >> text=shell")
+
+
 def test_a_count_in_the_header_lists_its_galaxies(page, link):
     page.goto(link)
     page.click("text=Judged")
@@ -399,6 +431,16 @@ def test_a_damaged_map_says_how_to_make_it_again(page, run_to_judge):
         page.goto(link)
         page.click("nav >> text=map")
         page.wait_for_selector(".banner >> text=snakemake --forcerun map")
+
+
+def test_a_fault_after_a_click_on_the_map_is_said(page, run_to_judge):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.route("**/api/map/nearest*", lambda route: route.fulfill(status=400, json={"error": "a fault"}))
+        page.click(".map")
+        page.wait_for_selector(".banner >> text=a fault")
 
 
 def draw_around_all(page):

@@ -13,7 +13,7 @@ import logging
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from fastapi import BackgroundTasks, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
@@ -48,8 +48,6 @@ PAGE = Path(__file__).with_name("page")
 LARGEST_UPLOAD = 64 * 2**20
 MOST_UPLOADS = 50
 MOST_THUMBNAILS = 200
-SECONDS_BETWEEN_POLLS = 0.7
-POLLS_BETWEEN_HEARTBEATS = 20
 FOREVER = "private, max-age=31536000, immutable"
 Thumbnails = Annotated[list[ObjectId], Query(max_length=MOST_THUMBNAILS)]
 
@@ -406,7 +404,7 @@ def _add_map(app: FastAPI, explorer: Explorer) -> None:
 
 
 def _add_labels(app: FastAPI, explorer: Explorer) -> None:
-    """Add marks, undo, progress and the stream of changes."""
+    """Add marks, undo and progress."""
     book = explorer.book
 
     @app.post("/api/marks")
@@ -437,10 +435,10 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
         counts = {name: names[name] for name in [*known, *sorted(set(names) - set(known))]}
         return {"version": book.version, "counts": counts, **audit(judged, len(explorer.survey.ids)).content()}
 
-    @app.get("/api/events")
-    async def events(request: Request) -> StreamingResponse:
-        """Tell the page when labels change."""
-        return StreamingResponse(_changes(request, book), media_type="text/event-stream")
+    @app.get("/api/version")
+    def version() -> dict[str, int]:
+        """Tell whether labels changed; pages ask often."""
+        return {"version": book.refresh()}
 
 
 def _add_samp(app: FastAPI, explorer: Explorer, token: str) -> None:
@@ -462,20 +460,6 @@ def _add_samp(app: FastAPI, explorer: Explorer, token: str) -> None:
         """Send the position of a galaxy."""
         row = int(survey.rows_of([id])[0])
         return {"receivers": send_position(float(survey.ra[row]), float(survey.dec[row]))}
-
-
-async def _changes(request: Request, book: LabelBook) -> AsyncIterator[str]:
-    """Yield an event for each change of the labels, and a heartbeat now and then."""
-    told, polls = -1, 0
-    while not await request.is_disconnected():
-        version = await asyncio.to_thread(book.refresh)
-        if version != told:
-            told = version
-            yield f"data: {json.dumps({'version': version})}\n\n"
-        elif polls % POLLS_BETWEEN_HEARTBEATS == 0:
-            yield ": still here\n\n"
-        polls += 1
-        await asyncio.sleep(SECONDS_BETWEEN_POLLS)
 
 
 def _plain(value: Any) -> Any:
