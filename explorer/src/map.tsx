@@ -80,7 +80,7 @@ interface PlaneProps {
 
 /** The points, drawn with WebGL; where there is none, a picture of their density from the server. */
 function Plane({ by, polygon, onSelect, onPoint }: PlaneProps) {
-  const { fail } = useShared();
+  const { meta, fail } = useShared();
   const canvas = useRef<HTMLCanvasElement>(null);
   const frame = useRef<HTMLDivElement>(null);
   const draw = useRef<((view: View) => void) | null>(null);
@@ -88,10 +88,11 @@ function Plane({ by, polygon, onSelect, onPoint }: PlaneProps) {
   const [view, setView] = useState<View>({ x: 0, y: 0, zoom: 1 });
   const [line, setLine] = useState<Point[]>([]);
   const moving = useRef<Point | null>(null);
+  const coloured = `v=${meta.digest}&by=${encodeURIComponent(by)}`;
 
   useEffect(() => {
     let wanted = true;
-    Promise.all([getBytes("api/map/points"), getBytes(`api/map/colours?by=${encodeURIComponent(by)}`)])
+    Promise.all([getBytes(`api/map/points?v=${meta.digest}`), getBytes(`api/map/colours?${coloured}`)])
       .then(([places, shades]) => {
         if (!wanted || !canvas.current) return;
         canvas.current.width = canvas.current.clientWidth * devicePixelRatio;
@@ -160,7 +161,7 @@ function Plane({ by, polygon, onSelect, onPoint }: PlaneProps) {
       {hasWebGL ? (
         <canvas ref={canvas} />
       ) : (
-        <img src={`api/map/density.png?by=${encodeURIComponent(by)}`} alt="density of galaxies" draggable={false} />
+        <img src={`api/map/density.png?${coloured}`} alt="density of galaxies" draggable={false} />
       )}
       <svg viewBox="0 0 100 100" preserveAspectRatio="none">
         {line.length > 0 ? (

@@ -108,7 +108,7 @@ function Examples({ params, look }: { params: URLSearchParams; look: Look }) {
     <div class="examples">
       {uploads.map((digest) => (
         <button key={digest} class="example like" title="Your file. Click to take it out." onClick={() => without("upload", digest)}>
-          <img src={`api/upload.png?upload=${digest}&${drawn(look)}`} alt="your file" />
+          <img src={`api/upload.png?v=${meta.digest}&upload=${digest}&${drawn(look)}`} alt="your file" />
         </button>
       ))}
       {named.map(({ kind, id }) => (

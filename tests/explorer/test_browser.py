@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 
+import pandas as pd
 import pytest
 
 from servers.explorer import explorer_process, lose_images, one_file
@@ -431,6 +432,26 @@ def test_a_damaged_map_says_how_to_make_it_again(page, run_to_judge):
         page.goto(link)
         page.click("nav >> text=map")
         page.wait_for_selector(".banner >> text=snakemake --forcerun map")
+
+
+def test_another_run_at_the_same_port_shows_its_own_map(page, run_to_judge, tmp_path):
+    runs = [run_to_judge, tmp_path / "second" / "small"]
+    shutil.copytree(run_to_judge, runs[1])
+    shutil.copytree(tmp_path / "config", tmp_path / "second" / "config")
+    port, heard = "0", []
+    page.on("response", lambda response: heard.append(response.body()) if "map/points" in response.url else None)
+    for run, object_id in zip(runs, (1000, 1007), strict=True):
+        write_map([run / "embeddings" / "00000.npy"], run / "map.parquet", "pca", seed=1)
+        points = pd.read_parquet(run / "map.parquet")
+        points["x"] = 0.5 * (points["object_id"] == object_id)
+        points.to_parquet(run / "map.parquet")
+        with explorer_process(run, "--port", port) as (_, link):
+            page.goto(link)
+            page.click("nav >> text=map")
+            page.wait_for_load_state("networkidle")
+        port = link.split("/?")[0].rsplit(":", 1)[1]
+    first, second = heard
+    assert first != second
 
 
 def test_a_fault_after_a_click_on_the_map_is_said(page, run_to_judge):

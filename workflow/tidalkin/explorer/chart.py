@@ -41,17 +41,17 @@ class Chart:
 
     def __init__(self, survey: Survey) -> None:
         self._survey = survey
-        self._file: Path = survey.path / "map.parquet"
+        self.file: Path = survey.path / "map.parquet"
 
     @property
     def exists(self) -> bool:
         """Whether the run has a map."""
-        return self._file.exists()
+        return self.file.exists()
 
     @cached_property
     def _placed(self) -> tuple[Rows, Floats, Floats]:
         """The catalog rows on the map, and their x and y."""
-        with open_parquet(self._file, "map") as file:
+        with open_parquet(self.file, "map") as file:
             table = file.read()
         rows = self._survey.rows_of(np.asarray(table["object_id"], np.int64))
         return rows, np.asarray(table["x"], np.float32), np.asarray(table["y"], np.float32)
