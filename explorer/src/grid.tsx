@@ -24,33 +24,44 @@ interface GridProps {
   roles?: Map<string, "like" | "unlike">;
   onPick: (galaxy: Galaxy, event: MouseEvent) => void;
   onHover?: (galaxy: Galaxy) => void;
+  onLeave?: (galaxy: Galaxy) => void;
   judging?: boolean; // hide the values, and leave the keys of labels to the view
 }
 
 /** Thumbnails in rows, best first, drawn from one picture for every 48 galaxies. */
 export function Grid({ galaxies, look, roles, onPick, onHover, judging = false }: GridProps) {
-  const { keys, judge } = useShared();
+  const { keys, judge, undo, tell } = useShared();
   const [hovered, setHovered] = useState<Galaxy | null>(null);
+  const back = async () => {
+    const id = await undo();
+    if (id && !galaxies.some((galaxy) => galaxy.id === id)) tell(`the label of ${id} is undone`);
+  };
   useKey((key) => {
+    if (judging) return false;
     const label = keys.get(key);
-    if (label && hovered && !judging) void judge(hovered, label);
+    const galaxy = galaxies.find((one) => one.id === hovered?.id);
+    if (label && galaxy) void judge(galaxy, label);
+    else if (key === "z") void back();
+    else return false;
+    return true;
   });
   const hover = (galaxy: Galaxy) => {
     setHovered(galaxy);
     onHover?.(galaxy);
   };
+  const leave = (galaxy: Galaxy) => setHovered((now) => (now?.id === galaxy.id ? null : now));
   const sheets: Galaxy[][] = [];
   for (let first = 0; first < galaxies.length; first += PER_SHEET) sheets.push(galaxies.slice(first, first + PER_SHEET));
   return (
     <div class="grid" onMouseLeave={() => setHovered(null)}>
       {sheets.map((part) => (
-        <Sheet key={part[0]?.id} galaxies={part} look={look} roles={roles} judging={judging} onPick={onPick} onHover={hover} />
+        <Sheet key={part[0]?.id} galaxies={part} look={look} roles={roles} judging={judging} onPick={onPick} onHover={hover} onLeave={leave} />
       ))}
     </div>
   );
 }
 
-function Sheet({ galaxies, look, roles, judging, onPick, onHover }: GridProps) {
+function Sheet({ galaxies, look, roles, judging, onPick, onHover, onLeave }: GridProps) {
   const { meta, fail } = useShared();
   const ids = galaxies.map((galaxy) => `id=${galaxy.id}`).join("&");
   const { picture, fault } = useLoaded(`api/sheet.jpg?v=${meta.digest}&${drawn(look)}&${ids}`, ids);
@@ -74,7 +85,7 @@ function Sheet({ galaxies, look, roles, judging, onPick, onHover }: GridProps) {
           backgroundSize: `${columns * 100}% ${rows * 100}%`,
           backgroundPosition: `${x}% ${y}%`,
         };
-        return <Tile key={galaxy.id} {...{ galaxy, style, judging, onPick, onHover }} role={roles?.get(galaxy.id)} />;
+        return <Tile key={galaxy.id} {...{ galaxy, style, judging, onPick, onHover, onLeave }} role={roles?.get(galaxy.id)} />;
       })}
     </>
   );
@@ -87,9 +98,10 @@ interface TileProps {
   judging?: boolean;
   onPick: GridProps["onPick"];
   onHover?: GridProps["onHover"];
+  onLeave?: GridProps["onLeave"];
 }
 
-function Tile({ galaxy, style, role, judging, onPick, onHover }: TileProps) {
+function Tile({ galaxy, style, role, judging, onPick, onHover, onLeave }: TileProps) {
   const value = judging ? undefined : (galaxy.probability ?? galaxy.similarity ?? galaxy.score);
   return (
     <button
@@ -99,6 +111,7 @@ function Tile({ galaxy, style, role, judging, onPick, onHover }: TileProps) {
       onClick={(event) => onPick(galaxy, event)}
       onMouseEnter={() => onHover?.(galaxy)}
       onFocus={() => onHover?.(galaxy)}
+      onBlur={() => onLeave?.(galaxy)}
     >
       <span class="picture" style={style} />
       <Marks galaxy={galaxy} />

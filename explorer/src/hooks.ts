@@ -1,6 +1,7 @@
 import { createContext } from "preact";
 import { useContext, useEffect, useRef, useState } from "preact/hooks";
 import { get, Outage, post, sendMark, uuid, type Galaxy, type Meta, type Progress } from "./api";
+import { changed, go, type Tab } from "./place";
 
 export interface Shared {
   meta: Meta;
@@ -127,19 +128,37 @@ export function useProgress(fail: (error: unknown) => void, recover: () => void)
 // A key that is held steps through a list, but labels or undoes once.
 const isHeld = (event: KeyboardEvent) => event.repeat && event.key !== " " && !event.key.startsWith("Arrow");
 
-export function useKey(handle: (key: string, event: KeyboardEvent) => void): void {
+/** Whether a key belongs to the control that has the focus. */
+function isForControl(event: KeyboardEvent): boolean {
+  const control = event.target;
+  // A letter chooses an entry of a list, unless the pointer is on a galaxy.
+  if (control instanceof HTMLSelectElement) return event.key.length > 1 || event.key === " " || !document.querySelector(".tile:hover");
+  if (control instanceof HTMLInputElement && control.type === "range") return event.key.length > 1;
+  return control instanceof HTMLInputElement || control instanceof HTMLTextAreaElement;
+}
+
+/** Handle keys; `handle` returns whether it took the key. */
+export function useKey(handle: (key: string) => boolean): void {
   const latest = useRef(handle);
   latest.current = handle;
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
-      const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || isHeld(event)) return;
-      if (/^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName)) return;
-      latest.current(event.key.length === 1 ? event.key.toLowerCase() : event.key, event);
+      if (event.ctrlKey || event.metaKey || event.altKey || isHeld(event) || isForControl(event)) return;
+      if (latest.current(event.key.length === 1 ? event.key.toLowerCase() : event.key)) event.preventDefault();
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
   }, []);
+}
+
+/** The key `m` shows or hides the debris maps. */
+export function useMapKey(tab: Tab, params: URLSearchParams): void {
+  const { meta } = useShared();
+  useKey((key) => {
+    if (key !== "m" || !meta.has_maps) return false;
+    go(tab, changed(params, { map: params.has("map") ? null : "1" }), true);
+    return true;
+  });
 }
 
 /** Marks and undos, each sent when the one before is answered, so that an undo finds the mark it is meant for. */

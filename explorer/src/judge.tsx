@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Galaxy } from "./api";
 import { Details } from "./details";
 import { drawn, Grid, lookFrom } from "./grid";
-import { useFetched, useKey, useShared } from "./hooks";
+import { useFetched, useKey, useMapKey, useShared } from "./hooks";
 import { askOf, changed, go, type Place } from "./place";
 
 /** Judge one galaxy after the other, by keys or by clicks. */
@@ -57,15 +57,15 @@ export function Judge({ params }: Place) {
     }
   };
   const step = (by: number) => at && show(galaxies[(galaxies.indexOf(at) + by + galaxies.length) % galaxies.length]);
-  useKey((key, event) => {
+  useMapKey("judge", params);
+  useKey((key) => {
     const label = keys.get(key);
     if (label) void mark(label);
     else if (key === "z") void back();
-    else if (key === "m" && meta.has_maps) go("judge", changed(params, { map: params.has("map") ? null : "1" }), true);
     else if (key === " " || key === "ArrowRight") step(1);
     else if (key === "ArrowLeft") step(-1);
-    else return;
-    event.preventDefault();
+    else return false;
+    return true;
   });
   const shown = galaxies.map((galaxy) => {
     const label = given.get(galaxy.id);

@@ -4,7 +4,7 @@ import { get, getBytes } from "./api";
 import { LookControls } from "./controls";
 import { Details } from "./details";
 import { Grid, lookFrom } from "./grid";
-import { useFetched, useKey, useShared } from "./hooks";
+import { useFetched, useMapKey, useShared } from "./hooks";
 import { askOf, changed, go, lookOf, type Place } from "./place";
 import { drawPoints, type View } from "./points";
 
@@ -27,9 +27,7 @@ export function MapView({ params }: Place) {
     get<{ id: string }>(`api/map/nearest?x=${x}&y=${y}`)
       .then(({ id }) => setShown(id))
       .catch(fail);
-  useKey((key) => {
-    if (key === "m" && meta.has_maps) go("map", changed(params, { map: params.has("map") ? null : "1" }), true);
-  });
+  useMapKey("map", params);
   return (
     <div class="view">
       <div class="bar">

@@ -308,6 +308,56 @@ def test_two_pages_see_each_others_marks(page, link):
     assert second.text_content(f".tile[data-id='{first}'] .mark") == "shell"
 
 
+def test_a_galaxy_that_the_focus_has_left_is_not_labelled(page, link, run_to_judge):
+    page.goto(link)
+    galaxy = tiles(page)[0]
+    page.focus(f".tile[data-id='{galaxy}']")
+    page.focus(".export a")
+    page.keyboard.press("t")
+    page.focus(f".tile[data-id='{galaxy}']")
+    page.keyboard.press("h")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark >> text=shell")
+    assert [mark.label for mark in marks_of(run_to_judge)] == ["shell"]
+
+
+def test_controls_keep_their_own_keys_and_leave_labels_to_the_galaxy_under_the_pointer(page, link):
+    page.goto(link)
+    first, second = tiles(page)[:2]
+    for galaxy, control, key in ((first, "select >> nth=0", "s"), (second, "input[type=range]", "h")):
+        page.focus(control)
+        page.hover(f".tile[data-id='{galaxy}']")
+        page.keyboard.press(key)
+        page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark.yes")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => location.hash.includes('stretch=1.19')")
+    page.hover(".brand")
+    page.focus("select >> nth=0")
+    page.keyboard.press("i")
+    page.wait_for_function("() => location.hash.includes('bands=i')")
+    page.hover(f".tile[data-id='{first}']")
+    page.fill("input[name=find]", "")
+    page.locator("input[name=find]").press_sequentially("n")
+    assert page.input_value("input[name=find]") == "n"
+    assert page.text_content(f".tile[data-id='{first}'] .mark") == "stream"
+
+
+def test_the_last_label_is_undone_from_a_grid(page, link, run_to_judge):
+    page.goto(link)
+    galaxy = tiles(page)[0]
+    page.hover(f".tile[data-id='{galaxy}']")
+    page.keyboard.press("h")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark")
+    page.keyboard.press("z")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark", state="detached")
+    LabelBook(run_to_judge / "labels").append(new_mark(int(galaxy), "shell", "ada"))
+    page.click("text=Judged")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark")
+    page.goto(page.url.split("#")[0] + "#search?start=random&k=1&seed=3")
+    assert tiles(page) != [galaxy]
+    page.keyboard.press("z")
+    page.wait_for_selector(f".banner >> text=the label of {galaxy} is undone")
+
+
 def test_eight_windows_work_at_once(page, link):
     """Browsers open six connections to one host."""
     page.goto(link)
