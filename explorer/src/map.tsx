@@ -9,6 +9,7 @@ import { askOf, changed, go, lookOf, type Place } from "./place";
 import { drawPoints, type View } from "./points";
 
 type Point = [number, number];
+const DIGITS = 4; // of a corner in the address, without zoom: a tenth of a pixel
 const SMALLEST_STEP = 0.004; // of the map's side, between two corners of a selection
 
 /** All galaxies on a plane, look-alikes near each other; a line drawn around some selects them. */
@@ -21,8 +22,7 @@ export function MapView({ params }: Place) {
   const path = polygon.length >= 6 ? `api/galaxies?${ask}` : null;
   const { value, error } = useFetched<{ galaxies: Galaxy[]; total: number }>(path, progress?.version);
   const [shown, setShown] = useState<string | null>(null);
-  const select = (corners: Point[]) =>
-    go("map", changed(params, { start: "lasso", polygon: corners.flat().map((one) => one.toFixed(4)) }));
+  const select = (polygon: string[]) => go("map", changed(params, { start: "lasso", polygon }));
   const point = ([x, y]: Point) =>
     get<{ id: string }>(`api/map/nearest?x=${x}&y=${y}`)
       .then(({ id }) => setShown(id))
@@ -72,7 +72,7 @@ export function MapView({ params }: Place) {
 interface PlaneProps {
   by: string;
   polygon: number[];
-  onSelect: (corners: Point[]) => void;
+  onSelect: (polygon: string[]) => void;
   onPoint: (place: Point) => void;
 }
 
@@ -131,7 +131,8 @@ function Plane({ by, polygon, onSelect, onPoint }: PlaneProps) {
     if (last && Math.hypot(place[0] - last[0], place[1] - last[1]) > SMALLEST_STEP / view.zoom) setLine([...line, place]);
   };
   const up = () => {
-    if (line.length > 2) onSelect(line);
+    const digits = DIGITS + Math.round(Math.log10(view.zoom));
+    if (line.length > 2) onSelect(line.flat().map((one) => one.toFixed(digits)));
     else if (line[0] && !moving.current) onPoint(line[0]);
     moving.current = null;
     setLine([]);

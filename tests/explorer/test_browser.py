@@ -570,6 +570,24 @@ def test_a_line_on_the_map_selects_galaxies_with_and_without_webgl(browser, run_
     context.close()
 
 
+def test_a_selection_on_an_enlarged_map_keeps_its_corners_apart(page, run_to_judge):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.wait_for_selector(".map canvas")
+        page.hover(".map")
+        page.mouse.wheel(0, -4000)
+        page.wait_for_timeout(300)
+        draw_around_all(page)
+        page.wait_for_function("() => location.hash.includes('polygon=')")
+        box = page.locator(".map").bounding_box()
+        drawn = page.eval_on_selector(".map polygon", "line => line.getAttribute('points')")
+    left, top = (float(one) for one in drawn.split()[0].split(","))
+    assert left * box["width"] / 100 == pytest.approx(4, abs=2)  # in pixels; draw_around_all begins there
+    assert top * box["height"] / 100 == pytest.approx(4, abs=2)
+
+
 def test_offers_are_judged_and_change_the_ranking(page, link, run_to_judge):
     book = LabelBook(run_to_judge / "labels")
     book.append(new_mark(1000, "tidal", "bob"))
