@@ -269,19 +269,31 @@ def test_after_the_last_galaxy_no_galaxy_is_shown(page, link):
     page.wait_for_selector(".facts", state="detached")
 
 
-def test_many_and_long_labels_fit_a_narrow_window(page, run_to_judge):
+@pytest.mark.parametrize("width", [400, 800])
+def test_a_narrow_window_shows_all_controls_and_many_long_labels(page, run_to_judge, width):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
     book = LabelBook(run_to_judge / "labels")
     labels = ["tail", "a rather long label that another program wrote", "not", "shell", "unsure", "stream", "tidal"]
     for number, label in enumerate(labels):
         book.append(new_mark(1000 + number, label, "bob"))
     book.append(new_mark(1000, "not", "a colleague with a rather long name"))
-    page.set_viewport_size({"width": 800, "height": 700})
+    page.set_viewport_size({"width": width, "height": 700})
     with explorer_process(run_to_judge) as (_, link):
         page.goto(link)
         tiles(page)
+        page.wait_for_selector(".counts button")
         shown = page.eval_on_selector_all(".counts button span", "labels => labels.map(label => label.textContent)")
         assert shown == ["tidal", "not", "unsure", "stream", "shell", labels[1], "disagreement"]
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        corners = "&polygon=".join("0 0 1 0 1 1 0 1".split())
+        for address in ("search?start=similar&like=1007", "judge?start=ranking", "rank", f"map?polygon={corners}"):
+            page.goto(f"{link.split('/?')[0]}/#{address}")
+            tiles(page)
+            page.wait_for_selector(".facts")
+            cut_off = """() => [...document.querySelectorAll("button, a, label, input, select, .counts, .who")]
+                .filter((part) => part.getBoundingClientRect().right > innerWidth)
+                .map((part) => part.textContent)"""
+            assert page.evaluate(cut_off) == []
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_long_id_leaves_room_for_its_value_and_shows_its_end(page, link):
