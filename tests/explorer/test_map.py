@@ -91,7 +91,7 @@ def test_the_digest_changes_with_the_run_and_its_map(explored_run, tmp_path):
 def test_a_density_picture_shows_where_galaxies_are(mapped):
     client, table = mapped
     picture = np.asarray(Image.open(io.BytesIO(client.get("/api/map/density.png", params={"by": "label"}).content)))
-    assert (picture.max(axis=-1) > 0).sum() <= len(table)
+    assert 10 * len(table) < (picture.max(axis=-1) > 40).sum() <= 25 * len(table)  # few galaxies are large dots
     place = table.iloc[7]
     assert picture[599 - int(place["y"] * 599), int(place["x"] * 799)].max() > 0
 
