@@ -130,9 +130,11 @@ export function Marks({ galaxy }: { galaxy: Galaxy }) {
   const { meta } = useShared();
   const labels = [...new Set(Object.values(galaxy.marks))];
   if (!labels.length) return null;
-  const kinds = new Set(labels.filter((label) => label !== meta.unsure).map((label) => meta.positives.includes(label)));
+  // As on the server, a label that the configuration does not name is neither positive nor negative.
+  const sure = labels.filter((label) => label === meta.negative || meta.positives.includes(label));
+  const kinds = new Set(sure.map((label) => label !== meta.negative));
   if (kinds.size > 1) return <span class="mark disputed">disagreement</span>;
-  const kind = labels.every((label) => label === meta.unsure) ? "unsure" : kinds.has(true) ? "yes" : "no";
+  const kind = !sure.length ? "unsure" : kinds.has(true) ? "yes" : "no";
   return <span class={`mark ${kind}`}>{labels.join(", ")}</span>;
 }
 

@@ -284,7 +284,7 @@ def test_a_narrow_window_shows_all_controls_and_many_long_labels(page, run_to_ju
         page.wait_for_selector(".counts button")
         shown = page.eval_on_selector_all(".counts button span", "labels => labels.map(label => label.textContent)")
         assert shown == ["tidal", "not", "unsure", "stream", "shell", labels[1], "disagreement"]
-        corners = "&polygon=".join("0 0 1 0 1 1 0 1".split())
+        corners = "&polygon=".join("00101101")
         for address in ("search?start=similar&like=1007", "judge?start=ranking", "rank", f"map?polygon={corners}"):
             page.goto(f"{link.split('/?')[0]}/#{address}")
             tiles(page)
@@ -294,6 +294,24 @@ def test_a_narrow_window_shows_all_controls_and_many_long_labels(page, run_to_ju
                 .map((part) => part.textContent)"""
             assert page.evaluate(cut_off) == []
             assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_label_that_is_not_configured_contradicts_no_other(page, run_to_judge):
+    book = LabelBook(run_to_judge / "labels")
+    for object_id, label, who in (
+        (1000, "tidal", "bob"),
+        (1000, "odd", "cy"),
+        (1001, "unsure", "bob"),
+        (1001, "odd", "cy"),
+    ):
+        book.append(new_mark(object_id, label, who))
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(f"{link}#search?start=labels")
+        page.wait_for_selector(".counts button")
+        assert page.text_content(".tile[data-id='1000'] .mark.yes") == "tidal, odd"
+        assert page.text_content(".tile[data-id='1001'] .mark.unsure") == "unsure, odd"
+        counts = page.eval_on_selector_all(".counts button", "counts => counts.map((count) => count.textContent)")
+        assert counts == ["tidal 1", "unclear 1"]
 
 
 def test_a_long_id_leaves_room_for_its_value_and_shows_its_end(page, link):

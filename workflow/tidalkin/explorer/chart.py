@@ -24,7 +24,7 @@ MOST_DRAWN = 2_000_000
 DENSITY_SIZE = (600, 800)
 COLOUR_MAP = "viridis"
 DOTS = ((20_000, 5, 0.7), (200_000, 3, 0.5), (sys.maxsize, 1, 0.35))
-"""Up to a number of galaxies: the side of a dot in pixels, and the brightness of the dimmest, where the fullest has 1."""
+"""Up to a number of galaxies: the side of a dot in pixels, and its brightness where the fullest pixel has 1."""
 EDGE_PERCENTILES = (1, 99)
 
 Bytes = npt.NDArray[np.uint8]
