@@ -618,6 +618,33 @@ def test_a_selection_on_an_enlarged_map_keeps_its_corners_apart(page, run_to_jud
     assert top * box["height"] / 100 == pytest.approx(4, abs=2)
 
 
+def test_the_address_of_a_map_holds_what_is_enlarged_and_clicked(page, run_to_judge):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.wait_for_selector(".map canvas")
+        page.click(".map")
+        page.wait_for_function("() => location.hash.includes('at=')")
+        page.mouse.wheel(0, -900)
+        page.wait_for_function("() => location.hash.includes('view=')")
+        draw_around_all(page)
+        page.wait_for_function("() => location.hash.includes('polygon=')")
+        second = page.context.new_page()
+        second.set_viewport_size(page.viewport_size)
+        second.goto(page.url)
+        lines, clicked = [], []
+        for one in (page, second):
+            one.wait_for_selector(".tile")
+            one.wait_for_selector(".large[data-id]")
+            line = one.eval_on_selector(".map polygon", "line => line.getAttribute('points')")
+            lines.append([float(number) for number in re.split("[ ,]", line)])
+            clicked.append(one.get_attribute(".large", "data-id"))
+    assert lines[1] == pytest.approx(lines[0], abs=0.1)
+    assert max(lines[1]) > 95
+    assert clicked[0] == clicked[1]
+
+
 def test_offers_are_judged_and_change_the_ranking(page, link, run_to_judge):
     book = LabelBook(run_to_judge / "labels")
     book.append(new_mark(1000, "tidal", "bob"))
