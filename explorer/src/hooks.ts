@@ -85,7 +85,7 @@ interface Watched {
  * The page asks now and then. A stream of events would hold a connection for each window, and browsers open only six
  * to one host.
  */
-export function useProgress(fail: (error: unknown) => void, recover: () => void): Watched {
+export function useProgress(digest: string, fail: (error: unknown) => void, recover: () => void): Watched {
   const [progress, setProgress] = useState<Progress | null>(null);
   const [outages, setOutages] = useState(0);
   const told = useRef(-1);
@@ -103,11 +103,12 @@ export function useProgress(fail: (error: unknown) => void, recover: () => void)
       if (document.hidden || isAsking) return; // a hidden page asks once it is seen again
       isAsking = true;
       try {
-        const { version } = await get<{ version: number }>("api/version");
+        const now = await get<{ version: number; digest: string }>("api/version");
+        if (now.digest !== digest) location.reload(); // another run, or the same one made again
         recover();
         if (isAway) setOutages((before) => before + 1);
         isAway = false;
-        if (version !== told.current) await refresh();
+        if (now.version !== told.current) await refresh();
       } catch (error) {
         isAway ||= error instanceof Outage;
         fail(error);

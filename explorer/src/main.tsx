@@ -24,7 +24,7 @@ function App({ meta }: { meta: Meta }) {
     setBanner({ text: error instanceof Error ? error.message : String(error), isFault: true, isOutage: error instanceof Outage });
   const tell = (text: string) => setBanner({ text, isFault: false, isOutage: false });
   const recover = () => setBanner((shown) => (shown?.isOutage ? null : shown));
-  const { progress, outages, refresh } = useProgress(fail, recover);
+  const { progress, outages, refresh } = useProgress(meta.digest, fail, recover);
   const judging = useJudging(fail, refresh);
   useEffect(() => setBanner(null), [place]);
   const View = VIEWS[place.tab];

@@ -24,8 +24,10 @@ export function MapView({ params }: Place) {
   const path = polygon.length >= 6 ? `api/galaxies?${ask}` : null;
   const { value, error } = useFetched<{ galaxies: Galaxy[]; total: number }>(path, progress?.version);
   const [hovered, setHovered] = useState<string | null>(null);
-  // The address may have changed since the last drawing.
-  const note = (changes: Record<string, string | null>) => go("map", changed(readPlace(location.hash).params, changes), true);
+  const note = (changes: Record<string, string | null>) => {
+    const now = readPlace(location.hash); // it may have changed since the last drawing
+    if (now.tab === "map") go("map", changed(now.params, changes), true);
+  };
   const select = (polygon: string[]) => go("map", changed(params, { start: "lasso", polygon }));
   const point = ([x, y]: Point) =>
     get<{ id: string }>(`api/map/nearest?x=${x}&y=${y}`)

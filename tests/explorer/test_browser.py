@@ -529,6 +529,12 @@ def test_another_run_at_the_same_port_shows_its_own_map(page, run_to_judge, tmp_
             page.goto(link)
             page.click("nav >> text=map")
             page.wait_for_load_state("networkidle")
+            if port == "0":
+                old = page.context.new_page()
+                old.goto(page.url)
+                old.evaluate("() => { window.isOld = true; }")
+            else:
+                old.wait_for_function("() => !window.isOld")  # loaded again by itself
         port = link.split("/?")[0].rsplit(":", 1)[1]
     first, second = heard
     assert first != second

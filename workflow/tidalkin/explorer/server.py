@@ -449,9 +449,9 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
         return {"version": book.version, "counts": counts, **audit(judged, len(explorer.survey.ids)).content()}
 
     @app.get("/api/version")
-    def version() -> dict[str, int]:
-        """Tell whether labels changed; pages ask often."""
-        return {"version": book.refresh()}
+    def version() -> dict[str, Any]:
+        """Tell whether labels or the run changed; pages ask often."""
+        return {"version": book.refresh(), "digest": explorer.digest}
 
 
 def _add_samp(app: FastAPI, explorer: Explorer, token: str) -> None:
