@@ -68,20 +68,25 @@ export interface Mark {
   milliseconds?: number;
 }
 
+/** The server is not there, or was started again with another token; the page goes on when it answers. */
+export class Outage extends Error {}
+
 const NO_ANSWER = "the server does not answer: see whether `tidalkin explore` still runs";
+const UNAUTHORIZED = 401;
 
 async function answerOf<T>(response: Response): Promise<T> {
   const isJson = response.headers.get("content-type")?.startsWith("application/json");
   if (response.ok && isJson) return response.json();
   const content = isJson ? (await response.json()).error : await response.text();
-  throw new Error(content || `the server answered ${response.status}`);
+  const Fault = response.status === UNAUTHORIZED ? Outage : Error;
+  throw new Fault(content || `the server answered ${response.status}`);
 }
 
 async function responseTo(path: string, options?: RequestInit): Promise<Response> {
   try {
     return await fetch(path, options);
   } catch {
-    throw new Error(NO_ANSWER);
+    throw new Outage(NO_ANSWER);
   }
 }
 
@@ -94,13 +99,13 @@ export async function getBytes(path: string): Promise<ArrayBuffer> {
   return response.ok ? response.arrayBuffer() : answerOf(response);
 }
 
-/** Ask again for a picture that did not load, and return the sentence that says why. */
-export async function faultOf(path: string): Promise<string> {
+/** Ask again for a picture that did not load, and return why. */
+export async function faultOf(path: string): Promise<Error> {
   try {
     await getBytes(path);
-    return "a picture could not be shown: reload the page";
+    return new Error("a picture could not be shown: reload the page");
   } catch (error) {
-    return (error as Error).message;
+    return error as Error;
   }
 }
 
@@ -115,7 +120,7 @@ export async function sendMark(mark: Mark): Promise<void> {
   try {
     await post("api/marks", body);
   } catch (error) {
-    if (!String(error).includes("does not answer")) throw error;
+    if (!(error instanceof Outage)) throw error;
     await new Promise((resolve) => setTimeout(resolve, 1000));
     await post("api/marks", body);
   }

@@ -1,3 +1,4 @@
+import { useEffect } from "preact/hooks";
 import type { Described, Galaxy } from "./api";
 import { drawn, Marks, useLoaded, type Look } from "./grid";
 import { useFetched, useSending, useShared } from "./hooks";
@@ -8,27 +9,36 @@ interface DetailsProps {
   listed?: Galaxy[]; // the list on the page, whose similarity or probability is shown
   blind?: boolean; // whether to hide what would sway a judgement
   hint?: string; // what to do while no galaxy is shown
+  onShown?: (id: string) => void; // called when the image of a galaxy is on the screen, or cannot be loaded
   children?: preact.ComponentChildren;
 }
 
 /** The large image of one galaxy, and all that is known of it. The panel keeps its size while it loads. */
-export function Details({ id, look, listed = [], blind = false, hint, children }: DetailsProps) {
+export function Details({ id, look, listed = [], blind = false, hint, onShown, children }: DetailsProps) {
   const { progress } = useShared();
   const { value } = useFetched<Described[]>(id ? `api/galaxy?id=${id}` : null, progress?.version);
   const galaxy = id ? value?.[0] : undefined;
   return (
     <aside class="details">
-      <Large id={id} look={look} hint={hint} />
+      <Large id={id} look={look} hint={hint} onShown={onShown} />
       {children}
-      {galaxy && <Facts galaxy={{ ...listed.find((one) => one.id === galaxy.id), ...galaxy }} blind={blind} />}
+      {galaxy && (
+        <div class={galaxy.id === id ? "facts" : "facts stale"}>
+          <Facts galaxy={{ ...listed.find((one) => one.id === galaxy.id), ...galaxy }} blind={blind} />
+        </div>
+      )}
     </aside>
   );
 }
 
-export function Large({ id, look, hint }: Pick<DetailsProps, "id" | "look" | "hint">) {
+export function Large({ id, look, hint, onShown }: Pick<DetailsProps, "id" | "look" | "hint" | "onShown">) {
   const { meta } = useShared();
-  const { picture, fault } = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null);
-  const { picture: map } = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null);
+  const { picture, fault } = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null, id);
+  const { picture: map } = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null, id);
+  const isShown = picture !== null || fault !== null;
+  useEffect(() => {
+    if (id && isShown) onShown?.(id);
+  }, [id, isShown]);
   const layers = [
     map && { backgroundImage: `url("${map}")`, backgroundSize: `${meta.sheet_columns * 100}% 100%`, backgroundPosition: "0 0" },
     picture && { backgroundImage: `url("${picture}")`, backgroundSize: "100% 100%" },
@@ -38,7 +48,8 @@ export function Large({ id, look, hint }: Pick<DetailsProps, "id" | "look" | "hi
       {layers[1] && <span style={layers[1]} />}
       {layers[1] && layers[0] && <span style={layers[0]} />}
       {!id && hint && <p class="hint">{hint}</p>}
-      {fault && <p class="fault">{fault}</p>}
+      {id && !isShown && <p class="hint late">loading …</p>}
+      {fault && <p class="fault">{fault.message}</p>}
     </div>
   );
 }
@@ -47,7 +58,7 @@ function Facts({ galaxy, blind }: { galaxy: Described; blind: boolean }) {
   const own = new Set(["object_id", "ra", "dec", "label"]);
   const send = useSending();
   return (
-    <div class="facts">
+    <>
       <p class="name">
         <b>{galaxy.id}</b> {!blind && <Marks galaxy={galaxy} />}
       </p>
@@ -84,7 +95,7 @@ function Facts({ galaxy, blind }: { galaxy: Described; blind: boolean }) {
             ))}
         </tbody>
       </table>
-    </div>
+    </>
   );
 }
 

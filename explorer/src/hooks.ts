@@ -1,10 +1,12 @@
 import { createContext } from "preact";
 import { useContext, useEffect, useRef, useState } from "preact/hooks";
-import { get, post, sendMark, uuid, type Galaxy, type Meta, type Progress } from "./api";
+import { get, Outage, post, sendMark, uuid, type Galaxy, type Meta, type Progress } from "./api";
+import { changed, go, type Tab } from "./place";
 
 export interface Shared {
   meta: Meta;
   progress: Progress | null;
+  outages: number; // how often the server was away and came back
   keys: Map<string, string>; // the label of each key
   fail: (error: unknown) => void;
   tell: (news: string) => void;
@@ -42,8 +44,19 @@ interface Fetched<T> {
   of: string | null; // the path that value or error answers; the one before while a new one is on its way
 }
 
+/** Count the outages that ended a failure, so that what failed is tried again. */
+export function useAttempts(hasFailed: boolean): number {
+  const { outages } = useShared();
+  const [attempts, setAttempts] = useState(0);
+  useEffect(() => {
+    if (hasFailed) setAttempts((before) => before + 1);
+  }, [outages]);
+  return attempts;
+}
+
 export function useFetched<T>(path: string | null, version = 0): Fetched<T> {
   const [state, setState] = useState<Fetched<T>>({ value: null, error: null, busy: path !== null, of: null });
+  const attempt = useAttempts(state.error !== null);
   useEffect(() => {
     if (path === null) return;
     const stop = new AbortController();
@@ -54,60 +67,124 @@ export function useFetched<T>(path: string | null, version = 0): Fetched<T> {
         if (!stop.signal.aborted) setState({ value: null, error, busy: false, of: path });
       });
     return () => stop.abort();
-  }, [path, version]);
+  }, [path, version, attempt]);
   return state;
 }
 
-export function useProgress(fail: (error: unknown) => void): { progress: Progress | null; refresh: () => Promise<void> } {
-  const [progress, setProgress] = useState<Progress | null>(null);
-  const refresh = () => get<Progress>("api/progress").then(setProgress).catch(fail);
-  useEffect(() => {
-    // The browser opens the stream again by itself, after a laptop slept as after a restart of the server.
-    const events = new EventSource("api/events");
-    events.onmessage = refresh;
-    return () => events.close();
-  }, []);
-  return { progress, refresh };
+const MILLISECONDS_BETWEEN_POLLS = 1000;
+
+interface Watched {
+  progress: Progress | null;
+  outages: number;
+  refresh: () => Promise<void>;
 }
 
-export function useKey(handle: (key: string, event: KeyboardEvent) => void): void {
+/**
+ * Watch the labels, and whether the server answers.
+ *
+ * The page asks now and then. A stream of events would hold a connection for each window, and browsers open only six
+ * to one host.
+ */
+export function useProgress(digest: string, fail: (error: unknown) => void, recover: () => void): Watched {
+  const [progress, setProgress] = useState<Progress | null>(null);
+  const [outages, setOutages] = useState(0);
+  const told = useRef(-1);
+  const refresh = async () => {
+    const now = await get<Progress>("api/progress");
+    told.current = now.version;
+    setProgress(now);
+  };
+  useEffect(() => {
+    let timer = 0;
+    let isAway = false;
+    let isAsking = false;
+    const ask = async () => {
+      clearTimeout(timer);
+      if (document.hidden || isAsking) return; // a hidden page asks once it is seen again
+      isAsking = true;
+      try {
+        const now = await get<{ version: number; digest: string }>("api/version");
+        if (now.digest !== digest) location.reload(); // another run, or the same one made again
+        recover();
+        if (isAway) setOutages((before) => before + 1);
+        isAway = false;
+        if (now.version !== told.current) await refresh();
+      } catch (error) {
+        isAway ||= error instanceof Outage;
+        fail(error);
+      }
+      isAsking = false;
+      timer = setTimeout(ask, MILLISECONDS_BETWEEN_POLLS);
+    };
+    void ask();
+    document.addEventListener("visibilitychange", ask);
+    return () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", ask);
+    };
+  }, []);
+  return { progress, outages, refresh: () => refresh().catch(fail) };
+}
+
+// A key that is held steps through a list, but labels or undoes once.
+const isHeld = (event: KeyboardEvent) => event.repeat && event.key !== " " && !event.key.startsWith("Arrow");
+
+/** Whether a key belongs to the control that has the focus. */
+function isForControl(event: KeyboardEvent): boolean {
+  const control = event.target;
+  // A letter chooses an entry of a list, unless the pointer is on a galaxy.
+  if (control instanceof HTMLSelectElement) return event.key.length > 1 || event.key === " " || !document.querySelector(".tile:hover");
+  if (control instanceof HTMLInputElement && control.type === "range") return event.key.length > 1;
+  return control instanceof HTMLInputElement || control instanceof HTMLTextAreaElement;
+}
+
+/** Handle keys; `handle` returns whether it took the key. */
+export function useKey(handle: (key: string) => boolean): void {
   const latest = useRef(handle);
   latest.current = handle;
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
-      const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (/^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName)) return;
-      latest.current(event.key.length === 1 ? event.key.toLowerCase() : event.key, event);
+      if (event.ctrlKey || event.metaKey || event.altKey || isHeld(event) || isForControl(event)) return;
+      if (latest.current(event.key.length === 1 ? event.key.toLowerCase() : event.key)) event.preventDefault();
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
   }, []);
 }
 
+/** The key `m` shows or hides the debris maps. */
+export function useMapKey(tab: Tab, params: URLSearchParams): void {
+  const { meta } = useShared();
+  useKey((key) => {
+    if (key !== "m" || !meta.has_maps) return false;
+    go(tab, changed(params, { map: params.has("map") ? null : "1" }), true);
+    return true;
+  });
+}
+
+/** Marks and undos, each sent when the one before is answered, so that an undo finds the mark it is meant for. */
 export function useJudging(fail: (error: unknown) => void, refresh: () => Promise<void>): Pick<Shared, "judge" | "undo"> {
+  const last = useRef<Promise<unknown>>(Promise.resolve());
+  const inTurn = <T>(send: () => Promise<T>): Promise<T | null> => {
+    const answer = last.current.then(send).catch((error) => {
+      fail(error);
+      return null;
+    });
+    last.current = answer;
+    return answer;
+  };
   return {
     judge: async (galaxy, label, milliseconds) => {
       const { strategy = "search", rank, probability } = galaxy;
-      try {
-        await sendMark({ uuid: uuid(), object_id: galaxy.id, label, strategy, rank, probability, milliseconds });
-        await refresh();
-        return true;
-      } catch (error) {
-        fail(error);
-        return false;
-      }
+      const mark = { uuid: uuid(), object_id: galaxy.id, label, strategy, rank, probability, milliseconds };
+      return (await inTurn(() => sendMark(mark).then(refresh).then(() => true))) ?? false;
     },
-    undo: async () => {
-      try {
+    undo: () =>
+      inTurn(async () => {
         const { undone } = await post<{ undone: { id: string } | null }>(`api/undo?uuid=${uuid()}`);
         await refresh();
         return undone?.id ?? null;
-      } catch (error) {
-        fail(error);
-        return null;
-      }
-    },
+      }),
   };
 }
 

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Galaxy } from "./api";
 import { Details } from "./details";
 import { drawn, Grid, lookFrom } from "./grid";
-import { useFetched, useKey, useShared } from "./hooks";
+import { useFetched, useKey, useMapKey, useShared } from "./hooks";
 import { askOf, changed, go, type Place } from "./place";
 
 /** Judge one galaxy after the other, by keys or by clicks. */
@@ -18,29 +18,36 @@ export function Judge({ params }: Place) {
   const judged = (galaxy: Galaxy) => given.has(galaxy.id) || galaxy.marks[meta.who] !== undefined;
   const at = galaxies.find((galaxy) => galaxy.id === params.get("at")) ?? galaxies.find((galaxy) => !judged(galaxy));
   const done = galaxies.filter(judged).length;
-  const seen = useRef(0);
-  const busy = useRef(false);
-  useEffect(() => {
-    seen.current = performance.now();
-    const next = at && galaxies[galaxies.indexOf(at) + 1];
-    if (next) new Image().src = `api/image.png?v=${meta.digest}&${drawn(look)}&id=${next.id}`;
-  }, [at?.id]);
+  const seen = useRef({ id: "", since: 0 }); // the galaxy whose image is on the screen
+  const waiting = useRef(0); // marks and undos that are not answered
+  const latest = useRef<URLSearchParams | null>(null); // null once the view is left
+  latest.current = params;
+  useEffect(() => () => void (latest.current = null), []);
   useEffect(() => setGiven(new Map()), [value]);
+  const onShown = (id: string) => {
+    seen.current = { id, since: performance.now() };
+    const next = galaxies[galaxies.findIndex((galaxy) => galaxy.id === id) + 1];
+    if (next) new Image().src = `api/image.png?v=${meta.digest}&${drawn(look)}&id=${next.id}`;
+  };
 
-  const show = (galaxy: Galaxy | undefined) => go("judge", changed(params, { at: galaxy?.id ?? null }), true);
+  const show = (galaxy: Galaxy | undefined) => {
+    if (latest.current) go("judge", changed(latest.current, { at: galaxy?.id ?? null }), true);
+  };
   const mark = async (label: string) => {
-    if (!at || busy.current) return;
-    busy.current = true;
-    if (await judge(at, label, Math.round(performance.now() - seen.current))) {
+    if (!at || waiting.current || seen.current.id !== at.id) return;
+    waiting.current += 1;
+    if (await judge(at, label, Math.round(performance.now() - seen.current.since))) {
       setGiven((old) => new Map(old).set(at.id, label));
       const place = galaxies.indexOf(at);
       const left = [...galaxies.slice(place + 1), ...galaxies.slice(0, place)].filter((galaxy) => !judged(galaxy));
       show(left[0]);
     }
-    busy.current = false;
+    waiting.current -= 1;
   };
   const back = async () => {
+    waiting.current += 1;
     const id = await undo();
+    waiting.current -= 1;
     if (!id) return;
     setGiven((old) => new Map([...old].filter(([other]) => other !== id)));
     const galaxy = galaxies.find((one) => one.id === id);
@@ -50,15 +57,15 @@ export function Judge({ params }: Place) {
     }
   };
   const step = (by: number) => at && show(galaxies[(galaxies.indexOf(at) + by + galaxies.length) % galaxies.length]);
-  useKey((key, event) => {
+  useMapKey("judge", params);
+  useKey((key) => {
     const label = keys.get(key);
     if (label) void mark(label);
     else if (key === "z") void back();
-    else if (key === "m" && meta.has_maps) go("judge", changed(params, { map: params.has("map") ? null : "1" }), true);
     else if (key === " " || key === "ArrowRight") step(1);
     else if (key === "ArrowLeft") step(-1);
-    else return;
-    event.preventDefault();
+    else return false;
+    return true;
   });
   const shown = galaxies.map((galaxy) => {
     const label = given.get(galaxy.id);
@@ -68,8 +75,8 @@ export function Judge({ params }: Place) {
   return (
     <div class="view">
       <div class="columns-of-view judging">
-        <Details id={at?.id ?? null} look={look} blind>
-          <div class="answers">
+        <Details id={at?.id ?? null} look={look} blind onShown={onShown}>
+          <div class="answers" onKeyDown={(event) => event.repeat && event.preventDefault()}>
             {meta.labels.map((label, place) => (
               <button key={label} class={kindOf(label, meta)} disabled={!at} onClick={() => void mark(label)}>
                 {label} <kbd>{letterOf(keys, label) ?? place + 1}</kbd>

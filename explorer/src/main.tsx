@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { get, type Meta } from "./api";
+import { get, Outage, type Meta } from "./api";
 import { keysOf, SharedContext, useJudging, useProgress } from "./hooks";
 import { Judge } from "./judge";
 import { MapView } from "./map";
@@ -11,18 +11,26 @@ import "./style.css";
 
 const VIEWS = { search: Search, judge: Judge, rank: Rank, map: MapView };
 
+interface Banner {
+  text: string;
+  isFault: boolean;
+  isOutage: boolean; // it goes when the server answers again
+}
+
 function App({ meta }: { meta: Meta }) {
   const place = usePlace();
-  const [banner, setBanner] = useState<{ text: string; isFault: boolean } | null>(null);
-  const fail = (error: unknown) => setBanner({ text: error instanceof Error ? error.message : String(error), isFault: true });
-  const tell = (text: string) => setBanner({ text, isFault: false });
-  const { progress, refresh } = useProgress(fail);
+  const [banner, setBanner] = useState<Banner | null>(null);
+  const fail = (error: unknown) =>
+    setBanner({ text: error instanceof Error ? error.message : String(error), isFault: true, isOutage: error instanceof Outage });
+  const tell = (text: string) => setBanner({ text, isFault: false, isOutage: false });
+  const recover = () => setBanner((shown) => (shown?.isOutage ? null : shown));
+  const { progress, outages, refresh } = useProgress(meta.digest, fail, recover);
   const judging = useJudging(fail, refresh);
   useEffect(() => setBanner(null), [place]);
   const View = VIEWS[place.tab];
   const tabs = (Object.keys(VIEWS) as Tab[]).filter((tab) => tab !== "map" || meta.has_sky_map);
   return (
-    <SharedContext.Provider value={{ meta, progress, keys: keysOf(meta.labels), fail, tell, ...judging }}>
+    <SharedContext.Provider value={{ meta, progress, outages, keys: keysOf(meta.labels), fail, tell, ...judging }}>
       <header>
         <b class="brand">tidalkin</b>
         <span class="run">{meta.run}</span>
@@ -35,8 +43,13 @@ function App({ meta }: { meta: Meta }) {
         </nav>
         <span class="counts">
           {Object.entries(progress?.counts ?? {}).map(([label, n]) => (
-            <button key={label} title={`Show the galaxies judged as ${label}`} onClick={() => go("search", judgedAs(place.params, label))}>
-              <span>{label}</span> <b>{n}</b>
+            <button
+              key={label}
+              disabled={!label}
+              title={label ? `Show the galaxies judged as ${label}` : "People gave different labels, none of them positive or negative"}
+              onClick={() => go("search", judgedAs(place.params, label))}
+            >
+              <span>{label || "unclear"}</span> <b>{n}</b>
             </button>
           ))}
         </span>

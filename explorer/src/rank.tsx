@@ -3,19 +3,17 @@ import type { Estimate, Galaxy } from "./api";
 import { LookControls } from "./controls";
 import { Details } from "./details";
 import { Grid, lookFrom } from "./grid";
-import { useFetched, useKey, useShared } from "./hooks";
+import { useFetched, useMapKey, useShared } from "./hooks";
 import { askOf, changed, go, lookOf, type Place } from "./place";
 
 /** The whole survey, ranked from the marks so far, and an estimate of what is left. */
 export function Rank({ params }: Place) {
-  const { progress, meta } = useShared();
+  const { progress } = useShared();
   const look = lookFrom(params);
   const ask = changed(askOf(params), { start: "rank" });
   const { value, error, busy } = useFetched<{ galaxies: Galaxy[]; total: number }>(`api/galaxies?${ask}`, progress?.version);
   const [hovered, setHovered] = useState<string | null>(null);
-  useKey((key) => {
-    if (key === "m" && meta.has_maps) go("rank", changed(params, { map: params.has("map") ? null : "1" }), true);
-  });
+  useMapKey("rank", params);
   return (
     <div class="view">
       <LookControls tab="rank" params={changed(params, { start: "rank" })} />

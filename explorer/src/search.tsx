@@ -3,7 +3,7 @@ import type { Galaxy } from "./api";
 import { LookControls, Starts } from "./controls";
 import { Details } from "./details";
 import { drawn, Grid, lookFrom, type Look } from "./grid";
-import { useFetched, useKey, useShared } from "./hooks";
+import { useFetched, useMapKey, useShared } from "./hooks";
 import { askOf, changed, go, lookOf, type Place } from "./place";
 
 interface Listed {
@@ -13,7 +13,7 @@ interface Listed {
 
 /** Look-alikes of examples, or a list to start from. */
 export function Search({ params }: Place) {
-  const { progress, meta, keys } = useShared();
+  const { progress, keys } = useShared();
   const look = lookFrom(params);
   const path = `api/galaxies?${askOf(params)}`;
   const { value, error, busy, of } = useFetched<Listed>(path, progress?.version);
@@ -25,9 +25,7 @@ export function Search({ params }: Place) {
   const [hovered, setHovered] = useState<string | null>(null);
   const [main] = like;
   useEffect(() => setHovered(null), [path]);
-  useKey((key) => {
-    if (key === "m" && meta.has_maps) go("search", changed(params, { map: params.has("map") ? null : "1" }), true);
-  });
+  useMapKey("search", params);
   const pick = (galaxy: Galaxy, event: MouseEvent) => {
     const look = lookOf(params);
     if (event.shiftKey || event.altKey) {
@@ -70,7 +68,7 @@ function headingOf(
   const total = listed.total.toLocaleString("en");
   const n = listed.galaxies.length;
   const letters = [...keys.keys()].filter((key) => /[a-z]/.test(key));
-  const hint = `click: look-alikes; shift-click: also like this; alt-click: unlike this; ${letters.join(", ")}: judge it`;
+  const hint = `click: look-alikes; shift-click: also like this; alt-click: unlike this; ${letters.join(", ")}: judge it; z: undo`;
   const distance = params.get("distance");
   const names: Record<string, string> = {
     similar: `the ${n} most similar of ${total} galaxies`,
@@ -108,7 +106,7 @@ function Examples({ params, look }: { params: URLSearchParams; look: Look }) {
     <div class="examples">
       {uploads.map((digest) => (
         <button key={digest} class="example like" title="Your file. Click to take it out." onClick={() => without("upload", digest)}>
-          <img src={`api/upload.png?upload=${digest}&${drawn(look)}`} alt="your file" />
+          <img src={`api/upload.png?v=${meta.digest}&upload=${digest}&${drawn(look)}`} alt="your file" />
         </button>
       ))}
       {named.map(({ kind, id }) => (

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 
+import pandas as pd
 import pytest
 
 from servers.explorer import explorer_process, lose_images, one_file
@@ -62,6 +63,31 @@ def find(page, text):
     page.press("input[name=find]", "Enter")
     page.wait_for_function("() => location.hash.includes('start=similar')")
     page.wait_for_selector(".example.like")
+
+
+def judging_a_list(page, link, k=24):
+    """Open the first galaxies of the ranking for judging."""
+    page.goto(link)
+    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k={k}")
+    judged(page, 0, k)
+
+
+def judged(page, number, k=24):
+    """Wait until this many galaxies of the list are judged, and the image of the next one is shown."""
+    counted(page, number, k)
+    if number < k:
+        page.wait_for_selector(".large span, .large .fault")
+
+
+def counted(page, number, k=24):
+    start = f"{number} of {k}"
+    page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{start}')")
+
+
+def marks_of(run):
+    book = LabelBook(run / "labels")
+    book.refresh()
+    return book.all_marks()
 
 
 def test_a_search_by_id_goes_on_by_clicks_and_back_and_its_address_shows_the_same(page, link):
@@ -134,21 +160,19 @@ def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
         page.goto(link)
         page.goto(f"{base}/#judge?start=ranking&k=24")
         for number in range(20):
-            page.wait_for_function(
-                f"() => document.querySelector('.heading')?.textContent?.startsWith('{number} of 24')"
-            )
+            judged(page, number)
             page.keyboard.press("tn"[number % 2])
             if number == 9:
-                page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('10 of 24')")
+                judged(page, 10)
                 page.reload()
-        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('20 of 24')")
+        judged(page, 20)
         process.kill()
         process.wait()
     port = base.rsplit(":", 1)[1]
     with explorer_process(run_to_judge, "--port", port) as (_, link):
         page.goto(link)
         page.goto(f"{base}/#judge?start=ranking&k=24")
-        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('20 of 24')")
+        judged(page, 20)
     book = LabelBook(run_to_judge / "labels")
     book.refresh()
     assert len(book.all_marks()) == len(book.current()) == 20
@@ -156,40 +180,138 @@ def test_twenty_marks_survive_a_reload_and_a_killed_server(page, run_to_judge):
 
 
 def test_undo_takes_the_last_mark_back(page, link, run_to_judge):
-    page.goto(link)
-    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=24")
-    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 24')")
+    judging_a_list(page, link)
     page.keyboard.press("s")
-    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('1 of 24')")
+    judged(page, 1)
     page.keyboard.press("z")
-    page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('0 of 24')")
+    judged(page, 0)
     book = LabelBook(run_to_judge / "labels")
     book.refresh()
     assert book.current() == {}
 
 
+@pytest.mark.parametrize("key", ["n", "Enter"])
+def test_a_key_that_is_held_labels_one_galaxy(page, link, run_to_judge, key):
+    judging_a_list(page, link)
+    if key == "Enter":
+        page.focus(".answers button.no")
+    for _ in range(12):  # after the first, Chromium tells the page that the key is held
+        page.keyboard.down(key)
+        page.wait_for_timeout(80)
+    page.keyboard.up(key)
+    judged(page, 1)
+    assert len(marks_of(run_to_judge)) == 1
+
+
+def test_a_label_is_taken_once_the_image_of_its_galaxy_is_on_the_screen(page, link, run_to_judge):
+    held = []
+    judging_a_list(page, link)
+    first, second, third = tiles(page)[:3]
+    shown = "id => document.querySelector(`.large[data-id='${id}'] span`)?.style.backgroundImage.includes(`id=${id}`)"
+    page.wait_for_function(shown, arg=first)
+    page.route(re.compile(f"api/image.png.*id={third}"), lambda route: held.append(route))
+    page.keyboard.press("n")
+    judged(page, 1)
+    page.wait_for_function(shown, arg=second)
+    page.keyboard.press("n")
+    counted(page, 2)
+    page.wait_for_selector(f".large[data-id='{third}'] >> text=loading")
+    assert page.query_selector(".large span") is None  # not the image of the galaxy before
+    page.keyboard.press("t")
+    page.click(".answers button.yes >> nth=0")
+    page.wait_for_timeout(1000)
+    for route in held:
+        route.continue_()
+    page.wait_for_function(shown, arg=third)
+    page.keyboard.press("t")
+    judged(page, 3)
+    marks = marks_of(run_to_judge)
+    assert [(str(mark.object_id), mark.label) for mark in marks] == [(first, "not"), (second, "not"), (third, "tidal")]
+    assert marks[-1].milliseconds < 1000
+
+
+def test_a_galaxy_without_an_image_can_be_judged(page, run_to_judge):
+    lose_images(run_to_judge)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=48&at=1040")
+        page.wait_for_selector(".large[data-id='1040'] >> text=is lost or damaged")
+        page.keyboard.press("u")
+        judged(page, 1, 48)
+
+
+def test_undo_takes_back_the_mark_that_is_on_its_way(page, link, run_to_judge):
+    held = []
+    judging_a_list(page, link)
+    first, second = tiles(page)[:2]
+    page.keyboard.press("t")
+    judged(page, 1)
+    page.route("**/api/marks", lambda route: held.append(route))
+    page.keyboard.press("n")
+    page.wait_for_timeout(200)
+    page.keyboard.press("z")
+    page.wait_for_timeout(500)
+    (route,) = held
+    with page.expect_response(re.compile("api/undo")):
+        route.continue_()
+    page.wait_for_selector(f".large[data-id='{second}']")
+    judged(page, 1)
+    book = LabelBook(run_to_judge / "labels")
+    book.refresh()
+    assert [str(one) for one in book.current()] == [first]
+    assert len(book.all_marks()) == 3
+
+
 def test_after_the_last_galaxy_no_galaxy_is_shown(page, link):
-    page.goto(link)
-    page.goto(f"{link.split('/?')[0]}/#judge?start=ranking&k=1")
-    page.wait_for_selector(".facts")
+    judging_a_list(page, link, k=1)
     page.keyboard.press("n")
     page.wait_for_selector("text=All 1 are judged")
     page.wait_for_selector(".facts", state="detached")
 
 
-def test_many_and_long_labels_fit_a_narrow_window(page, run_to_judge):
+@pytest.mark.parametrize("width", [400, 800])
+def test_a_narrow_window_shows_all_controls_and_many_long_labels(page, run_to_judge, width):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
     book = LabelBook(run_to_judge / "labels")
     labels = ["tail", "a rather long label that another program wrote", "not", "shell", "unsure", "stream", "tidal"]
     for number, label in enumerate(labels):
         book.append(new_mark(1000 + number, label, "bob"))
     book.append(new_mark(1000, "not", "a colleague with a rather long name"))
-    page.set_viewport_size({"width": 800, "height": 700})
+    page.set_viewport_size({"width": width, "height": 700})
     with explorer_process(run_to_judge) as (_, link):
         page.goto(link)
         tiles(page)
+        page.wait_for_selector(".counts button")
         shown = page.eval_on_selector_all(".counts button span", "labels => labels.map(label => label.textContent)")
         assert shown == ["tidal", "not", "unsure", "stream", "shell", labels[1], "disagreement"]
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        corners = "&polygon=".join("00101101")
+        for address in ("search?start=similar&like=1007", "judge?start=ranking", "rank", f"map?polygon={corners}"):
+            page.goto(f"{link.split('/?')[0]}/#{address}")
+            tiles(page)
+            page.wait_for_selector(".facts")
+            cut_off = """() => [...document.querySelectorAll("button, a, label, input, select, .counts, .who")]
+                .filter((part) => part.getBoundingClientRect().right > innerWidth)
+                .map((part) => part.textContent)"""
+            assert page.evaluate(cut_off) == []
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_label_that_is_not_configured_contradicts_no_other(page, run_to_judge):
+    book = LabelBook(run_to_judge / "labels")
+    for object_id, label, who in (
+        (1000, "tidal", "bob"),
+        (1000, "odd", "cy"),
+        (1001, "unsure", "bob"),
+        (1001, "odd", "cy"),
+    ):
+        book.append(new_mark(object_id, label, who))
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(f"{link}#search?start=labels")
+        page.wait_for_selector(".counts button")
+        assert page.text_content(".tile[data-id='1000'] .mark.yes") == "tidal, odd"
+        assert page.text_content(".tile[data-id='1001'] .mark.unsure") == "unsure, odd"
+        counts = page.eval_on_selector_all(".counts button", "counts => counts.map((count) => count.textContent)")
+        assert counts == ["tidal 1", "unclear 1"]
 
 
 def test_a_long_id_leaves_room_for_its_value_and_shows_its_end(page, link):
@@ -214,6 +336,89 @@ def test_two_pages_see_each_others_marks(page, link):
     page.keyboard.press("h")
     second.wait_for_selector(f".tile[data-id='{first}'] .mark.yes")
     assert second.text_content(f".tile[data-id='{first}'] .mark") == "shell"
+
+
+def test_a_galaxy_that_the_focus_has_left_is_not_labelled(page, link, run_to_judge):
+    page.goto(link)
+    galaxy = tiles(page)[0]
+    page.focus(f".tile[data-id='{galaxy}']")
+    page.focus(".export a")
+    page.keyboard.press("t")
+    page.focus(f".tile[data-id='{galaxy}']")
+    page.keyboard.press("h")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark >> text=shell")
+    assert [mark.label for mark in marks_of(run_to_judge)] == ["shell"]
+
+
+def test_controls_keep_their_own_keys_and_leave_labels_to_the_galaxy_under_the_pointer(page, link):
+    page.goto(link)
+    first, second = tiles(page)[:2]
+    for galaxy, control, key in ((first, "select >> nth=0", "s"), (second, "input[type=range]", "h")):
+        page.focus(control)
+        page.hover(f".tile[data-id='{galaxy}']")
+        page.keyboard.press(key)
+        page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark.yes")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => location.hash.includes('stretch=1.19')")
+    page.hover(".brand")
+    page.focus("select >> nth=0")
+    page.keyboard.press("i")
+    page.wait_for_function("() => location.hash.includes('bands=i')")
+    page.hover(f".tile[data-id='{first}']")
+    page.fill("input[name=find]", "")
+    page.locator("input[name=find]").press_sequentially("n")
+    assert page.input_value("input[name=find]") == "n"
+    assert page.text_content(f".tile[data-id='{first}'] .mark") == "stream"
+
+
+def test_the_last_label_is_undone_from_a_grid(page, link, run_to_judge):
+    page.goto(link)
+    galaxy = tiles(page)[0]
+    page.hover(f".tile[data-id='{galaxy}']")
+    page.keyboard.press("h")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark")
+    page.keyboard.press("z")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark", state="detached")
+    LabelBook(run_to_judge / "labels").append(new_mark(int(galaxy), "shell", "ada"))
+    page.click("text=Judged")
+    page.wait_for_selector(f".tile[data-id='{galaxy}'] .mark")
+    page.goto(page.url.split("#")[0] + "#search?start=random&k=1&seed=3")
+    page.wait_for_selector(f".tile[data-id='{galaxy}']", state="detached")
+    tiles(page)
+    page.keyboard.press("z")
+    page.wait_for_selector(f".banner >> text=the label of {galaxy} is undone")
+
+
+def test_eight_windows_work_at_once(page, link):
+    """Browsers open six connections to one host."""
+    page.goto(link)
+    first = tiles(page)[0]
+    windows = [page, *(page.context.new_page() for _ in range(7))]
+    for window in windows[1:]:
+        window.goto(page.url)
+        tiles(window)
+    page.hover(f".tile[data-id='{first}']")
+    page.keyboard.press("h")
+    for window in windows:
+        window.wait_for_selector(f".tile[data-id='{first}'] .mark.yes")
+
+
+def test_a_page_goes_on_after_the_server_was_started_again(page, run_to_judge):
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        first, second = tiles(page)[:2]
+    page.wait_for_selector(".banner >> text=the server does not answer")
+    page.click(f".tile[data-id='{second}']")
+    page.wait_for_selector(".heading >> text=the server does not answer")
+    port = link.split("/?")[0].rsplit(":", 1)[1]
+    with explorer_process(run_to_judge, "--port", port) as (_, link):
+        page.wait_for_selector(".banner >> text=open the link that tidalkin explore printed")
+        page.context.new_page().goto(link)
+        page.wait_for_selector(".banner", state="detached")
+        page.wait_for_selector(".heading >> text=most similar")
+        LabelBook(run_to_judge / "labels").append(new_mark(int(first), "shell", "bob"))
+        page.wait_for_selector(f".tile[data-id='{first}'] .mark >> text=shell")
+        page.wait_for_selector(".counts >> text=shell")
 
 
 def test_a_count_in_the_header_lists_its_galaxies(page, link):
@@ -310,6 +515,42 @@ def test_a_damaged_map_says_how_to_make_it_again(page, run_to_judge):
         page.wait_for_selector(".banner >> text=snakemake --forcerun map")
 
 
+def test_another_run_at_the_same_port_shows_its_own_map(page, run_to_judge, tmp_path):
+    runs = [run_to_judge, tmp_path / "second" / "small"]
+    shutil.copytree(run_to_judge, runs[1])
+    shutil.copytree(tmp_path / "config", tmp_path / "second" / "config")
+    port, heard = "0", []
+    page.on("response", lambda response: heard.append(response.body()) if "map/points" in response.url else None)
+    for run, object_id in zip(runs, (1000, 1007), strict=True):
+        write_map([run / "embeddings" / "00000.npy"], run / "map.parquet", "pca", seed=1)
+        points = pd.read_parquet(run / "map.parquet")
+        points["x"] = 0.5 * (points["object_id"] == object_id)
+        points.to_parquet(run / "map.parquet")
+        with explorer_process(run, "--port", port) as (_, link):
+            page.goto(link)
+            page.click("nav >> text=map")
+            page.wait_for_load_state("networkidle")
+            if port == "0":
+                old = page.context.new_page()
+                old.goto(page.url)
+                old.evaluate("() => { window.isOld = true; }")
+            else:
+                old.wait_for_function("() => !window.isOld")  # loaded again by itself
+        port = link.split("/?")[0].rsplit(":", 1)[1]
+    first, second = heard
+    assert first != second
+
+
+def test_a_fault_after_a_click_on_the_map_is_said(page, run_to_judge):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.route("**/api/map/nearest*", lambda route: route.fulfill(status=400, json={"error": "a fault"}))
+        page.click(".map")
+        page.wait_for_selector(".banner >> text=a fault")
+
+
 def draw_around_all(page):
     box = page.locator(".map").bounding_box()
     left, top, right, bottom = (
@@ -366,6 +607,51 @@ def test_a_line_on_the_map_selects_galaxies_with_and_without_webgl(browser, run_
     context.close()
 
 
+def test_a_selection_on_an_enlarged_map_keeps_its_corners_apart(page, run_to_judge):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.wait_for_selector(".map canvas")
+        page.hover(".map")
+        page.mouse.wheel(0, -4000)
+        page.wait_for_timeout(300)
+        draw_around_all(page)
+        page.wait_for_function("() => location.hash.includes('polygon=')")
+        box = page.locator(".map").bounding_box()
+        drawn = page.eval_on_selector(".map polygon", "line => line.getAttribute('points')")
+    left, top = (float(one) for one in drawn.split()[0].split(","))
+    assert left * box["width"] / 100 == pytest.approx(4, abs=2)  # in pixels; draw_around_all begins there
+    assert top * box["height"] / 100 == pytest.approx(4, abs=2)
+
+
+def test_the_address_of_a_map_holds_what_is_enlarged_and_clicked(page, run_to_judge):
+    write_map([run_to_judge / "embeddings" / "00000.npy"], run_to_judge / "map.parquet", "pca", seed=1)
+    with explorer_process(run_to_judge) as (_, link):
+        page.goto(link)
+        page.click("nav >> text=map")
+        page.wait_for_selector(".map canvas")
+        page.click(".map")
+        page.wait_for_function("() => location.hash.includes('at=')")
+        page.mouse.wheel(0, -900)
+        page.wait_for_function("() => location.hash.includes('view=')")
+        draw_around_all(page)
+        page.wait_for_function("() => location.hash.includes('polygon=')")
+        second = page.context.new_page()
+        second.set_viewport_size(page.viewport_size)
+        second.goto(page.url)
+        lines, clicked = [], []
+        for one in (page, second):
+            one.wait_for_selector(".tile")
+            one.wait_for_selector(".large[data-id]")
+            line = one.eval_on_selector(".map polygon", "line => line.getAttribute('points')")
+            lines.append([float(number) for number in re.split("[ ,]", line)])
+            clicked.append(one.get_attribute(".large", "data-id"))
+    assert lines[1] == pytest.approx(lines[0], abs=0.1)
+    assert max(lines[1]) > 95
+    assert clicked[0] == clicked[1]
+
+
 def test_offers_are_judged_and_change_the_ranking(page, link, run_to_judge):
     book = LabelBook(run_to_judge / "labels")
     book.append(new_mark(1000, "tidal", "bob"))
@@ -374,10 +660,9 @@ def test_offers_are_judged_and_change_the_ranking(page, link, run_to_judge):
     page.goto(f"{base}/#judge?k=12")
     for is_last in (False, False, True):  # from twenty marks on, some offers are drawn at random
         for number in range(12):
-            start = f"{number} of 12"
-            page.wait_for_function(f"() => document.querySelector('.heading')?.textContent?.startsWith('{start}')")
+            judged(page, number, 12)
             page.keyboard.press("tn"[number % 2])
-        page.wait_for_function("() => document.querySelector('.heading')?.textContent?.startsWith('12 of 12')")
+        judged(page, 12, 12)
         if not is_last:
             page.click("text=Offer more")
     page.click("text=See the ranking")

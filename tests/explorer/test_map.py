@@ -67,10 +67,31 @@ def test_points_and_colours_belong_together(mapped):
     assert client.get("/api/map/colours", params={"by": "remark"}).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["points?", "colours?by=label", "density.png?by=label"])
+def test_a_browser_keeps_the_map_only_under_an_address_of_this_run(mapped, path):
+    client, _ = mapped
+    digest = client.get("/api/meta").json()["digest"]
+    for given, is_kept in ((digest, True), ("another run", False)):
+        answer = client.get(f"/api/map/{path}&v={given}")
+        assert ("immutable" in answer.headers["cache-control"]) == is_kept
+
+
+def test_the_digest_changes_with_the_run_and_its_map(explored_run, tmp_path):
+    digests = set()
+    for name in ("first", "second"):
+        run = tmp_path / name / "results" / "small"
+        shutil.copytree(explored_run, run)
+        for seed in (1, 2):
+            write_map([run / "embeddings" / "00000.npy"], run / "map.parquet", "pca", seed=seed)
+            with served(run) as client:
+                digests.add(client.get("/api/meta").json()["digest"])
+    assert len(digests) == 4
+
+
 def test_a_density_picture_shows_where_galaxies_are(mapped):
     client, table = mapped
     picture = np.asarray(Image.open(io.BytesIO(client.get("/api/map/density.png", params={"by": "label"}).content)))
-    assert (picture.max(axis=-1) > 0).sum() <= len(table)
+    assert 10 * len(table) < (picture.max(axis=-1) > 40).sum() <= 25 * len(table)  # few galaxies are large dots
     place = table.iloc[7]
     assert picture[599 - int(place["y"] * 599), int(place["x"] * 799)].max() > 0
 

@@ -3,7 +3,6 @@
 import io
 import json
 import socket
-import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -254,25 +253,11 @@ def test_random_offers_estimate_what_is_left(judging):
     assert progress["calibration"] == [[pytest.approx(0.3), 0.25, 4]]
 
 
-def test_a_page_hears_of_marks_of_other_pages(judging):
-    versions = []
-
-    def listen(heard):
-        with judging.stream("GET", "/api/events") as stream:
-            for line in stream.iter_lines():
-                if line.startswith("data:"):
-                    versions.append(json.loads(line[5:])["version"])
-                    heard.set()
-                    if len(versions) == 2:
-                        return
-
-    heard = threading.Event()
-    listener = threading.Thread(target=listen, args=(heard,), daemon=True)
-    listener.start()
-    assert heard.wait(30)
+def test_the_version_changes_with_the_marks_of_every_process(judging, run_to_judge):
+    assert get(judging, "version").json()["version"] == 0
     judge(judging, 1007, "not")
-    listener.join(30)
-    assert versions == [0, 1]
+    LabelBook(run_to_judge / "labels").append(new_mark(1000, "tidal", "bob"))
+    assert get(judging, "version").json()["version"] == 2
 
 
 def test_no_confirmed_mark_is_lost_when_the_server_is_killed(run_to_judge):
@@ -385,11 +370,10 @@ def test_a_bad_line_of_another_program_stops_no_mark_and_is_named_without_a_trac
     judge(judging, 1000, "not")
     (run_to_judge / "labels" / "other.jsonl").write_text('{"object_id": 1000, "when": 7}\n')
     judge(judging, 1001, "tidal")
-    answer = judging.get("/api/progress")
-    assert answer.status_code == 400
-    assert "other.jsonl: the line at byte 0 is not a mark" in answer.json()["error"]
-    with judging.stream("GET", "/api/events") as stream:
-        assert next(stream.iter_lines()) == ": still here"
+    for path in ("/api/progress", "/api/version"):
+        answer = judging.get(path)
+        assert answer.status_code == 400
+        assert "other.jsonl: the line at byte 0 is not a mark" in answer.json()["error"]
     (run_to_judge / "labels" / "other.jsonl").unlink()
     assert get(judging, "progress").json()["counts"] == {"tidal": 1, "not": 1}
     assert "Exception" not in caplog.text

@@ -87,13 +87,16 @@ def test_a_run_never_takes_its_own_products_as_input(folder, snakemake):
         ({"cutouts": {"folder": {"path": "nope"}}}, "cutouts.folder.path 'nope' is not a folder"),
         ({"training": {"batch_size": 64}}, "training.batch_size is 64, but the catalog has only 12 galaxies"),
         ({"evaluation": {"enabled": True}}, "the catalog has no column `label`, which the evaluation needs"),
-        ({"index": {"kind": "foo"}}, "config: index.kind 'foo' does not work for these vectors (could not parse"),
+        ({"index": {"kind": "foo"}}, "config: index.kind 'foo' does not work (could not parse"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_cannot_work_is_refused_before_anything_is_fetched(folder, snakemake, change, sentence):
     config = {name: {**RUN.get(name, {}), **values} for name, values in change.items()}
-    assert sentence in refused(snakemake(folder, "-n", config=RUN | config, check=False))
+    assert sentence in refused(snakemake(folder, config=RUN | config, check=False))
+    assert not (folder / "results").exists()
+    planned_only = snakemake(folder, "-n", config=RUN | config, check=False)
+    assert sentence in planned_only.stdout + planned_only.stderr
 
 
 def test_what_cannot_work_does_not_stop_the_stages_before_it(folder, snakemake):

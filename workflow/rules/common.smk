@@ -54,7 +54,7 @@ QUERY_TABLE = {"table": TABLE} if settings.catalog.source == "hsc_sql" else {}
 try:
     if workflow.is_main_process:
         check_paths(settings, RESULTS)
-        check_index(settings.index.kind, settings.embedding.dimensions + settings.injection.enabled)
+        check_index(settings.index.kind)
     PLAN = plan_run(settings, TABLE, f"{RESULTS}/catalog.parquet")
     # The content of the user's stamps, so that training runs again when they change.
     STAMPS = stamps_digest(settings.injection.stamps) if settings.injection.enabled else ""
@@ -118,7 +118,7 @@ def chunk_files_digest(wildcards):
 
 @cache
 def check(test, *arguments):
-    """Refuse a run before any job starts, where its plan includes what cannot work.
+    """Refuse a run before any job starts, where its plan includes what cannot work. A dry run gets a warning.
 
     A run of some stages alone (`--until`) may leave out just that.
     """
@@ -126,7 +126,9 @@ def check(test, *arguments):
         try:
             test(settings, *arguments)
         except TidalkinError as error:
-            raise WorkflowError(str(error)) from None
+            if not workflow.dryrun:
+                raise WorkflowError(str(error)) from None
+            logger.warning(f"This run will be refused: {error}")
 
 
 def images_to_train_on(wildcards):

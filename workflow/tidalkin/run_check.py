@@ -104,23 +104,32 @@ def check_labels(settings: Settings, table: str | Path, catalog: str | Path) -> 
     labelled_galaxies(objects.to_pandas(), settings.evaluation.negative_label)
 
 
-def check_index(kind: str, dimensions: int) -> None:
+def check_index(kind: str) -> None:
     """Refuse a kind of index that FAISS does not know.
+
+    Whether a known kind fits the vectors shows only when it is built.
 
     Examples
     --------
-    >>> check_index("HNSW32", 24)
-    >>> check_index("foo", 24)
+    >>> check_index("HNSW32")
+    >>> check_index("foo")
     Traceback (most recent call last):
         ...
-    tidalkin.errors.TidalkinError: config: index.kind 'foo' does not work for these vectors (...): use `auto`, `Flat` or
-    another string of faiss.index_factory
+    tidalkin.errors.TidalkinError: config: index.kind 'foo' does not work (could not parse index string foo): use `auto`,
+    `Flat` or another string of faiss.index_factory
     """
     if kind in ("auto", "Flat"):
         return
     import faiss
 
-    from tidalkin.index.faiss_kinds import explain_faiss_errors
+    from tidalkin.index.ondisk import faiss_reason
 
-    with explain_faiss_errors(kind):
-        faiss.index_factory(dimensions, kind, faiss.METRIC_INNER_PRODUCT)
+    try:
+        faiss.index_factory(8, kind, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        reason = faiss_reason(error)
+        if "could not parse" in reason:
+            raise TidalkinError(
+                f"config: index.kind {kind!r} does not work ({reason}): use `auto`, `Flat` or another string of "
+                "faiss.index_factory"
+            ) from None

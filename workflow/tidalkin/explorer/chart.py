@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +23,8 @@ from tidalkin.search.objects import open_parquet
 MOST_DRAWN = 2_000_000
 DENSITY_SIZE = (600, 800)
 COLOUR_MAP = "viridis"
-DIMMEST = 0.25
-"""Brightness of a cell with a single galaxy, where the fullest cell has 1."""
+DOTS = ((20_000, 5, 0.7), (200_000, 3, 0.5), (sys.maxsize, 1, 0.35))
+"""Up to a number of galaxies: the side of a dot in pixels, and its brightness where the fullest pixel has 1."""
 EDGE_PERCENTILES = (1, 99)
 
 Bytes = npt.NDArray[np.uint8]
@@ -41,17 +42,17 @@ class Chart:
 
     def __init__(self, survey: Survey) -> None:
         self._survey = survey
-        self._file: Path = survey.path / "map.parquet"
+        self.file: Path = survey.path / "map.parquet"
 
     @property
     def exists(self) -> bool:
         """Whether the run has a map."""
-        return self._file.exists()
+        return self.file.exists()
 
     @cached_property
     def _placed(self) -> tuple[Rows, Floats, Floats]:
         """The catalog rows on the map, and their x and y."""
-        with open_parquet(self._file, "map") as file:
+        with open_parquet(self.file, "map") as file:
             table = file.read()
         rows = self._survey.rows_of(np.asarray(table["object_id"], np.int64))
         return rows, np.asarray(table["x"], np.float32), np.asarray(table["y"], np.float32)
@@ -101,14 +102,21 @@ class Chart:
         return np.where(known, 1 + 254 * np.nan_to_num(share), 0).astype(np.uint8)
 
     def density(self, name: str) -> bytes:
-        """Draw the density of galaxies, coloured by a column's mean, as PNG."""
+        """Draw the density of galaxies, coloured by a column's mean, as PNG.
+
+        A galaxy is a dot, larger where there are few galaxies.
+        """
         rows, x, y = self._placed
         shades = self._shades(name, rows).astype(np.float64)
         height, width = DENSITY_SIZE
-        cell = (y * (height - 1)).astype(int) * width + (x * (width - 1)).astype(int)
+        dot, dimmest = next((dot, dimmest) for most, dot, dimmest in DOTS if len(rows) <= most)
+        side = np.arange(dot) - dot // 2
+        pixel_x = ((x * (width - 1)).astype(int)[:, None, None] + side).clip(0, width - 1)
+        pixel_y = ((y * (height - 1)).astype(int)[:, None, None] + side[:, None]).clip(0, height - 1)
+        cell = (pixel_y * width + pixel_x).ravel()
         count = np.bincount(cell, minlength=height * width)
-        mean = np.bincount(cell, shades, height * width) / np.maximum(count, 1)
-        bright = np.where(count > 0, DIMMEST + (1 - DIMMEST) * np.log1p(count) / np.log1p(max(count.max(), 2)), 0)
+        mean = np.bincount(cell, shades.repeat(dot**2), height * width) / np.maximum(count, 1)
+        bright = np.where(count > 0, dimmest + (1 - dimmest) * np.log1p(count) / np.log1p(max(count.max(), 2)), 0)
         colours = colormaps[COLOUR_MAP](mean / 255)[:, :3] * bright.clip(0, 1)[:, None]
         picture = (255 * colours).round().astype(np.uint8).reshape(height, width, 3)[::-1]
         with io.BytesIO() as buffer:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -23,7 +21,7 @@ import numpy as np
 import pandas as pd
 from fastapi import BackgroundTasks, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
@@ -49,8 +47,6 @@ PAGE = Path(__file__).with_name("page")
 LARGEST_UPLOAD = 64 * 2**20
 MOST_UPLOADS = 50
 MOST_THUMBNAILS = 200
-SECONDS_BETWEEN_POLLS = 0.7
-POLLS_BETWEEN_HEARTBEATS = 20
 FOREVER = "private, max-age=31536000, immutable"
 Thumbnails = Annotated[list[ObjectId], Query(max_length=MOST_THUMBNAILS)]
 
@@ -105,14 +101,24 @@ class Explorer:
         self._verdicts: tuple[int, list[Verdict]] = (0, [])
         self._table_lock = threading.Lock()
         self._table_version = 0
+        self._state_of_tables = _state_of(survey.files.catalog, survey.files.ranking, self.chart.file)
         self.write_table()
 
     @property
     def digest(self) -> str:
-        """Digest of what the pictures depend on; part of their addresses."""
-        report = self.survey.index.report.embeddings_digest
-        changed = (self.survey.files.images / "zarr.json").stat().st_mtime_ns
-        return hashlib.sha256(f"{__version__} {report} {changed}".encode()).hexdigest()[:12]
+        """Digest of what pictures and the map depend on; part of their addresses.
+
+        Tables count as they were at the start, since they are read once.
+        """
+        survey = self.survey
+        content = (
+            __version__,
+            survey.path.resolve(),
+            survey.index.report.embeddings_digest,
+            _state_of(survey.files.images / "zarr.json"),
+            self._state_of_tables,
+        )
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
     def _warn_of_lost_objects(self) -> None:
         """Tell of marks whose objects have left the catalog."""
@@ -391,12 +397,17 @@ def _add_pictures(app: FastAPI, explorer: Explorer) -> None:
         return _picture(request, explorer, "image/png", lambda: Picture(pictures.large(row, look.bands, look.stretch)))
 
     @app.get("/api/upload.png")
-    def uploaded(upload: str, look: Annotated[Look, Query()]) -> Response:
+    def uploaded(request: Request, upload: str, look: Annotated[Look, Query()]) -> Response:
         """Draw an uploaded galaxy."""
         if upload not in explorer.uploads:
             raise TidalkinError(LOST_UPLOAD)
         content = pictures.uploaded(explorer.uploads[upload], look.bands, look.stretch)
-        return Response(content, media_type="image/png", headers={"Cache-Control": FOREVER})
+        return Response(content, media_type="image/png", headers=_kept(request, explorer))
+
+
+def _kept(request: Request, explorer: Explorer) -> dict[str, str]:
+    """Let the browser keep an answer if its address names this run, which another run at this port does not share."""
+    return {"Cache-Control": FOREVER if request.query_params.get("v") == explorer.digest else "no-cache"}
 
 
 def _picture(request: Request, explorer: Explorer, media_type: str, draw: Callable[[], Picture]) -> Response:
@@ -405,7 +416,7 @@ def _picture(request: Request, explorer: Explorer, media_type: str, draw: Callab
     Its address holds all that it depends on.
     """
     tag = hashlib.sha256(f"{explorer.digest} {request.url.path}?{request.url.query}".encode()).hexdigest()[:16]
-    headers = {"ETag": f'"{tag}"', "Cache-Control": FOREVER}
+    headers = {"ETag": f'"{tag}"', **_kept(request, explorer)}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     picture = draw()
@@ -417,22 +428,21 @@ def _picture(request: Request, explorer: Explorer, media_type: str, draw: Callab
 def _add_map(app: FastAPI, explorer: Explorer) -> None:
     """Add the points of the map, their colours, and a picture for browsers without WebGL."""
     chart = explorer.chart
-    kept = {"Cache-Control": FOREVER}
 
     @app.get("/api/map/points")
-    def points() -> Response:
+    def points(request: Request) -> Response:
         """Give the places of the points."""
-        return Response(chart.points(), media_type="application/octet-stream", headers=kept)
+        return Response(chart.points(), media_type="application/octet-stream", headers=_kept(request, explorer))
 
     @app.get("/api/map/colours")
-    def colours(by: str) -> Response:
+    def colours(request: Request, by: str) -> Response:
         """Give one byte for each point."""
-        return Response(chart.colours(by), media_type="application/octet-stream", headers=kept)
+        return Response(chart.colours(by), media_type="application/octet-stream", headers=_kept(request, explorer))
 
     @app.get("/api/map/density.png")
-    def density(by: str) -> Response:
+    def density(request: Request, by: str) -> Response:
         """Draw the density of galaxies."""
-        return Response(chart.density(by), media_type="image/png", headers=kept)
+        return Response(chart.density(by), media_type="image/png", headers=_kept(request, explorer))
 
     @app.get("/api/map/nearest")
     def nearest(x: float, y: float) -> dict[str, str]:
@@ -441,7 +451,7 @@ def _add_map(app: FastAPI, explorer: Explorer) -> None:
 
 
 def _add_labels(app: FastAPI, explorer: Explorer) -> None:
-    """Add marks, undo, progress and the stream of changes."""
+    """Add marks, undo and progress."""
     book = explorer.book
 
     @app.post("/api/marks")
@@ -473,10 +483,10 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
         counts = {name: names[name] for name in [*known, *sorted(set(names) - set(known))]}
         return {"version": book.version, "counts": counts, **audit(judged, len(explorer.survey.ids)).content()}
 
-    @app.get("/api/events")
-    async def events(request: Request) -> StreamingResponse:
-        """Tell the page when labels change."""
-        return StreamingResponse(_changes(request, book), media_type="text/event-stream")
+    @app.get("/api/version")
+    def version() -> dict[str, Any]:
+        """Tell whether labels or the run changed; pages ask often."""
+        return {"version": book.refresh(), "digest": explorer.digest}
 
 
 def _add_samp(app: FastAPI, explorer: Explorer, token: str) -> None:
@@ -500,20 +510,9 @@ def _add_samp(app: FastAPI, explorer: Explorer, token: str) -> None:
         return {"receivers": send_position(float(survey.ra[row]), float(survey.dec[row]))}
 
 
-async def _changes(request: Request, book: LabelBook) -> AsyncIterator[str]:
-    """Yield an event for each change of the labels, and a heartbeat now and then."""
-    told, polls = -1, 0
-    while not await request.is_disconnected():
-        version = told
-        with suppress(TidalkinError):  # the page hears of a bad line with its next request
-            version = await asyncio.to_thread(book.refresh)
-        if version != told:
-            told = version
-            yield f"data: {json.dumps({'version': version})}\n\n"
-        elif polls % POLLS_BETWEEN_HEARTBEATS == 0:
-            yield ": still here\n\n"
-        polls += 1
-        await asyncio.sleep(SECONDS_BETWEEN_POLLS)
+def _state_of(*files: Path) -> list[tuple[int, int] | None]:
+    """Return the time of the last change and the size of each file, None where there is none."""
+    return [(file.stat().st_mtime_ns, file.stat().st_size) if file.exists() else None for file in files]
 
 
 def _plain(value: Any) -> Any:
