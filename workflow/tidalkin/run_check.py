@@ -115,8 +115,8 @@ def check_index(kind: str) -> None:
     >>> check_index("foo")
     Traceback (most recent call last):
         ...
-    tidalkin.errors.TidalkinError: config: index.kind 'foo' does not work (could not parse index string foo): use `auto`,
-    `Flat` or another string of faiss.index_factory
+    tidalkin.errors.TidalkinError: config: index.kind 'foo' does not work (could not parse index string foo): use
+    `auto`, `Flat` or another string of faiss.index_factory
     """
     if kind in ("auto", "Flat"):
         return
