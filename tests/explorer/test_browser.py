@@ -390,7 +390,7 @@ def test_the_last_label_is_undone_from_a_grid(page, link, run_to_judge):
 
 
 def test_eight_windows_work_at_once(page, link):
-    """Browsers open six connections to one host."""
+    """Open more windows than a browser has connections to one host, which is six."""
     page.goto(link)
     first = tiles(page)[0]
     windows = [page, *(page.context.new_page() for _ in range(7))]

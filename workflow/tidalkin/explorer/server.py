@@ -406,7 +406,7 @@ def _add_pictures(app: FastAPI, explorer: Explorer) -> None:
 
 
 def _kept(request: Request, explorer: Explorer) -> dict[str, str]:
-    """Let the browser keep an answer if its address names this run, which another run at this port does not share."""
+    """Let the browser keep an answer whose address names this run."""
     return {"Cache-Control": FOREVER if request.query_params.get("v") == explorer.digest else "no-cache"}
 
 
@@ -511,7 +511,7 @@ def _add_samp(app: FastAPI, explorer: Explorer, token: str) -> None:
 
 
 def _state_of(*files: Path) -> list[tuple[int, int] | None]:
-    """Return the time of the last change and the size of each file, None where there is none."""
+    """Return the time and size of each file, None where there is none."""
     return [(file.stat().st_mtime_ns, file.stat().st_size) if file.exists() else None for file in files]
 
 
