@@ -73,7 +73,7 @@ def judging_a_list(page, link, k=24):
 
 
 def judged(page, number, k=24):
-    """Wait until this many galaxies of the list are judged, and the image of the next one is shown."""
+    """Wait until some galaxies of the list are judged and the next image is shown."""
     counted(page, number, k)
     if number < k:
         page.wait_for_selector(".large span, .large .fault")
