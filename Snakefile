@@ -67,7 +67,9 @@ RESULTS = f"results/{settings.run}"
 onstart:
     try:
         check_accounting(getattr(workflow.executor_settings, "status_command", None))
-        heading = f"The settings of this run at its latest start, with all defaults (tidalkin {tidalkin.__version__})."
+        heading = (
+            f"The settings of this run at its latest start, with all defaults (tidalkin {tidalkin.__version__})."
+        )
         write_config_file(f"{RESULTS}/{SETTINGS_FILE}", settings, heading)
     except TidalkinError as error:
         raise WorkflowError(str(error)) from None
