@@ -73,6 +73,10 @@ def test_a_configuration_comes_back_from_its_own_dump():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        (
+            "explorer: {kinds: [shell, disagreement]}",
+            "config: explorer: 'disagreement' names galaxies with contrary labels: choose another label",
+        ),
         # unknown keys, with the allowed ones
         ("runn: demo", "config: unknown key `runn`; allowed here: augment, catalog, completeness, compute, cutouts, "),
         (

@@ -187,7 +187,9 @@ def test_the_export_of_judged_galaxies_is_longer_than_the_page(judging):
         judge(judging, object_id, "tidal")
     judge(judging, 1020, "not")
     assert len(ids_of(judging, start="labels", k=2)) == 2
-    content = get(judging, "export.csv", start="labels", label="tidal", k=2).content
+    answer = get(judging, "export.csv", start="labels", label="tidal", k=2)
+    content = answer.content
+    assert answer.headers["content-disposition"].endswith("-labels.csv")
     assert pd.read_csv(io.BytesIO(content))["object_id"].tolist() == [1007, 1011, 1015]
 
 

@@ -46,6 +46,8 @@ def test_judged_galaxies_that_left_the_run_are_left_out_with_one_warning(files, 
 def test_labels_of_another_run_are_refused(files):
     with pytest.raises(TidalkinError, match=r"1 of 1 judged galaxies are not in .* such as object 77: give labels of"):
         rank_by_labels({77: True}, files)
+    with pytest.raises(TidalkinError, match=rf"such as object {10**20}: give labels of"):
+        rank_by_labels({10**20: True}, files)
 
 
 def test_a_long_id_is_read_exactly_or_refused(tmp_path):

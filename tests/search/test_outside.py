@@ -20,6 +20,14 @@ def test_a_cutout_of_a_known_galaxy_finds_that_galaxy_first(with_encoder, tmp_pa
     assert (tmp_path / "mosaic.png").stat().st_size > 10_000
 
 
+def test_each_band_may_have_a_folder_of_its_own(with_encoder, tmp_path):
+    write_outside(with_encoder, tmp_path, 1042)
+    for band in "gri":
+        (tmp_path / band).mkdir()
+        (tmp_path / f"mine-{band}.fits").rename(tmp_path / band / "mine.fits")
+    assert read_outside_galaxy(f"{tmp_path}/{{band}}/mine.fits", with_encoder, CUTOUTS).flux.shape[0] == 3
+
+
 def test_a_cutout_that_lacks_a_band_or_pixels_is_refused_by_name(with_encoder, tmp_path):
     template = write_outside(with_encoder, tmp_path, 1042, size=6)
     with pytest.raises(TidalkinError, match=r"band g: has only 14 % good pixels"):

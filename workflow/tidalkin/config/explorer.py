@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from tidalkin.config.base import Section
 
+DISAGREEMENT = "disagreement"
+"""Stands for the galaxies to which people gave contrary labels."""
+
 
 class Explorer(Section):
     """The labels that people give in the explorer, and its map."""
@@ -29,6 +32,8 @@ class Explorer(Section):
     def _labels_differ(self) -> Self:
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"the labels {', '.join(self.labels)} must differ from each other")
+        if DISAGREEMENT in self.labels:
+            raise ValueError(f"{DISAGREEMENT!r} names galaxies with contrary labels: choose another label")
         return self
 
     @property

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidalkin import config
+from tidalkin.config.explorer import DISAGREEMENT
 from tidalkin.errors import TidalkinError
 from tidalkin.explorer.chart import Chart
 from tidalkin.explorer.labels import Verdict
@@ -144,6 +145,6 @@ def _labelled(label: str, survey: Survey, judged: Sequence[Verdict]) -> Rows:
     chosen = [
         verdict.object_id
         for verdict in judged
-        if not label or (verdict.disagreement if label == "disagreement" else verdict.label == label)
+        if not label or (verdict.disagreement if label == DISAGREEMENT else verdict.label == label)
     ]
     return survey.rows_of(np.array(chosen, np.int64))

@@ -22,8 +22,9 @@ from typing import Any
 import pandas as pd
 
 from tidalkin import config
+from tidalkin.config.explorer import DISAGREEMENT
 from tidalkin.errors import TidalkinError
-from tidalkin.explorer.label_files import DISAGREEMENT, Given, GivenByOne, read_labels
+from tidalkin.explorer.label_files import Given, GivenByOne, read_labels
 from tidalkin.explorer.labels import LabelBook, Mark, Verdict, new_mark
 
 logger = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ def import_labels(
     ids, current, n_disputed = set(known), book.current(), 0
     last: dict[tuple[int, str], Given] = {}
     for place, one in read_labels(path, kind, labels):
-        if one.label == DISAGREEMENT and DISAGREEMENT not in labels.labels:
+        if one.label == DISAGREEMENT:
             n_disputed += 1
             continue
         label = labels.negative if one.label == negative_label else one.label

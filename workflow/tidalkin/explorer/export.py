@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from astropy.table import Table
 
+from tidalkin.config.explorer import DISAGREEMENT
 from tidalkin.explorer.ask import Found
 from tidalkin.explorer.labels import Verdict
 from tidalkin.explorer.survey import Survey
@@ -81,7 +82,7 @@ def table_of(found: Found, survey: Survey, judged: Mapping[int, Verdict]) -> Tab
 def _judged(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
-    return "disagreement" if verdict.disagreement else verdict.label
+    return DISAGREEMENT if verdict.disagreement else verdict.label
 
 
 def encode(table: Table, kind: str) -> bytes:

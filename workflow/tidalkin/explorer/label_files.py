@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from tidalkin import config
+from tidalkin.config.explorer import DISAGREEMENT
 from tidalkin.errors import TidalkinError, first_line
 from tidalkin.explorer.labels import new_mark, verdicts
 from tidalkin.explorer.times import utc_time
@@ -22,8 +23,6 @@ from tidalkin.explorer.times import utc_time
 FORMATS = ("csv", "votable", "zooniverse", "labelstudio", "astronomaly")
 LEAST_POSITIVE_SCORE = 3
 """Of Astronomaly's human labels from 0, boring, to 5, interesting."""
-DISAGREEMENT = "disagreement"
-"""Stands in lists of the explorer for the label of a galaxy on which people disagree."""
 Row = Mapping[str, str]
 ObjectId = Annotated[int, Field(ge=config.LEAST_OBJECT_ID, le=config.MOST_OBJECT_ID)]
 

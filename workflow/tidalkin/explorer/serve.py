@@ -61,7 +61,8 @@ def serve(run: str | Path, settings: config.Settings, *, host: str, port: int, w
         else {*LOCAL_HOSTS, socket.getfqdn(), socket.gethostname()}
     )
     shown = "localhost" if host in LOCAL_HOSTS else (socket.getfqdn() if host in ("0.0.0.0", "::") else host)
-    link = f"http://{shown}:{port}/?token={token}"
+    address = f"[{shown}]" if ":" in shown else shown  # of IPv6
+    link = f"http://{address}:{port}/?token={token}"
     app = Guard(create_app(explorer, token), token, hosts)
     server = uvicorn.Server(
         uvicorn.Config(

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field
 
 from tidalkin import __version__, config
 from tidalkin.atomic import atomic_path
+from tidalkin.config.explorer import DISAGREEMENT
 from tidalkin.errors import TidalkinError
 from tidalkin.explorer.ask import LOST_UPLOAD, Ask, Found, ObjectId, answer
 from tidalkin.explorer.audit import audit
@@ -336,10 +337,10 @@ def _add_lists(app: FastAPI, explorer: Explorer) -> None:
             raise TidalkinError(f"format {kind!r} is unknown: use one of {', '.join(MEDIA_TYPES)}")
         judged = {verdict.object_id: verdict for verdict in explorer.verdicts()}
         content = encode(table_of(explorer.find(ask.for_export()), survey, judged), kind)
-        name = f"tidalkin-{survey.name}-{ask.start}.{kind}"
-        return Response(
-            content, media_type=MEDIA_TYPES[kind], headers={"Content-Disposition": f'attachment; filename="{name}"'}
-        )
+        # RFC 6266: headers hold ASCII only, and the name of a folder may not.
+        name = quote(f"tidalkin-{survey.name}-{ask.start}.{kind}")
+        headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
+        return Response(content, media_type=MEDIA_TYPES[kind], headers=headers)
 
     @app.get("/api/locate")
     def find_place(text: Annotated[str, Query(max_length=200)]) -> dict[str, Any]:
@@ -478,7 +479,7 @@ def _add_labels(app: FastAPI, explorer: Explorer) -> None:
     def progress() -> dict[str, Any]:
         """Count the marks, and estimate how many positives are left."""
         judged = explorer.verdicts()
-        names = Counter("disagreement" if verdict.disagreement else verdict.label for verdict in judged)
+        names = Counter(DISAGREEMENT if verdict.disagreement else verdict.label for verdict in judged)
         known = [label for label in explorer.labels.labels if label in names]
         counts = {name: names[name] for name in [*known, *sorted(set(names) - set(known))]}
         return {"version": book.version, "counts": counts, **audit(judged, len(explorer.survey.ids)).content()}

@@ -15,6 +15,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from tidalkin.config import LEAST_OBJECT_ID, MOST_OBJECT_ID
 from tidalkin.errors import TidalkinError
 from tidalkin.index.faiss_kinds import (
     LISTS_FILE,
@@ -149,7 +150,8 @@ class OpenIndex:
 
     def rows_of(self, object_ids: Sequence[int]) -> dict[int, int]:
         """Return the row of each object that has one."""
-        rows = np.flatnonzero(np.isin(self.ids, np.asarray(object_ids, np.int64)))
+        possible = [number for number in object_ids if LEAST_OBJECT_ID <= number <= MOST_OBJECT_ID]
+        rows = np.flatnonzero(np.isin(self.ids, np.array(possible, np.int64)))
         return dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
 
     def nearest(self, vector: Vectors, k: int, exclude: Sequence[int] = ()) -> tuple[Rows, Vectors]:

@@ -103,9 +103,8 @@ def _outside_files(template: str, bands: Sequence[str]) -> Iterator[tuple[str, b
 
     from tidalkin.sources.folder import FolderSource
 
-    path = Path(template)
     # Not validated: unlike a folder of many, the name of one file need not hold the object's id.
-    folder = config.Folder.model_construct(path=str(path.parent), template=path.name)
+    folder = config.Folder.model_construct(path=".", template=str(Path(template).expanduser()))
     one = pd.DataFrame({"object_id": [0]})
     for delivery in FolderSource(folder).fetch(one, bands):
         if delivery.status != "ok":
