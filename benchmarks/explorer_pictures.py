@@ -156,7 +156,6 @@ def judge(recorder: Recorder, address: str, output: Path, labels: dict[int, str]
     page.goto(f"{address}/#judge?k={JUDGED}")
     recorder.wait_for_pictures()
     for number in range(JUDGED):
-        page.wait_for_timeout(500)  # until the large image is there
         key, label = _key_of_shown(page, labels)
         recorder.keep(0.9, f"Judge by keys: {key} for {label}")
         _press(page, key, number)
@@ -171,7 +170,8 @@ def judge(recorder: Recorder, address: str, output: Path, labels: dict[int, str]
 
 
 def _key_of_shown(page: Page, labels: dict[int, str]) -> tuple[str, str]:
-    """Return the key and the label of the galaxy to judge."""
+    """Return the key and the label of the galaxy to judge, once its image takes labels."""
+    page.wait_for_selector(".large span")
     identity = page.locator(".large").get_attribute("data-id")
     assert identity is not None
     label = labels[int(identity)]
