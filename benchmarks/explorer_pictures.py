@@ -170,7 +170,7 @@ def judge(recorder: Recorder, address: str, output: Path, labels: dict[int, str]
 
 
 def _key_of_shown(page: Page, labels: dict[int, str]) -> tuple[str, str]:
-    """Return the key and the label of the galaxy to judge, once its image takes labels."""
+    """Return key and label of the galaxy to judge, once its image is shown."""
     page.wait_for_selector(".large span")
     identity = page.locator(".large").get_attribute("data-id")
     assert identity is not None
