@@ -53,7 +53,7 @@ QUERY_TABLE = {"table": TABLE} if settings.catalog.source == "hsc_sql" else {}
 
 try:
     if workflow.is_main_process:
-        check_paths(settings, RESULTS)
+        check_paths(settings, RESULTS, is_module=not workflow.modifier.is_main_snakefile())
         check_index(settings.index.kind)
     PLAN = plan_run(settings, TABLE, f"{RESULTS}/catalog.parquet")
     # The content of the user's stamps, so that training runs again when they change.

@@ -8,7 +8,7 @@ from tidalkin.config import Settings
 from tidalkin.errors import TidalkinError
 
 
-def check_paths(settings: Settings, results: str | Path) -> None:
+def check_paths(settings: Settings, results: str | Path, *, is_module: bool = False) -> None:
     """Refuse input files that do not exist, or that the run itself makes.
 
     Snakemake deletes the output of a job before the job starts. A run that named its own encoder as the one to reuse
@@ -20,6 +20,8 @@ def check_paths(settings: Settings, results: str | Path) -> None:
         The configuration of the run.
     results : str or Path
         The run's folder, ``results/<run>``.
+    is_module : bool
+        Whether the workflow is a module of another one, whose rules may make the files.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def check_paths(settings: Settings, results: str | Path) -> None:
             raise TidalkinError(
                 f"{key} {path}: is a file that this run makes: copy it to a folder outside {results}, and name the copy"
             )
-        if key.startswith("reuse.") and not place.is_file():
+        if key.startswith("reuse.") and not (place.is_file() or (is_module and not place.exists())):
             raise TidalkinError(f"{key} {path}: there is no such file: correct the path")
     if settings.cutouts.source == "folder" and not Path(settings.cutouts.folder.path).expanduser().is_dir():
         raise TidalkinError(
