@@ -43,13 +43,8 @@ function App({ meta }: { meta: Meta }) {
         </nav>
         <span class="counts">
           {Object.entries(progress?.counts ?? {}).map(([label, n]) => (
-            <button
-              key={label}
-              disabled={!label}
-              title={label ? `Show the galaxies judged as ${label}` : "People gave different labels, none of them positive or negative"}
-              onClick={() => go("search", judgedAs(place.params, label))}
-            >
-              <span>{label || "unclear"}</span> <b>{n}</b>
+            <button key={label} title={`Show the galaxies judged as ${label}`} onClick={() => go("search", judgedAs(place.params, label))}>
+              <span>{label}</span> <b>{n}</b>
             </button>
           ))}
         </span>

@@ -311,7 +311,7 @@ def test_a_label_that_is_not_configured_contradicts_no_other(page, run_to_judge)
         assert page.text_content(".tile[data-id='1000'] .mark.yes") == "tidal, odd"
         assert page.text_content(".tile[data-id='1001'] .mark.unsure") == "unsure, odd"
         counts = page.eval_on_selector_all(".counts button", "counts => counts.map((count) => count.textContent)")
-        assert counts == ["tidal 1", "unclear 1"]
+        assert counts == ["tidal 1", "odd 1"]
 
 
 def test_a_long_id_leaves_room_for_its_value_and_shows_its_end(page, link):
