@@ -65,6 +65,8 @@ RESULTS = f"results/{settings.run}"
 
 
 onstart:
+    if FAULTS:
+        raise WorkflowError(FAULTS[0])
     try:
         check_accounting(getattr(workflow.executor_settings, "status_command", None))
         heading = (

@@ -68,6 +68,7 @@ def finished_run(folder: Path, chunks: int, chunk_size: int, records: bool) -> N
         "cutouts": {"source": "folder", "folder": {"path": str(folder / "archive")}},
         "images": {"shard_size": chunk_size, "chunk_size": 1},
         "search": {"queries": {"first": {"like": [10**15]}}},
+        "training": {"batch_size": 2},
         "evaluation": {"enabled": False},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -16,6 +16,14 @@ def test_the_rules_of_another_workflow_may_make_the_encoder(tmp_path):
         check_paths(settings, tmp_path / "first", is_module=True)
 
 
+def test_a_run_that_took_an_encoder_needs_the_file_no_more(tmp_path):
+    settings = Settings(reuse={"encoder": str(tmp_path / "gone.pt")})
+    taken = tmp_path / "run" / "encoder" / "encoder.pt"
+    taken.parent.mkdir(parents=True)
+    taken.touch()
+    check_paths(settings, tmp_path / "run")
+
+
 def test_labels_that_people_gave_to_a_run_can_be_its_catalog(tmp_path):
     table = {"source": "file", "path": str(tmp_path / "labels" / "labels.csv")}
     check_paths(Settings(catalog=table, cutouts={"source": "hsc_das"}), tmp_path)

@@ -54,6 +54,18 @@ def test_a_file_that_changes_or_arrives_is_read_and_only_its_chunk(folder, snake
     assert planned(snakemake(folder, "-n", "--until", "convert", config=RUN).stdout) == set()
 
 
+def test_without_the_files_what_was_made_from_them_stays(folder, snakemake):
+    snakemake(folder, "--until", "convert", config=RUN)
+    away = (folder / "files").rename(folder / "away")
+    for _ in range(2):
+        assert planned(snakemake(folder, "-n", "--until", "convert", config=RUN).stdout) == set()
+        snakemake(folder, "--summary", config=RUN)
+        (folder / "files").mkdir(exist_ok=True)  # a disk that is not mounted
+    (folder / "files").rmdir()
+    away.rename(folder / "files")
+    assert planned(snakemake(folder, "-n", "--until", "convert", config=RUN).stdout) == set()
+
+
 def refused(done):
     assert done.returncode != 0
     assert "KeyError" not in done.stdout + done.stderr

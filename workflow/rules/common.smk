@@ -107,18 +107,32 @@ def object_ids():
 
 @cache
 def local_files():
-    return LocalFiles(settings.cutouts)
+    """Return the user's own image files; None if they are not here, as in a run copied to another machine."""
+    try:
+        files = LocalFiles(settings.cutouts)
+    except TidalkinError:
+        return None
+    return files if files.has_any(object_ids()) else None
 
 
 def chunk_files_digest(wildcards):
-    """Digest the user's own files that hold the images of a chunk."""
+    """Digest the user's own files that hold the images of a chunk.
+
+    If none of the survey's files is here, what was made from them stays as it is.
+    """
+    if local_files() is None:
+        noted = Path(f"{RESULTS}/cutouts/{wildcards.chunk}.files.txt")
+        return noted.read_text() if noted.exists() else ""
     size, number = settings.catalog.chunk_size, int(wildcards.chunk.partition("-")[0])
     return local_files().digest(object_ids()[number * size : (number + 1) * size])
 
 
+FAULTS = []
+
+
 @cache
 def check(test, *arguments):
-    """Refuse a run before any job starts, where its plan includes what cannot work. A dry run gets a warning.
+    """Note what cannot work in the plan of a run, so that `onstart` refuses the run. A dry run gets a warning.
 
     A run of some stages alone (`--until`) may leave out just that.
     """
@@ -126,9 +140,9 @@ def check(test, *arguments):
         try:
             test(settings, *arguments)
         except TidalkinError as error:
-            if not workflow.dryrun:
-                raise WorkflowError(str(error)) from None
-            logger.warning(f"This run will be refused: {error}")
+            FAULTS.append(str(error))
+            if workflow.dryrun:
+                logger.warning(f"This run will be refused: {error}")
 
 
 def images_to_train_on(wildcards):

@@ -8,6 +8,7 @@ rule fetch:
     input:
         ancient(f"{RESULTS}/chunks"),
     output:
+        **({"files": f"{RESULTS}/cutouts/{{chunk}}.files.txt"} if settings.cutouts.source in LOCAL_SOURCES else {}),
         tar=f"{RESULTS}/cutouts/{{chunk}}.tar",
         ledger=f"{RESULTS}/cutouts/{{chunk}}.ledger.parquet",
     log:

@@ -1,6 +1,7 @@
 """Fetch the cutouts of one chunk.
 
-In: the chunk's catalog rows. Out: a tar of FITS files as the source sent them, and the ledger.
+In: the chunk's catalog rows. Out: a tar of FITS files as the source sent them, and the ledger; of the user's own files
+also a digest.
 """
 
 from pathlib import Path
@@ -17,3 +18,5 @@ with stage(snakemake) as settings:
         Path(snakemake.output.tar),
         Path(snakemake.output.ledger),
     )
+    if snakemake.output.get("files"):
+        Path(snakemake.output.files).write_text(snakemake.params.files)

@@ -7,6 +7,9 @@ from pathlib import Path
 from tidalkin.config import Settings
 from tidalkin.errors import TidalkinError
 
+MADE_FROM = {"reuse.encoder": "encoder/encoder.pt", "reuse.whitening": "whitening.npz"}
+"""The run's own copies of the files to reuse."""
+
 
 def check_paths(settings: Settings, results: str | Path, *, is_module: bool = False) -> None:
     """Refuse input files that do not exist, or that the run itself makes.
@@ -51,9 +54,12 @@ def check_paths(settings: Settings, results: str | Path, *, is_module: bool = Fa
             raise TidalkinError(
                 f"{key} {path}: is a file that this run makes: copy it to a folder outside {results}, and name the copy"
             )
-        if key.startswith("reuse.") and not (place.is_file() or (is_module and not place.exists())):
+        # A run that has made its copy does not need the file any more.
+        is_needed = key in MADE_FROM and not is_module and not (own / MADE_FROM[key]).exists()
+        if key in MADE_FROM and not place.is_file() and (place.exists() or is_needed):
             raise TidalkinError(f"{key} {path}: there is no such file: correct the path")
-    if settings.cutouts.source == "folder" and not Path(settings.cutouts.folder.path).expanduser().is_dir():
+    folder = Path(settings.cutouts.folder.path).expanduser()
+    if settings.cutouts.source == "folder" and not folder.is_dir() and not (own / "images.json").exists():
         raise TidalkinError(
             f"cutouts.folder.path {settings.cutouts.folder.path!r} is not a folder: name the one with your FITS files"
         )

@@ -110,7 +110,7 @@ def _of_other_chunks(cutouts: Path, chunks: set[str]) -> Iterator[Path]:
     or the space would stay taken.
     """
     in_use = {chunk.partition("-")[0] for chunk in chunks}
-    for suffix in (".tar", ".ledger.parquet"):
+    for suffix in (".tar", ".ledger.parquet", ".files.txt"):
         for path in finished_files(cutouts, f"*-*{suffix}"):
             if path.name.removesuffix(suffix) not in chunks:
                 yield path

@@ -41,6 +41,12 @@ class LocalFiles:
 
             self._source = FolderSource(cutouts.folder)
 
+    def has_any(self, object_ids: Sequence[int]) -> bool:
+        """Tell whether any of the galaxies' files is here."""
+        if self._source is None:
+            return self._of_all != _digest([])
+        return next(iter(self._source.files(object_ids, self._bands)), None) is not None
+
     def digest(self, object_ids: Sequence[int]) -> str:
         """Digest the names, sizes and times of the image files of some galaxies.
 
