@@ -520,7 +520,6 @@ def test_another_run_at_the_same_port_shows_its_own_map(page, run_to_judge, tmp_
     shutil.copytree(run_to_judge, runs[1])
     shutil.copytree(tmp_path / "config", tmp_path / "second" / "config")
     port, heard = "0", []
-    page.on("response", lambda response: heard.append(response.body()) if "map/points" in response.url else None)
     for run, object_id in zip(runs, (1000, 1007), strict=True):
         write_map([run / "embeddings" / "00000.npy"], run / "map.parquet", "pca", seed=1)
         points = pd.read_parquet(run / "map.parquet")
@@ -528,8 +527,9 @@ def test_another_run_at_the_same_port_shows_its_own_map(page, run_to_judge, tmp_
         points.to_parquet(run / "map.parquet")
         with explorer_process(run, "--port", port) as (_, link):
             page.goto(link)
-            page.click("nav >> text=map")
-            page.wait_for_load_state("networkidle")
+            with page.expect_response("**/api/map/points*") as answer:
+                page.click("nav >> text=map")
+            heard.append(answer.value.body())
             if port == "0":
                 old = page.context.new_page()
                 old.goto(page.url)
