@@ -1,4 +1,4 @@
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import type { Described, Galaxy } from "./api";
 import { drawn, Marks, useLoaded, type Look } from "./grid";
 import { useFetched, useSending, useShared } from "./hooks";
@@ -36,7 +36,8 @@ export function Large({ id, look, hint, onShown }: Pick<DetailsProps, "id" | "lo
   const { picture, fault } = useLoaded(id ? `api/image.png?v=${meta.digest}&${drawn(look)}&id=${id}` : null, id);
   const { picture: map } = useLoaded(id && look.map && meta.has_maps ? `api/maps.png?v=${meta.digest}&id=${id}` : null, id);
   const isShown = picture !== null || fault !== null;
-  useEffect(() => {
+  // At once, so that no key is lost between the image and the moment from which labels are taken.
+  useLayoutEffect(() => {
     if (id && isShown) onShown?.(id);
   }, [id, isShown]);
   const layers = [

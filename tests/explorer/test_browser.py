@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 
 import pandas as pd
 import pytest
@@ -220,6 +221,7 @@ def test_a_label_is_taken_once_the_image_of_its_galaxy_is_on_the_screen(page, li
     page.keyboard.press("t")
     page.click(".answers button.yes >> nth=0")
     page.wait_for_timeout(1000)
+    sent = time.monotonic()
     for route in held:
         route.continue_()
     page.wait_for_function(shown, arg=third)
@@ -227,7 +229,7 @@ def test_a_label_is_taken_once_the_image_of_its_galaxy_is_on_the_screen(page, li
     judged(page, 3)
     marks = marks_of(run_to_judge)
     assert [(str(mark.object_id), mark.label) for mark in marks] == [(first, "not"), (second, "not"), (third, "tidal")]
-    assert marks[-1].milliseconds < 1000
+    assert marks[-1].milliseconds <= 1000 * (time.monotonic() - sent)  # since the image is there
 
 
 def test_a_galaxy_without_an_image_can_be_judged(page, run_to_judge):
