@@ -18,7 +18,7 @@ if settings.reuse.whitening:
             runtime=10,
         params:
             version=VERSIONS["reuse_whitening"],
-            content=content_digest([settings.reuse.whitening]),
+            content=lambda wildcards: content_digest([settings.reuse.whitening]),
             settings=uses("embedding"),
         script:
             "../scripts/reuse_whitening.py"

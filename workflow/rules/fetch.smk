@@ -22,7 +22,7 @@ rule fetch:
         runtime=24 * 60,
         hsc_connections=int(settings.cutouts.source in ("hsc_das", "hsc_patches", "hips2fits")),
     params:
-        # Only with files of the user's: this value is new, and a download must not start again for it.
+        # Only for the user's own files. With another source, any new value here would start its downloads again.
         **({"files": chunk_files_digest} if settings.cutouts.source in LOCAL_SOURCES else {}),
         settings=uses("cutouts", simulated=["seed"]),
     script:

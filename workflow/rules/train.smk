@@ -41,7 +41,7 @@ if settings.reuse.encoder:
             runtime=10,
         params:
             version=VERSIONS["reuse_encoder"],
-            content=content_digest([settings.reuse.encoder]),
+            content=lambda wildcards: content_digest([settings.reuse.encoder]),
             settings=uses("cutouts.bands", "stretch", "encoder"),
         script:
             "../scripts/reuse_encoder.py"

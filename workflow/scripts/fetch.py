@@ -1,7 +1,7 @@
 """Fetch the cutouts of one chunk.
 
-In: the chunk's catalog rows. Out: a tar of FITS files as the source sent them, and the ledger; of the user's own files
-also a digest.
+In: the chunk's catalog rows. Out: a tar of FITS files as the source sent them, and the ledger. If the files are the
+user's own, also their digest.
 """
 
 from pathlib import Path

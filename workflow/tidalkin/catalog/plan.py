@@ -24,9 +24,9 @@ MADE_FROM = b"tidalkin_made_from"
 """Keys of the checked catalog's metadata."""
 
 FETCH_VERSIONS = {"folder": 2}
-"""By source, 1 if it is not here. If a change of the code changes the cutouts of a source, raise its number.
+"""Version of each source's cutouts, 1 for a source that is not named.
 
-They are then fetched again."""
+Raise it if a change of the code changes the cutouts. They are then fetched again."""
 
 
 @dataclass(frozen=True)
